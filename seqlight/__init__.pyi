@@ -1,0 +1,24 @@
+from .callbacks import RunDescription as RunDescription
+from .callbacks import TensorBoardFigures as TensorBoardFigures
+from .cells.cell import GatedCell as GatedCell
+from .cells.cell import RecurrentCell as RecurrentCell
+from .cells.elman import ElmanCell as ElmanCell
+from .cells.gru import GRUCell as GRUCell
+from .cells.lstm import LSTMCell as LSTMCell
+from .checkpoint import CheckpointRefused as CheckpointRefused
+from .checkpoint import load as load
+from .classifier import SequenceClassifier as SequenceClassifier
+from .data.batch import Batch as Batch
+from .data.datamodule import SequenceDataModule as SequenceDataModule
+from .data.datamodule import SyntheticSequences as SyntheticSequences
+from .data.loader import SequenceLoader as SequenceLoader
+from .data.task import SequenceTask as SequenceTask
+from .data.tasks.adding import Adding as Adding
+from .data.tasks.parity import Parity as Parity
+from .data.tasks.sum_sign import SumSign as SumSign
+from .memory import memory_curve as memory_curve
+from .recurrent.layer import RecurrentLayer as RecurrentLayer
+from .recurrent.stack import RecurrentStack as RecurrentStack
+from .recurrent.unroll import unroll as unroll
+
+__version__: str

@@ -1,0 +1,45 @@
+"""The command line's entry point: `seqlight` and `python -m seqlight`.
+
+It answers `--help` and `--version` by itself, without waiting for torch.
+"""
+
+import sys
+
+import seqlight
+
+_HELP = """\
+usage: seqlight fit|validate|test|predict [options]
+
+Train recurrent sequence classifiers and use them.
+
+  seqlight fit                                       train an LSTM on the SumSign task
+  seqlight fit --model.cell GRUCell --model.cell.hidden_size 64 --data.task Parity
+  seqlight fit --model.cell mycells.LeakyCell        a cell of your own, from mycells.py in this folder
+  seqlight fit --config run.yaml --trainer.max_epochs 20 --device gpu
+  seqlight test --ckpt_path runs/.../best.ckpt       loss and metrics on the test split
+  seqlight validate --ckpt_path runs/.../best.ckpt   the same on the validation split
+  seqlight predict --ckpt_path runs/.../best.ckpt    probabilities for the test split, as CSV
+
+  seqlight fit --help             all options of a command
+  seqlight fit --print_config     the configuration, with all defaults, as YAML
+  seqlight --version
+"""
+
+
+def main() -> int:
+    """Run the command line; the exit status is 0 done, 2 usage or data, 3 checkpoint refused."""
+    arguments = sys.argv[1:]
+    if arguments in ([], ["-h"], ["--help"]):
+        print(_HELP, end="")
+        return 0 if arguments else 2
+    if arguments == ["--version"]:
+        print(f"seqlight {seqlight.__version__}")
+        return 0
+
+    from seqlight.cli import run
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One recurrent cell per file."""

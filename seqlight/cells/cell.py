@@ -1,0 +1,120 @@
+"""The two contracts for recurrent cells."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqlight.validation import check_at_least
+
+State = tuple[Tensor, ...]
+
+
+class RecurrentCell(nn.Module, ABC):
+    """One step of a recurrent network: anything that torch can express.
+
+    Attributes:
+        input_size: the number of input features F.
+        hidden_size: the number of output features H.
+    """
+
+    input_size: int
+    hidden_size: int
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        check_at_least("input_size", input_size, 1)
+        check_at_least("hidden_size", hidden_size, 1)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+
+    @abstractmethod
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
+        """The state before the first step: tensors of shape (B, H)."""
+
+    @abstractmethod
+    def forward(
+        self, inputs: Float[Tensor, "batch features"], state: State
+    ) -> tuple[Float[Tensor, "batch hidden"], State]:
+        """One step: inputs (B, F) and state to output (B, H) and next state."""
+
+
+class GatedCell(RecurrentCell):
+    """A cell of gates: two affine maps, of the input and of the hidden state, and an elementwise `update`.
+
+    A subclass sets `num_gates` (G), optionally `state_names`, and writes `update`. The weights are named,
+    shaped and initialised as torch.nn's, uniform in +-1/sqrt(H), so they move both ways.
+
+    A cell may own further parameters of shape (H,) and use them in `update`.
+
+    Attributes:
+        num_gates: G, the number of blocks of H rows in the weights.
+        state_names: the names of the states; the first is the output and what W_hh is applied to.
+        weight_ih: (G*H, F).
+        weight_hh: (G*H, H).
+        bias_ih: (G*H,).
+        bias_hh: (G*H,).
+
+    Args:
+        input_size: the number of input features F.
+        hidden_size: the number of output features H.
+
+    Raises:
+        TypeError: if the subclass does not set `num_gates`.
+    """
+
+    num_gates: ClassVar[int]
+    state_names: ClassVar[tuple[str, ...]] = ("hidden",)
+
+    def __init__(self, input_size: int, hidden_size: int = 32) -> None:
+        super().__init__(input_size, hidden_size)
+        if not hasattr(self, "num_gates"):
+            raise TypeError(f"{type(self).__name__} must set num_gates, the number of gates that update() reads")
+        rows = self.num_gates * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(rows))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, uniform in +-1/sqrt(H) as torch.nn does."""
+        bound = self.hidden_size**-0.5
+        for parameter in (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh):
+            nn.init.uniform_(parameter, -bound, bound)
+
+    @abstractmethod
+    def update(
+        self,
+        input_gates: Float[Tensor, "batch gates"],
+        hidden_gates: Float[Tensor, "batch gates"],
+        state: State,
+    ) -> State:
+        """The next state, from elementwise operations only.
+
+        Args:
+            input_gates: W_ih x_t + b_ih, (B, G*H).
+            hidden_gates: W_hh h_(t-1) + b_hh, (B, G*H).
+            state: the previous state, tensors (B, H) in the order of `state_names`.
+        """
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
+        """Zeros."""
+        zeros = torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype)
+        return (zeros,) * len(self.state_names)
+
+    def forward(
+        self, inputs: Float[Tensor, "batch features"], state: State
+    ) -> tuple[Float[Tensor, "batch hidden"], State]:
+        """One step: inputs (B, F) and state to output (B, H) and next state."""
+        input_gates = functional.linear(inputs, self.weight_ih, self.bias_ih)
+        hidden_gates = functional.linear(state[0], self.weight_hh, self.bias_hh)
+        next_state = self.update(input_gates, hidden_gates, state)
+        return next_state[0], next_state
+
+    def extra_repr(self) -> str:
+        """The sizes, for `repr`."""
+        return f"{self.input_size}, {self.hidden_size}"

@@ -1,0 +1,35 @@
+"""Long short-term memory."""
+
+import torch
+
+from seqlight.cells.cell import GatedCell, State
+
+
+class LSTMCell(GatedCell):
+    """Long short-term memory with forget gate, torch.nn.LSTM's equations.
+
+        i = sigmoid(W_ii x_t + b_ii + W_hi h_(t-1) + b_hi)
+        f = sigmoid(W_if x_t + b_if + W_hf h_(t-1) + b_hf)
+        g =    tanh(W_ig x_t + b_ig + W_hg h_(t-1) + b_hg)
+        o = sigmoid(W_io x_t + b_io + W_ho h_(t-1) + b_ho)
+        c_t = f * c_(t-1) + i * g
+        h_t = o * tanh(c_t)
+
+    Gate order: input, forget, cell, output. State: (h, c).
+
+    Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9, 1997; the forget
+    gate: Gers, Schmidhuber and Cummins, "Learning to Forget", Neural Computation 12, 2000.
+
+    Args:
+        input_size: the number of input features F.
+        hidden_size: the number of output features H.
+    """
+
+    num_gates = 4
+    state_names = ("hidden", "cell")
+
+    def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """(h_t, c_t)."""
+        i, f, g, o = (input_gates + hidden_gates).chunk(4, -1)
+        cell = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(cell), cell

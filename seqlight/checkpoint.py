@@ -1,0 +1,82 @@
+"""Checkpoints: read without running code from them."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqlight.classifier import SequenceClassifier
+from seqlight.data.datamodule import SequenceDataModule
+from seqlight.plain import NotImportedError, from_plain, resolve
+
+
+class CheckpointRefused(Exception):
+    """A file that is no checkpoint of seqlight, or one that names a class that can't be used here."""
+
+
+def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu") -> SequenceClassifier:
+    """The trained model of a checkpoint, in evaluation mode.
+
+    Nothing that the checkpoint names is imported: where a cell or classifier lives outside seqlight,
+    import its module before.
+
+    Args:
+        path: a file that a Trainer, or `seqlight fit`, has saved.
+        map_location: the device for the model.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointRefused: if the file is no checkpoint of a SequenceClassifier, or names a class of a
+            module that has not been imported.
+    """
+    checkpoint = read(path, map_location)
+    description = checkpoint["seqlight"]["model"]
+    try:
+        cls = resolve(description["class_path"], SequenceClassifier)
+        model = cls(**from_plain(description["init_args"]))
+        model.load_state_dict(checkpoint["state_dict"])
+    except NotImportedError as error:
+        raise CheckpointRefused(f"{path}: {error}; import it first if you trust it") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointRefused(f"{path} does not describe a model that can be built here: {error}") from error
+    return model.to(map_location).eval()
+
+
+def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu") -> dict[str, Any]:
+    """The contents of a checkpoint of seqlight: tensors and plain values.
+
+    Raises:
+        FileNotFoundError, CheckpointRefused: as `load`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointRefused(f"{path} is no checkpoint of plain data: {reason}") from error
+    if not isinstance(checkpoint, dict) or "seqlight" not in checkpoint:
+        raise CheckpointRefused(f"{path} is a file of torch, but no checkpoint of a seqlight model")
+    return checkpoint
+
+
+def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """The `class_path` and `init_args` of model and data, every class in them known and of its kind.
+
+    Raises:
+        FileNotFoundError, CheckpointRefused: as `load`.
+        NotImportedError: if it names a class of a module that has not been imported.
+    """
+    description = read(path)["seqlight"]
+    try:
+        for key, base in (("model", SequenceClassifier), ("data", SequenceDataModule)):
+            if description[key] is not None:
+                resolve(description[key]["class_path"], base)
+                from_plain(description[key]["init_args"])
+    except NotImportedError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointRefused(f"{path} does not describe a model and its data: {error}") from error
+    return {key: description[key] for key in ("model", "data") if description[key] is not None}

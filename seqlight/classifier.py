@@ -1,0 +1,295 @@
+"""The model that a Trainer trains."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+
+import seqlight
+from seqlight.cells.cell import RecurrentCell
+from seqlight.cells.lstm import LSTMCell
+from seqlight.data.batch import Batch
+from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.task import Target
+from seqlight.metrics import StepTotals, classification_loss, evaluation_metrics, to_probabilities
+from seqlight.plain import class_path, save_plain_hyperparameters, to_plain
+from seqlight.recurrent.layer import Backend
+from seqlight.recurrent.readout import Readout, read_out
+from seqlight.recurrent.stack import RecurrentStack
+from seqlight.validation import check_at_least, check_choice
+
+
+class SequenceClassifier(pl.LightningModule):
+    """A recurrent stack, a summary of its outputs, and a linear layer.
+
+    Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass with
+    cross-entropy, by Adam, with a learning rate that falls to 0 along a cosine.
+
+    Scalars logged: `train/loss`, `train/accuracy`, `train/learning_rate` and `train/gradient_norm` as means
+    over the steps since the last point, every `log_every_n_steps` and at the end of an epoch; loss,
+    accuracy, AUROC and F1 as `val/...` and `test/...`.
+
+    Args:
+        cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`.
+        input_size: the number of features F of a time step, for float inputs.
+        vocab_size: the number of tokens, for token inputs; give this or `input_size`.
+        target: "binary", "multiclass" or "multilabel".
+        num_outputs: 1 for binary, else the number of classes or labels.
+        embedding_size: the number of features that a token is embedded in.
+        num_layers: recurrent layers.
+        bidirectional: whether each layer also runs backwards.
+        dropout: the chance to drop an output between layers.
+        readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
+        backend: as for `RecurrentLayer`.
+        learning_rate: of Adam, at the start.
+        lr_schedule: "cosine" falls to 0 over the run, "constant" stays.
+
+    Raises:
+        TypeError, ValueError: if an argument is out of its range, naming it.
+    """
+
+    def __init__(
+        self,
+        cell: Callable[[int], RecurrentCell] = LSTMCell,
+        *,
+        input_size: int | None = None,
+        vocab_size: int | None = None,
+        target: Target = "binary",
+        num_outputs: int = 1,
+        embedding_size: int = 16,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        readout: Readout = "last",
+        backend: Backend = "auto",
+        learning_rate: float = 0.01,
+        lr_schedule: Literal["cosine", "constant"] = "cosine",
+    ) -> None:
+        super().__init__()
+        if (input_size is None) == (vocab_size is None):
+            raise ValueError(f"give either input_size or vocab_size, got {input_size} and {vocab_size}")
+        check_choice("target", target, ("binary", "multiclass", "multilabel"))
+        check_at_least("num_outputs", num_outputs, 2 if target == "multiclass" else 1)
+        if target == "binary" and num_outputs != 1:
+            raise ValueError(f"num_outputs must be 1 for a binary target, got {num_outputs}")
+        check_choice("readout", readout, ("last", "mean", "max"))
+        check_choice("lr_schedule", lr_schedule, ("cosine", "constant"))
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate must be greater than 0, got {learning_rate}")
+        save_plain_hyperparameters(self)
+        self.target: Target = target
+        self.readout: Readout = readout
+        self.learning_rate = learning_rate
+        self.lr_schedule = lr_schedule
+        self.embedding = None
+        if vocab_size is not None:
+            check_at_least("vocab_size", vocab_size, 1)
+            check_at_least("embedding_size", embedding_size, 1)
+            self.embedding = nn.Embedding(vocab_size, embedding_size)
+        self.recurrent = RecurrentStack(
+            cell,
+            embedding_size if input_size is None else input_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            backend=backend,
+        )
+        self.head = nn.Linear(self.recurrent.output_size, num_outputs)
+        self.val_metrics, self.val_loss = evaluation_metrics(target, num_outputs), MeanMetric()
+        self.test_metrics, self.test_loss = evaluation_metrics(target, num_outputs), MeanMetric()
+        self._train_totals = StepTotals(target)
+
+    def features(
+        self, inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time features"]:
+        """What the recurrent stack reads: the inputs (B, T, F), or the embedded tokens."""
+        return inputs if self.embedding is None else self.embedding(inputs)
+
+    def classify(
+        self, features: Float[Tensor, "batch time features"], lengths: Int64[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *outputs"]:
+        """Logits of features (B, T, F); shaped as `forward`'s."""
+        outputs, _ = self.recurrent(features, lengths)
+        logits = self.head(read_out(self.readout, outputs, lengths, self.recurrent.num_directions))
+        return logits.squeeze(-1) if self.target == "binary" else logits
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
+        lengths: Int64[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch *outputs"]:
+        """Logits: (B,) for binary, (B, num_outputs) else.
+
+        Args:
+            inputs: features (B, T, F) or tokens (B, T).
+            lengths: true time steps of each sequence, (B,), in 1..T; T if None.
+        """
+        return self.classify(self.features(inputs), lengths)
+
+    @torch.no_grad()
+    def probabilities(
+        self,
+        inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
+        lengths: Int64[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch *outputs"]:
+        """Probabilities for new sequences, in evaluation mode and without gradients.
+
+        Of label 1, (B,), for binary; of each label (B, L) for multilabel; of each class (B, C) for multiclass.
+
+        Args:
+            inputs: features (B, T, F) or tokens (B, T); they are moved to the model's device.
+            lengths: true time steps of each sequence, (B,), in 1..T; T if None.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            return to_probabilities(self(inputs.to(self.device), lengths), self.target)
+        finally:
+            self.train(was_training)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean loss of the batch."""
+        logits = self(batch.inputs, batch.lengths)
+        loss = classification_loss(logits, batch.targets, self.target)
+        self._train_totals.add(loss, logits, batch.targets)
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the Trainer says, and keep the norm before clipping for the curves."""
+        if gradient_clip_val and gradient_clip_algorithm != "value":
+            self._gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            return
+        if self._point_is_due(self.global_step + 1):
+            gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+            self._gradient_norm = nn.utils.get_total_norm(gradients)
+        if gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's totals."""
+        self._last_point = self.global_step
+        self._epoch_totals = torch.zeros(3, device=self.device)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """A point of the training curves, when one is due."""
+        if self._point_is_due(self.global_step):
+            self._last_point = self.global_step
+            metrics = self._take_train_totals()
+            [optimizer] = self.trainer.optimizers
+            self._write(
+                {
+                    **metrics,
+                    "train/learning_rate": optimizer.param_groups[0]["lr"],
+                    "train/gradient_norm": self._gradient_norm,
+                }
+            )
+            self.log_dict(metrics, prog_bar=True, logger=False)
+
+    def on_train_epoch_end(self) -> None:
+        """The epoch's means, for the progress bar, callbacks and the table at the end of a run."""
+        loss, correct, count = self._epoch_totals
+        self.log_dict({"train/loss": loss / count, "train/accuracy": correct / count}, prog_bar=True, logger=False)
+
+    def _point_is_due(self, step: int) -> bool:
+        """Whether `step` ends a logging interval or an epoch and has no point yet."""
+        trainer = self.trainer
+        return step > self._last_point and (step % trainer.log_every_n_steps == 0 or trainer.is_last_batch)
+
+    def _take_train_totals(self) -> dict[str, Tensor]:
+        totals = self.trainer.strategy.reduce(self._train_totals.take(), reduce_op="sum")
+        self._epoch_totals += totals
+        loss, correct, count = totals
+        return {"train/loss": loss / count, "train/accuracy": correct / count}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Update the metrics; gives probabilities and targets to callbacks."""
+        return self._evaluate(batch, self.val_metrics, self.val_loss)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Update the metrics; gives probabilities and targets to callbacks."""
+        return self._evaluate(batch, self.test_metrics, self.test_loss)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Probabilities, as `probabilities` gives them."""
+        return to_probabilities(self(batch.inputs, batch.lengths), self.target)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/...`."""
+        self._log_evaluation("val", self.val_metrics, self.val_loss)
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/...`."""
+        self._log_evaluation("test", self.test_metrics, self.test_loss)
+
+    def _evaluate(self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric) -> dict[str, Tensor]:
+        logits = self(batch.inputs, batch.lengths)
+        probabilities = to_probabilities(logits, self.target)
+        mean_loss.update(classification_loss(logits, batch.targets, self.target), len(batch.lengths))
+        metrics.update(probabilities, batch.targets.long())
+        return {"probabilities": probabilities, "targets": batch.targets}
+
+    def _log_evaluation(self, split: str, metrics: MetricCollection, mean_loss: MeanMetric) -> None:
+        values = {"loss": mean_loss.compute(), **metrics.compute()}
+        mean_loss.reset()
+        metrics.reset()
+        values = {f"{split}/{name}": value for name, value in values.items()}
+        if not self.trainer.sanity_checking:
+            self._write(values)
+        shown = {f"{split}/loss", f"{split}/accuracy"}
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name in shown, logger=False)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        """Hand scalars to the loggers at this step.
+
+        Not by `self.log`, which costs every step, drops the training curves of runs shorter than
+        `log_every_n_steps`, and adds a curve of the epoch number.
+        """
+        values = {name: float(value) for name, value in values.items()}
+        for logger in self.loggers:
+            logger.log_metrics(values, step=self.global_step)
+
+    def configure_optimizers(self) -> Any:
+        """Adam, with the learning rate falling to 0 along a cosine unless it is to stay constant."""
+        # The fused step unscales float16 gradients itself, and so can't go with clipping.
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=fused)
+        num_steps = self.trainer.estimated_stepping_batches
+        if self.lr_schedule == "constant":
+            return optimizer
+        if num_steps == float("inf"):
+            raise ValueError("lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'")
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=int(num_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def describe(self) -> dict[str, Any]:
+        """What `seqlight.load` and the command line rebuild model and data from, as plain data.
+
+        Raises:
+            TypeError: if a hyperparameter of a subclass has no plain form.
+        """
+        datamodule = getattr(self._trainer, "datamodule", None)
+        data = datamodule if isinstance(datamodule, SequenceDataModule) else None
+        return {
+            "version": seqlight.__version__,
+            "model": {"class_path": class_path(type(self)), "init_args": to_plain(dict(self.hparams))},
+            "data": data and {"class_path": class_path(type(data)), "init_args": to_plain(dict(data.hparams))},
+        }
+
+    def on_fit_start(self) -> None:
+        """Find out before the first step whether a checkpoint can be written."""
+        self.describe()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the description."""
+        checkpoint["seqlight"] = self.describe()
+        checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]

@@ -1,0 +1,273 @@
+"""The command line: the only file that knows LightningCLI."""
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse import ArgumentError, set_parsing_settings
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+import seqlight
+from seqlight.callbacks import RunDescription, TensorBoardFigures
+from seqlight.checkpoint import CheckpointRefused, read_description
+from seqlight.classifier import SequenceClassifier
+from seqlight.data.datamodule import SequenceDataModule
+from seqlight.plain import NotImportedError, class_path, flatten
+from seqlight.predictions import write_predictions
+from seqlight.threads import choose_num_threads
+
+DONE, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 2, 3, 130
+
+
+class UsageError(Exception):
+    """What the user asked for can't be done; the message says why, in one to five lines."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; gives its exit status: 0 done, 2 usage or data, 3 checkpoint refused, 130 interrupted."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    try:
+        with _folder_importable(os.getcwd()):
+            _import_modules(arguments)
+            SeqlightCLI(arguments)
+    except CheckpointRefused as error:
+        return _fail(error, REFUSED)
+    except (UsageError, ArgumentError, MisconfigurationException) as error:
+        return _fail(error, USAGE_ERROR)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has shut the run down
+            return INTERRUPTED
+        raise
+    return DONE
+
+
+def _fail(error: Exception, status: int) -> int:
+    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    print("seqlight: error: " + "\n".join(lines[:5]), file=sys.stderr)
+    return status
+
+
+@contextlib.contextmanager
+def _folder_importable(folder: str) -> Iterator[None]:
+    """Let modules of the user's folder be imported, after all others, as `python -m` does."""
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _values_of(flag: str, arguments: list[str]) -> list[str]:
+    """The values of a flag that must be known before the command line can be parsed."""
+    scanner = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scanner.add_argument(flag, dest="values", action="append", default=[])
+    with contextlib.suppress(argparse.ArgumentError):  # the parser proper reports it
+        return list(scanner.parse_known_args(arguments)[0].values)
+    return []
+
+
+def _import_modules(arguments: list[str]) -> None:
+    for module in _values_of("--import", arguments):
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise UsageError(f"--import {module}: can't import it: {type(error).__name__}: {error}") from error
+
+
+class SaveConfiguration(SaveConfigCallback):
+    """config.yaml in the folder of a training run; other commands leave that folder's as it is."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Save at the start of training."""
+        if stage == "fit" and trainer.loggers:
+            super().setup(trainer, pl_module, stage)
+
+
+class SeqlightCLI(LightningCLI):
+    """Parse the arguments, build model, data and Trainer, and run the command."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._arguments = arguments
+        super().__init__(
+            SequenceClassifier,
+            SequenceDataModule,
+            save_config_callback=SaveConfiguration,
+            trainer_defaults={
+                "max_epochs": 10,
+                "gradient_clip_val": 1.0,
+                "log_every_n_steps": 10,
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+                "default_root_dir": "runs",
+            },
+            seed_everything_default=0,
+            parser_kwargs={"prog": "seqlight", "exit_on_error": False},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=arguments,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add seqlight's own flags, and the defaults that let `seqlight fit` run without any."""
+        parser.add_argument("--device", type=Literal["auto", "cpu", "gpu"], default="auto", help="where to run")
+        parser.add_argument(
+            "--num_threads",
+            type=int | None,
+            default=None,
+            help="threads of torch on the CPU; by default by the size of the model, see the README",
+        )
+        parser.add_argument("--name", type=str | None, default=None, help="runs/<name>; default: task and cell")
+        parser.add_argument(
+            "--import",
+            type=str | None,
+            default=None,
+            help="a module of yours, whose cells, tasks and classifiers then have short names and may stand in checkpoints",
+        )
+        parser.add_argument("--output", type=str, default="predictions.csv", help="the file that predict writes")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(TensorBoardFigures, "figures")
+        parser.set_defaults(
+            {
+                "model": {"class_path": "seqlight.SequenceClassifier", "init_args": {"cell": "seqlight.LSTMCell"}},
+                "data": {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": "seqlight.SumSign"}},
+                "checkpoint.filename": "best",
+                "checkpoint.monitor": "val/loss",
+                "checkpoint.mode": "min",
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+        for argument in ("input_size", "vocab_size", "target", "num_outputs"):
+            parser.link_arguments(f"data.{argument}", f"model.init_args.{argument}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; what a checkpoint says of model and data takes the place of the defaults."""
+        verb = next((argument for argument in self._arguments if not argument.startswith("-")), None)
+        path = next(iter(_values_of("--ckpt_path", self._arguments)), None)
+        if verb in self._subcommand_parsers and path is not None and path not in ("best", "last", "hpc"):
+            self._set_defaults_from_checkpoint(self._subcommand_parsers[verb], path)
+        self.config = parser.parse_args(self._arguments)
+        verb = self.config.subcommand
+        if verb != "fit" and not self.config[verb].ckpt_path:
+            raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../best.ckpt")
+
+    def _set_defaults_from_checkpoint(self, parser: LightningArgumentParser, path: str) -> None:
+        if "://" in path:
+            raise UsageError(f"--ckpt_path {path}: expected a file on this machine, not a URL")
+        try:
+            parser.set_defaults(read_description(path))
+        except FileNotFoundError as error:
+            raise UsageError(f"--ckpt_path: {error}") from error
+        except NotImportedError as error:
+            raise CheckpointRefused(f"{path}: {error}.\nIf you trust that module, add: --import {error.module}") from error
+        # Class paths within the checkpoint's arguments are known classes; nothing else may be imported by name.
+        modules = [module.partition(".")[0] for module in _values_of("--import", self._arguments)]
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["seqlight", "lightning", *modules])
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: `parse_arguments` has done it, so that flags win over the checkpoint."""
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and Trainer; bad arguments become a usage error."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError) as error:
+            raise UsageError(str(error)) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A Trainer on the device asked for, with TensorBoard's logger in runs/<name>/version_<n>."""
+        config = self.config_init[self.subcommand]
+        device = config.device
+        if device != "auto":
+            if config.trainer.accelerator not in ("auto", device):
+                raise UsageError(f"--device {device} contradicts --trainer.accelerator {config.trainer.accelerator}")
+            if device == "gpu" and not torch.accelerator.is_available():
+                raise UsageError("--device gpu: this machine has no GPU that torch can use; expected cpu or auto")
+            kwargs["accelerator"] = device
+        if self.subcommand == "predict" and config.trainer.devices not in ("auto", 1, "1"):
+            raise UsageError(f"predict runs on one device, got --trainer.devices {config.trainer.devices}")
+        if self.subcommand == "predict":
+            kwargs["devices"] = 1
+        if config.trainer.logger in (None, True) and not config.trainer.fast_dev_run:
+            kwargs["logger"] = self._logger() if self.subcommand != "predict" else False
+        return super().instantiate_trainer(**kwargs)
+
+    def _logger(self) -> TensorBoardLogger:
+        config = self.config_init[self.subcommand]
+        root = Path(config.trainer.default_root_dir)
+        folder = Path(config.ckpt_path or "").parent
+        if self.subcommand != "fit" and folder.name == "checkpoints":
+            # Results of a trained model stand with its run.
+            version = folder.parent
+            return TensorBoardLogger(version.parent.parent, name=version.parent.name, version=version.name, default_hp_metric=False)
+        description = self.model.describe()
+        data = flatten("data", {"class_path": class_path(type(self.datamodule)), "init_args": dict(self.datamodule.hparams)})
+        cell = flatten("model", description["model"])["model.cell"]
+        name = config.name or f"{data.get('data.task', data['data'])}-{cell}"
+        return TensorBoardLogger(root, name=name, default_hp_metric=False)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the command with as many threads as it can use."""
+        config = self.config_init[subcommand]
+        num_threads = config.num_threads or choose_num_threads(self.model, self.datamodule.batch_size)
+        previous = torch.get_num_threads()
+        torch.set_num_threads(num_threads)
+        try:
+            super()._run_subcommand(subcommand)
+        except (FileNotFoundError, PermissionError) as error:
+            raise UsageError(str(error)) from error
+        finally:
+            torch.set_num_threads(previous)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write the probabilities of the predict split as CSV."""
+        probabilities = self.trainer.predict(**kwargs)
+        path = Path(self.config_init.predict.output)
+        try:
+            write_predictions(path, torch.cat(probabilities), self.model.target)
+        except OSError as error:
+            raise UsageError(f"--output {path}: can't write it: {error.strerror}") from error
+        print(path)
+
+    def before_fit(self) -> None:
+        """Say what is about to be trained."""
+        config = self.config_init.fit
+        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        where = self.trainer.log_dir if self.trainer.loggers else "nowhere (no logger)"
+        threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+        device = self.trainer.strategy.root_device
+        _print(self.trainer, f"{num_parameters} parameters on {device}{f', {threads}' if device.type == 'cpu' else ''}, seed {config.seed_everything}, to {where}")
+
+    def after_fit(self) -> None:
+        """A table of the final results, and where they lie."""
+        trainer = self.trainer
+        metrics = trainer.callback_metrics
+        lines = ["", f"{'':8}{'loss':>8}{'accuracy':>10}"]
+        for split in ("train", "val"):
+            if f"{split}/loss" in metrics:
+                lines.append(f"{split:8}{metrics[f'{split}/loss']:8.4f}{metrics[f'{split}/accuracy']:10.4f}")
+        lines.append("")
+        checkpoint = trainer.checkpoint_callback
+        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
+            lines.append(f"best checkpoint  {os.path.relpath(checkpoint.best_model_path)}")
+        if isinstance(trainer.logger, TensorBoardLogger):
+            lines.append(f"curves           tensorboard --logdir {shlex.quote(str(trainer.logger.save_dir))}")
+        _print(trainer, "\n".join(lines))
+
+
+def _print(trainer: Trainer, text: str) -> None:
+    if trainer.is_global_zero:
+        print(text)

@@ -1,0 +1,113 @@
+"""Batches from memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqlight.data.batch import Batch
+from seqlight.validation import check_at_least
+
+
+class SequenceLoader:
+    """Batches sliced from tensors in memory: every sample exactly once per epoch, over all ranks.
+
+    In place of a `DataLoader`, whose per-sample fetching and collating cost more than a training step
+    of a small model. The order of an epoch depends on (seed, epoch) alone. Each step takes the next
+    `world_size * batch_size` samples of that order and deals them out to the ranks, so all ranks make
+    the same number of steps; the last step shares what is left. A batch is trimmed to its longest
+    sequence.
+
+    The loader is resumable: `state_dict` in the middle of an epoch, loaded into another loader, makes
+    its next iteration go on with the following batch.
+
+    Args:
+        data: all samples of the split, on the device where the batches are wanted.
+        batch_size: sequences per step and rank.
+        shuffle: whether the order changes from epoch to epoch; else it is the order of `data`.
+        seed: with the epoch, all that the order depends on.
+        rank: this process among `world_size`.
+        world_size: the number of processes that share the split.
+
+    Raises:
+        ValueError: if the split has fewer samples than `world_size`.
+    """
+
+    def __init__(
+        self,
+        data: Batch,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        check_at_least("batch_size", batch_size, 1)
+        check_at_least("number of samples", len(data.lengths), world_size, "number of processes")
+        self.data = data
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._next_batch = 0
+
+    batch_sampler = None  # a Trainer looks for it wherever there is a sampler
+
+    @property
+    def sampler(self) -> "SequenceLoader":
+        """What a Trainer calls `set_epoch` on at the start of an epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration."""
+        self.epoch = epoch
+
+    def order(self) -> np.ndarray:
+        """The indices of all samples, of all ranks, in the order of this epoch."""
+        num_samples = len(self.data.lengths)
+        if not self.shuffle:
+            return np.arange(num_samples)
+        # Philox keyed by a SeedSequence: neighbouring seeds and epochs give unrelated orders.
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, self.epoch)))).permutation(
+            num_samples
+        )
+
+    def __len__(self) -> int:
+        """Batches per epoch and rank."""
+        per_step = self.batch_size * self.world_size
+        full_steps, rest = divmod(len(self.data.lengths), per_step)
+        # A rest too small to give each rank a sample joins the step before.
+        return full_steps + (rest >= self.world_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        first_batch, self._next_batch = self._next_batch, 0
+        order = self.order()
+        per_step = self.batch_size * self.world_size
+        last = len(self) - 1
+        host_order = torch.from_numpy(order)
+        device_order = host_order.to(self.data.inputs.device)
+        for step in range(first_batch, last + 1):
+            start = step * per_step
+            stop = start + per_step if step < last else len(order)
+            # Ranks take contiguous shares of the step, equal up to one sample.
+            size = stop - start
+            begin = start + size * self.rank // self.world_size
+            end = start + size * (self.rank + 1) // self.world_size
+            lengths = self.data.lengths[host_order[begin:end]]
+            rows = device_order[begin:end]
+            longest = int(lengths.max())
+            inputs = self.data.inputs[rows]
+            self._next_batch = step + 1 if step < last else 0
+            yield Batch(inputs[:, :longest], self.data.targets[rows], lengths)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iteration under way is."""
+        return {"next_batch": self._next_batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Make the next iteration start where `state` was taken."""
+        self._next_batch = state["next_batch"]

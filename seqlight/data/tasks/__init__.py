@@ -1,0 +1,1 @@
+"""One synthetic task per file."""

@@ -1,0 +1,91 @@
+"""Loss, probabilities and metrics for the three kinds of targets."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import AUROC, Accuracy, F1Score, MetricCollection
+
+from seqlight.data.task import Target
+
+
+def classification_loss(
+    logits: Float[Tensor, "batch *outputs"],
+    targets: Shaped[Tensor, "batch *labels"],
+    target: Target,
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    """Binary cross-entropy of logits for binary (B,) and multilabel (B, L); cross-entropy for multiclass (B, C)."""
+    if target == "multiclass":
+        return functional.cross_entropy(logits, targets, reduction=reduction)
+    return functional.binary_cross_entropy_with_logits(logits, targets, reduction=reduction)
+
+
+def to_probabilities(logits: Float[Tensor, "batch *outputs"], target: Target) -> Float[Tensor, "batch *outputs"]:
+    """Probabilities, of the shape of the logits."""
+    return logits.softmax(-1) if target == "multiclass" else logits.sigmoid()
+
+
+def count_correct(
+    logits: Float[Tensor, "batch *outputs"], targets: Shaped[Tensor, "batch *labels"], target: Target
+) -> Float[Tensor, ""]:
+    """The number of right answers; for multilabel the sum over sequences of their share of right labels."""
+    right = logits.argmax(-1) == targets if target == "multiclass" else (logits > 0) == (targets > 0.5)
+    return right.float().flatten(1).mean(1).sum() if right.ndim > 1 else right.float().sum()
+
+
+def torchmetrics_task(target: Target, num_outputs: int) -> dict[str, Any]:
+    """The arguments that tell torchmetrics of the kind of targets."""
+    sizes = {"binary": {}, "multiclass": {"num_classes": num_outputs}, "multilabel": {"num_labels": num_outputs}}
+    # Targets and probabilities are our own; checking them again costs more than the metrics.
+    return {"task": target, "validate_args": False, **sizes[target]}
+
+
+def evaluation_metrics(target: Target, num_outputs: int) -> MetricCollection:
+    """Accuracy, and AUROC and F1 as means over classes or labels; together over all ranks."""
+    task = torchmetrics_task(target, num_outputs)
+    return MetricCollection(
+        {
+            "accuracy": Accuracy(**task, average="micro"),
+            "auroc": AUROC(**task, average="macro"),
+            "f1": F1Score(**task, average="macro"),
+        }
+    )
+
+
+class StepTotals:
+    """Loss and accuracy of training steps, added up when they are read.
+
+    Adding them up in each step would cost a small model as much as the step itself, so the steps' results
+    are kept, on their device, until `take`.
+    """
+
+    _MOST_KEPT = 64  # bounds the memory that kept logits take
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._totals: Tensor | None = None
+
+    def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
+        """Keep a step's mean loss, logits and targets."""
+        self._kept.append((loss.detach(), logits.detach(), targets))
+        if len(self._kept) == self._MOST_KEPT:
+            self._add_up()
+
+    def take(self) -> Float[Tensor, "3"] | None:
+        """Summed loss, right answers and number of sequences since the last call; None if there were none."""
+        if self._kept:
+            self._add_up()
+        totals, self._totals = self._totals, None
+        return totals
+
+    def _add_up(self) -> None:
+        losses, logits, targets = zip(*self._kept, strict=True)
+        self._kept.clear()
+        sizes = torch.tensor([float(len(part)) for part in targets], device=losses[0].device)
+        correct = count_correct(torch.cat(logits), torch.cat(targets), self._target)
+        totals = torch.stack(((torch.stack(losses).float() * sizes).sum(), correct, sizes.sum()))
+        self._totals = totals if self._totals is None else self._totals + totals

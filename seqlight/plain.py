@@ -1,0 +1,148 @@
+"""Classes and their arguments as plain data, and back.
+
+A checkpoint must open without running code from it, so it says `{"class_path": "seqlight.GRUCell",
+"init_args": {"hidden_size": 64}}` where a model was given `partial(GRUCell, hidden_size=64)`. The same
+form stands in configuration files.
+"""
+
+import functools
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.core.mixins import HyperparametersMixin
+
+import seqlight
+from seqlight.cells.cell import RecurrentCell
+from seqlight.data.task import SequenceTask
+
+
+class NotImportedError(LookupError):
+    """A class path names a module that has not been imported; `module` is its name."""
+
+    def __init__(self, class_path: str, module: str) -> None:
+        super().__init__(f"{class_path!r} is outside seqlight, and its module {module!r} has not been imported")
+        self.module = module
+
+
+def class_path(cls: type) -> str:
+    """The name under which `cls` is written down: `seqlight.<Name>` for public classes of seqlight."""
+    if cls.__name__ in seqlight.__all__ and getattr(seqlight, cls.__name__) is cls:
+        return f"seqlight.{cls.__name__}"
+    if "<locals>" in cls.__qualname__:
+        raise TypeError(f"{cls.__qualname__} is defined inside a function; a checkpoint can only name classes of modules")
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def resolve(path: str, base: type) -> type:
+    """The subclass of `base` that `path` names; nothing is imported but seqlight's own modules.
+
+    Raises:
+        NotImportedError: if the module of `path` has not been imported.
+        ValueError: if `path` names no subclass of `base`.
+    """
+    module_name, _, name = path.rpartition(".")
+    module = seqlight if module_name == "seqlight" else sys.modules.get(module_name)
+    if module is None:
+        raise NotImportedError(path, module_name)
+    cls = getattr(module, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise ValueError(f"expected the path of a {base.__name__}, got {path!r}")
+    return cls
+
+
+def to_plain(value: Any) -> Any:
+    """`value` as numbers, strings, lists and dicts.
+
+    A cell's class, or a `functools.partial` of one with keyword arguments, and a task become dicts of
+    `class_path` and `init_args`.
+
+    Raises:
+        TypeError: if `value` has no such form.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, type):
+        value = functools.partial(value)
+    if isinstance(value, functools.partial) and isinstance(value.func, type) and not value.args:
+        arguments = inspect.signature(value.func).parameters.values()
+        # Defaults are written down too: a later version may have others.
+        defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
+        return {"class_path": class_path(value.func), "init_args": to_plain({**defaults, **value.keywords})}
+    if isinstance(value, SequenceTask):
+        names = inspect.signature(type(value)).parameters
+        if missing := [name for name in names if not hasattr(value, name)]:
+            raise TypeError(f"{type(value).__name__} must keep its argument {missing[0]!r} under the same name")
+        return {
+            "class_path": class_path(type(value)),
+            "init_args": {name: to_plain(getattr(value, name)) for name in names},
+        }
+    raise TypeError(
+        f"expected plain data, a class, a functools.partial of a class with keyword arguments, or a task; got {value!r}"
+    )
+
+
+def from_plain(value: Any) -> Any:
+    """The inverse of `to_plain`; a cell comes back as a `functools.partial` of its class.
+
+    Raises:
+        NotImportedError, ValueError: as `resolve`.
+    """
+    if isinstance(value, list):
+        return [from_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "class_path" not in value:
+        return {key: from_plain(item) for key, item in value.items()}
+    arguments = {key: from_plain(item) for key, item in value.get("init_args", {}).items()}
+    cls = resolve(value["class_path"], object)
+    if issubclass(cls, RecurrentCell):
+        return functools.partial(cls, **arguments)
+    if issubclass(cls, SequenceTask):
+        return cls(**arguments)
+    raise ValueError(f"expected the path of a cell or a task, got {value['class_path']!r}")
+
+
+def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
+    """Plain data as one level of names and scalars: `{"model.cell": "GRUCell", "model.cell.hidden_size": 64}`."""
+    if isinstance(value, dict) and "class_path" in value:
+        flat = {name: value["class_path"].rpartition(".")[2]}
+        value = value["init_args"]
+    elif isinstance(value, dict):
+        flat = {}
+    else:
+        return {} if value is None else {name: value if isinstance(value, bool | int | float | str) else str(value)}
+    for key, item in value.items():
+        flat.update(flatten(f"{name}.{key}", item))
+    return flat
+
+
+def save_plain_hyperparameters(module: HyperparametersMixin) -> None:
+    """`module.save_hyperparameters()` for the `__init__` that calls this, with plain values only.
+
+    Raises:
+        TypeError: if an argument has no plain form, naming it.
+    """
+    frame = inspect.currentframe()
+    assert frame is not None
+    module.save_hyperparameters(frame=frame.f_back, logger=False)
+    plain = {}
+    for name, value in module.hparams.items():
+        if name in ("_class_path", "_instantiator"):  # LightningCLI's own notes; seqlight keeps the class elsewhere
+            continue
+        try:
+            plain[name] = to_plain(value)
+        except TypeError as error:
+            raise TypeError(f"{name} of {type(module).__name__} can't be stored in a checkpoint: {error}") from None
+    module.hparams.clear()
+    module.hparams.update(plain)

@@ -1,0 +1,45 @@
+"""Steps past a sequence's length."""
+
+import torch
+from jaxtyping import Bool, Float, Int64, Shaped
+from torch import Tensor
+
+
+def ragged_lengths(
+    lengths: Int64[Tensor, " batch"] | None, inputs: Shaped[Tensor, "batch time ..."]
+) -> Int64[Tensor, " batch"] | None:
+    """`lengths` on the host, or None if every sequence fills its T steps.
+
+    Raises:
+        ValueError: if a length is not in 1..T.
+    """
+    num_steps = inputs.shape[1]
+    if num_steps == 0:
+        raise ValueError("inputs must have at least 1 time step, got 0")
+    if lengths is None:
+        return None
+    lengths = lengths.cpu()  # Batch keeps them there: only a caller who does not pays for a synchronisation
+    shortest, longest = torch.aminmax(lengths)
+    if shortest < 1 or longest > num_steps:
+        bad = lengths[(lengths < 1) | (lengths > num_steps)][0]
+        raise ValueError(f"lengths must be between 1 and the {num_steps} time steps of inputs, got {int(bad)}")
+    return None if shortest == num_steps else lengths
+
+
+def step_mask(
+    lengths: Int64[Tensor, " batch"], num_steps: int, device: torch.device
+) -> Bool[Tensor, "batch {num_steps}"]:
+    """True where a step lies within its sequence's length: (B, T)."""
+    return torch.arange(num_steps, device=device) < lengths.to(device, non_blocking=True)[:, None]
+
+
+def reverse_within_lengths(
+    sequence: Float[Tensor, "batch time features"], lengths: Int64[Tensor, " batch"] | None
+) -> Float[Tensor, "batch time features"]:
+    """Each sequence backwards, from its true last step; padding stays where it is. Its own inverse."""
+    if lengths is None:
+        return sequence.flip(1)
+    steps = torch.arange(sequence.shape[1], device=sequence.device)
+    lengths = lengths.to(sequence.device, non_blocking=True)[:, None]
+    index = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    return sequence.gather(1, index[:, :, None].expand_as(sequence))

@@ -1,0 +1,45 @@
+"""A sequence of outputs summed up in one vector."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from seqlight.recurrent.lengths import ragged_lengths, step_mask
+
+Readout = Literal["last", "mean", "max"]
+
+
+def read_out(
+    readout: Readout,
+    outputs: Float[Tensor, "batch time features"],
+    lengths: Int64[Tensor, " batch"] | None,
+    num_directions: int,
+) -> Float[Tensor, "batch features"]:
+    """The summary (B, D*H) of outputs (B, T, D*H).
+
+    "last" is each direction's output at the last step that it takes: the true last step forwards, the
+    first backwards. "mean" and "max" are over the true steps.
+    """
+    lengths = ragged_lengths(lengths, outputs)
+    if readout == "last":
+        if lengths is None:
+            last = outputs[:, -1]
+        else:
+            rows = torch.arange(len(outputs), device=outputs.device)
+            last = outputs[rows, lengths.to(outputs.device, non_blocking=True) - 1]
+        if num_directions == 1:
+            return last
+        forward, _ = last.chunk(2, -1)
+        _, backward = outputs[:, 0].chunk(2, -1)
+        return torch.cat((forward, backward), -1)
+    if readout == "mean":
+        if lengths is None:
+            return outputs.mean(1)
+        # Outputs are 0 past the lengths.
+        return outputs.sum(1) / lengths.to(outputs.device, non_blocking=True)[:, None]
+    if lengths is not None:
+        mask = step_mask(lengths, outputs.shape[1], outputs.device)
+        outputs = outputs.masked_fill(~mask[:, :, None], -torch.inf)
+    return outputs.amax(1)

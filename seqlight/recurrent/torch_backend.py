@@ -1,0 +1,81 @@
+"""torch's own recurrent layers (cuDNN, oneDNN) for the cells that are torch's own equations."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from seqlight.cells.cell import GatedCell, RecurrentCell, State
+from seqlight.cells.elman import ElmanCell
+from seqlight.cells.gru import GRUCell
+from seqlight.cells.lstm import LSTMCell
+
+
+def torch_operation(cell: RecurrentCell) -> Callable[..., tuple[Tensor, ...]] | None:
+    """torch's operation that computes what `cell` does, if there is one.
+
+    It goes by the exact class: a subclass may have other equations.
+    """
+    if type(cell) is LSTMCell:
+        return torch.lstm
+    if type(cell) is GRUCell:
+        return torch.gru
+    if type(cell) is ElmanCell:
+        return torch.rnn_tanh if cell.nonlinearity == "tanh" else torch.rnn_relu
+    return None
+
+
+def run(
+    cell: GatedCell,
+    inputs: Float[Tensor, "batch time features"],
+    state: State,
+    lengths: Int64[Tensor, " batch"] | None,
+) -> tuple[Float[Tensor, "batch time hidden"], State]:
+    """As `unroll`, by torch's operation; `lengths` on the host, None if every sequence is full."""
+    operation = torch_operation(cell)
+    assert operation is not None
+    weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+    if inputs.is_cuda:
+        _flatten(cell)
+    # With train=True cuDNN keeps what its backward pass needs, whatever mode the module is in.
+    options = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "train": torch.is_grad_enabled(), "bidirectional": False}
+    if lengths is None:
+        outputs, *final = operation(inputs, _join(state), weights, *options.values(), True)
+        return outputs, tuple(part.squeeze(0) for part in final)
+
+    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    state = tuple(part.index_select(0, packed.sorted_indices) for part in state)
+    data, *final = operation(packed.data, packed.batch_sizes, _join(state), weights, *options.values())
+    outputs, _ = pad_packed_sequence(
+        PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices),
+        batch_first=True,
+        total_length=inputs.shape[1],
+    )
+    return outputs, tuple(part.squeeze(0).index_select(0, packed.unsorted_indices) for part in final)
+
+
+def _join(state: State) -> Tensor | list[Tensor]:
+    """The state as torch takes it: (1, B, H), or a list of two."""
+    parts = [part.unsqueeze(0) for part in state]
+    return parts if len(parts) > 1 else parts[0]
+
+
+def _flatten(cell: GatedCell) -> None:
+    """Lay the weights out in one block of memory, which cuDNN would otherwise do, with a warning, at each call.
+
+    A torch.nn layer that shares the cell's parameters does it; optimiser and state dict see no change.
+    """
+    weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+    block = cell.weight_ih.untyped_storage().data_ptr()
+    if all(weight.untyped_storage().data_ptr() == block for weight in weights):
+        return
+    if not all(isinstance(weight, nn.Parameter) for weight in weights):
+        return  # computed from others, by a parametrisation: new at each call
+    layer_type = {LSTMCell: nn.LSTM, GRUCell: nn.GRU}.get(type(cell), nn.RNN)
+    with torch.device("meta"):
+        layer = layer_type(cell.input_size, cell.hidden_size)
+    for name, weight in zip(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), weights, strict=True):
+        setattr(layer, name, weight)
+    layer.flatten_parameters()

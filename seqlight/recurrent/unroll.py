@@ -1,0 +1,52 @@
+"""The loop over time."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from seqlight.cells.cell import RecurrentCell, State
+from seqlight.recurrent.lengths import ragged_lengths, step_mask
+
+
+def unroll(
+    cell: RecurrentCell,
+    inputs: Float[Tensor, "batch time features"],
+    state: State | None = None,
+    lengths: Int64[Tensor, " batch"] | None = None,
+) -> tuple[Float[Tensor, "batch time hidden"], State]:
+    """Apply `cell` step by step: the definition that every faster path is tested against.
+
+    Steps past a sequence's length change nothing: the state stays, and the output there is 0.
+
+    Args:
+        cell: the step.
+        inputs: (B, T, F).
+        state: the state before the first step, tensors (B, H); the cell's initial state if None.
+        lengths: true time steps of each sequence, (B,), in 1..T; T if None.
+
+    Returns:
+        The outputs of all steps (B, T, H) and the state after each sequence's last true step.
+
+    Raises:
+        ValueError: if a length is not in 1..T.
+    """
+    lengths = ragged_lengths(lengths, inputs)
+    batch_size, num_steps, _ = inputs.shape
+    if state is None:
+        state = cell.initial_state(batch_size, device=inputs.device, dtype=inputs.dtype)
+    if lengths is None:
+        outputs = []
+        for step in inputs.unbind(1):
+            output, state = cell(step, state)
+            outputs.append(output)
+        return torch.stack(outputs, 1), state
+
+    mask = step_mask(lengths, num_steps, inputs.device)
+    # Padding may hold anything; a NaN there would reach the gradients through the branch not taken.
+    inputs = inputs.masked_fill(~mask[:, :, None], 0)
+    outputs = []
+    for step, active in zip(inputs.unbind(1), mask[:, :, None].unbind(1), strict=True):
+        output, next_state = cell(step, state)
+        state = tuple(torch.where(active, new, old) for new, old in zip(next_state, state, strict=True))
+        outputs.append(torch.where(active, output, 0))
+    return torch.stack(outputs, 1), state

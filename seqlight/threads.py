@@ -1,0 +1,26 @@
+"""How many threads a model can use."""
+
+import torch
+
+from seqlight.cells.cell import GatedCell
+from seqlight.classifier import SequenceClassifier
+
+# Below this many operations in the product of one time step a second thread costs more than it brings:
+# waking it takes about as long as the product (benchmarks/threads.py).
+_OPERATIONS_PER_THREAD = 8_000_000
+
+
+def choose_num_threads(model: SequenceClassifier, batch_size: int) -> int:
+    """A number of threads for torch on the CPU, from 1 to the number that torch is set to.
+
+    It goes by the work of one time step, since the threads meet at each: 2 B (F + H) G H operations in the
+    largest layer.
+    """
+    operations = 0
+    for layer in model.recurrent.layers:
+        cell = layer.cell
+        num_gates = cell.num_gates if isinstance(cell, GatedCell) else 1
+        operations = max(
+            operations, 2 * batch_size * (cell.input_size + cell.hidden_size) * num_gates * cell.hidden_size
+        )
+    return max(1, min(torch.get_num_threads(), operations // _OPERATIONS_PER_THREAD))

@@ -1,0 +1,26 @@
+"""Checks of arguments, with messages that name the argument, its value and what was expected."""
+
+import operator
+
+
+def check_at_least(name: str, value: int, minimum: int, minimum_name: str = "") -> None:
+    """Raise TypeError if `value` is no integer, ValueError if it is below `minimum`."""
+    try:
+        operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if value < minimum:
+        bound = f"{minimum_name} ({minimum})" if minimum_name else f"{minimum}"
+        raise ValueError(f"{name} must be at least {bound}, got {value}")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raise ValueError unless 0 <= `value` < 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and less than 1, got {value}")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
