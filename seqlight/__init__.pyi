@@ -5,7 +5,7 @@ from .cells.cell import RecurrentCell as RecurrentCell
 from .cells.elman import ElmanCell as ElmanCell
 from .cells.gru import GRUCell as GRUCell
 from .cells.lstm import LSTMCell as LSTMCell
-from .checkpoint import CheckpointRefused as CheckpointRefused
+from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import load as load
 from .classifier import SequenceClassifier as SequenceClassifier
 from .data.batch import Batch as Batch
@@ -21,4 +21,5 @@ from .recurrent.layer import RecurrentLayer as RecurrentLayer
 from .recurrent.stack import RecurrentStack as RecurrentStack
 from .recurrent.unroll import unroll as unroll
 
+__all__: list[str]
 __version__: str

@@ -36,9 +36,11 @@ class RunDescription(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write both, so that a run that is killed has them too."""
         assert isinstance(pl_module, SequenceClassifier)
+        if not trainer.is_global_zero:
+            return
         description = pl_module.describe()
         text = yaml.safe_dump({key: description[key] for key in ("model", "data")}, sort_keys=False)
-        arguments = {**flatten("data", description["data"]), **flatten("model", description["model"])}
+        arguments = {**flatten("model", description["model"]), **flatten("data", description["data"])}
         for logger in _tensorboard_loggers(trainer):
             logger.experiment.add_text("configuration", f"```yaml\n{text}```", pl_module.global_step)
             # Not by logger.log_hyperparams, which would add a false first point to the curves. The metrics'
@@ -49,6 +51,8 @@ class RunDescription(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell the HPARAMS tab that the run is done."""
+        if not trainer.is_global_zero:
+            return
         for logger in _tensorboard_loggers(trainer):
             logger.experiment.file_writer.add_summary(self._session_end)
 
@@ -112,7 +116,9 @@ class TensorBoardFigures(pl.Callback):
         figures = {
             "confusion_matrix": confusion_figure(confusion),
             "roc": roc_figure(roc),
-            "memory": memory_figure({type(pl_module.recurrent.layers[0].cell).__name__: memory_curve(pl_module, self._first_batch)}),
+            "memory": memory_figure(
+                {type(pl_module.recurrent.layers[0].cell).__name__: memory_curve(pl_module, self._first_batch)}
+            ),
         }
         for logger in _tensorboard_loggers(trainer):
             for name, figure in figures.items():

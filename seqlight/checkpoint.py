@@ -12,7 +12,7 @@ from seqlight.data.datamodule import SequenceDataModule
 from seqlight.plain import NotImportedError, from_plain, resolve
 
 
-class CheckpointRefused(Exception):
+class CheckpointError(Exception):
     """A file that is no checkpoint of seqlight, or one that names a class that can't be used here."""
 
 
@@ -28,7 +28,7 @@ def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointRefused: if the file is no checkpoint of a SequenceClassifier, or names a class of a
+        CheckpointError: if the file is no checkpoint of a SequenceClassifier, or names a class of a
             module that has not been imported.
     """
     checkpoint = read(path, map_location)
@@ -38,9 +38,10 @@ def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         model = cls(**from_plain(description["init_args"]))
         model.load_state_dict(checkpoint["state_dict"])
     except NotImportedError as error:
-        raise CheckpointRefused(f"{path}: {error}; import it first if you trust it") from error
+        raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointRefused(f"{path} does not describe a model that can be built here: {error}") from error
+        raise CheckpointError(f"{path} does not describe a model that can be built here: {error}") from error
+    assert isinstance(model, SequenceClassifier)
     return model.to(map_location).eval()
 
 
@@ -48,7 +49,7 @@ def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
     """The contents of a checkpoint of seqlight: tensors and plain values.
 
     Raises:
-        FileNotFoundError, CheckpointRefused: as `load`.
+        FileNotFoundError, CheckpointError: as `load`.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
@@ -56,9 +57,9 @@ def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise CheckpointRefused(f"{path} is no checkpoint of plain data: {reason}") from error
+        raise CheckpointError(f"{path} is no checkpoint of plain data: {reason}") from error
     if not isinstance(checkpoint, dict) or "seqlight" not in checkpoint:
-        raise CheckpointRefused(f"{path} is a file of torch, but no checkpoint of a seqlight model")
+        raise CheckpointError(f"{path} is a file of torch, but no checkpoint of a seqlight model")
     return checkpoint
 
 
@@ -66,7 +67,7 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """The `class_path` and `init_args` of model and data, every class in them known and of its kind.
 
     Raises:
-        FileNotFoundError, CheckpointRefused: as `load`.
+        FileNotFoundError, CheckpointError: as `load`.
         NotImportedError: if it names a class of a module that has not been imported.
     """
     description = read(path)["seqlight"]
@@ -78,5 +79,5 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     except NotImportedError:
         raise
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointRefused(f"{path} does not describe a model and its data: {error}") from error
+        raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error
     return {key: description[key] for key in ("model", "data") if description[key] is not None}

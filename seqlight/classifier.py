@@ -18,6 +18,7 @@ from seqlight.data.task import Target
 from seqlight.metrics import StepTotals, classification_loss, evaluation_metrics, to_probabilities
 from seqlight.plain import class_path, save_plain_hyperparameters, to_plain
 from seqlight.recurrent.layer import Backend
+from seqlight.recurrent.lengths import ragged_lengths
 from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import RecurrentStack
 from seqlight.validation import check_at_least, check_choice
@@ -29,9 +30,10 @@ class SequenceClassifier(pl.LightningModule):
     Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass with
     cross-entropy, by Adam, with a learning rate that falls to 0 along a cosine.
 
-    Scalars logged: `train/loss`, `train/accuracy`, `train/learning_rate` and `train/gradient_norm` as means
-    over the steps since the last point, every `log_every_n_steps` and at the end of an epoch; loss,
-    accuracy, AUROC and F1 as `val/...` and `test/...`.
+    Scalars logged: every `log_every_n_steps` steps, at least once an epoch, `train/loss` and
+    `train/accuracy` as means over the steps since the last point, `train/learning_rate` and
+    `train/gradient_norm` (before clipping) as they are; and loss, accuracy, AUROC and F1 as `val/...`
+    and `test/...`.
 
     Args:
         cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`.
@@ -107,14 +109,18 @@ class SequenceClassifier(pl.LightningModule):
         self, inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time features"]:
         """What the recurrent stack reads: the inputs (B, T, F), or the embedded tokens."""
-        return inputs if self.embedding is None else self.embedding(inputs)
+        if self.embedding is None:
+            return inputs
+        features: Tensor = self.embedding(inputs)
+        return features
 
     def classify(
         self, features: Float[Tensor, "batch time features"], lengths: Int64[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *outputs"]:
         """Logits of features (B, T, F); shaped as `forward`'s."""
+        lengths = ragged_lengths(lengths, features)  # None if all are full: then no part looks at them again
         outputs, _ = self.recurrent(features, lengths)
-        logits = self.head(read_out(self.readout, outputs, lengths, self.recurrent.num_directions))
+        logits: Tensor = self.head(read_out(self.readout, outputs, lengths, self.recurrent.num_directions))
         return logits.squeeze(-1) if self.target == "binary" else logits
 
     def forward(
@@ -165,50 +171,64 @@ class SequenceClassifier(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip as the Trainer says, and keep the norm before clipping for the curves."""
+        # Not self.parameters(), which looks through all modules, the metrics too, in every step.
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if gradient_clip_val and gradient_clip_algorithm != "value":
-            self._gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            self._gradient_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
             return
         if self._point_is_due(self.global_step + 1):
-            gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             self._gradient_norm = nn.utils.get_total_norm(gradients)
         if gradient_clip_val:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
+    def on_train_start(self) -> None:
+        """Begin the curves."""
+        self._last_point = self.global_step
+        self._point_totals = torch.zeros(3, device=self.device)
+        # A run that goes on within an epoch does not start that epoch again.
+        self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's totals."""
-        self._last_point = self.global_step
+        self._first_step = self.global_step
         self._epoch_totals = torch.zeros(3, device=self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """A point of the training curves, when one is due."""
         if self._point_is_due(self.global_step):
             self._last_point = self.global_step
-            metrics = self._take_train_totals()
+            self._add_up_steps()
+            metrics = _loss_and_accuracy(self._point_totals)
+            self._point_totals = torch.zeros_like(self._point_totals)
             [optimizer] = self.trainer.optimizers
-            self._write(
-                {
-                    **metrics,
-                    "train/learning_rate": optimizer.param_groups[0]["lr"],
-                    "train/gradient_norm": self._gradient_norm,
-                }
-            )
-            self.log_dict(metrics, prog_bar=True, logger=False)
+            others = {
+                "train/learning_rate": optimizer.param_groups[0]["lr"],
+                "train/gradient_norm": self._gradient_norm,
+            }
+            self._write({**metrics, **others})
+            # As self.log would, which takes as long as a quarter of a small model's step.
+            self.trainer.progress_bar_metrics.update({name: float(value) for name, value in metrics.items()})
 
     def on_train_epoch_end(self) -> None:
         """The epoch's means, for the progress bar, callbacks and the table at the end of a run."""
-        loss, correct, count = self._epoch_totals
-        self.log_dict({"train/loss": loss / count, "train/accuracy": correct / count}, prog_bar=True, logger=False)
+        self._add_up_steps()
+        self.log_dict(_loss_and_accuracy(self._epoch_totals), prog_bar=True, logger=False, sync_dist=True)
 
     def _point_is_due(self, step: int) -> bool:
-        """Whether `step` ends a logging interval or an epoch and has no point yet."""
-        trainer = self.trainer
-        return step > self._last_point and (step % trainer.log_every_n_steps == 0 or trainer.is_last_batch)
+        """Whether `step` ends a logging interval, or an epoch that has no point yet."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by its logger connector
+        if every == 0 or step <= self._last_point:
+            return False
+        return step % every == 0 or (self.trainer.is_last_batch and self._last_point <= self._first_step)
 
-    def _take_train_totals(self) -> dict[str, Tensor]:
-        totals = self.trainer.strategy.reduce(self._train_totals.take(), reduce_op="sum")
-        self._epoch_totals += totals
-        loss, correct, count = totals
-        return {"train/loss": loss / count, "train/accuracy": correct / count}
+    def _add_up_steps(self) -> None:
+        """Add the steps since the last call, of all ranks, to the totals of point and epoch."""
+        totals = self._train_totals.take()
+        if totals is not None:
+            totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+            self._point_totals += totals
+            self._epoch_totals += totals
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Update the metrics; gives probabilities and targets to callbacks."""
@@ -246,7 +266,7 @@ class SequenceClassifier(pl.LightningModule):
             self._write(values)
         shown = {f"{split}/loss", f"{split}/accuracy"}
         for name, value in values.items():
-            self.log(name, value, prog_bar=name in shown, logger=False)
+            self.log(name, value, prog_bar=name in shown, logger=False, sync_dist=True)
 
     def _write(self, values: dict[str, Any]) -> None:
         """Hand scalars to the loggers at this step.
@@ -267,7 +287,9 @@ class SequenceClassifier(pl.LightningModule):
         if self.lr_schedule == "constant":
             return optimizer
         if num_steps == float("inf"):
-            raise ValueError("lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'")
+            raise ValueError(
+                "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
+            )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=int(num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -293,3 +315,8 @@ class SequenceClassifier(pl.LightningModule):
         """Add the description."""
         checkpoint["seqlight"] = self.describe()
         checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
+
+
+def _loss_and_accuracy(totals: Float[Tensor, "3"]) -> dict[str, Tensor]:
+    loss, correct, count = totals
+    return {"train/loss": loss / count, "train/accuracy": correct / count}

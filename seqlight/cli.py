@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -14,19 +15,21 @@ from typing import Any, Literal
 import torch
 from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import seqlight
 from seqlight.callbacks import RunDescription, TensorBoardFigures
-from seqlight.checkpoint import CheckpointRefused, read_description
+from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.plain import NotImportedError, class_path, flatten
 from seqlight.predictions import write_predictions
 from seqlight.threads import choose_num_threads
+from seqlight.usage import explain
+from seqlight.validation import check_at_least
 
 DONE, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 2, 3, 130
 
@@ -37,14 +40,26 @@ class UsageError(Exception):
 
 def run(arguments: list[str]) -> int:
     """Run a command; gives its exit status: 0 done, 2 usage or data, 3 checkpoint refused, 130 interrupted."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in seqlight.__all__:  # short names are found among the classes that have been imported
+        getattr(seqlight, name)
     try:
-        with _folder_importable(os.getcwd()):
+        with _folder_importable(os.getcwd()), warnings.catch_warnings():
+            # Lightning's own use of torch's pytree.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
+            # A trained model is tested without the callback that saved it, and goes on training in a new folder.
+            warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+            warnings.filterwarnings("ignore", message="The dirpath has changed")
+            # The classifier draws the training curves of such runs too.
+            warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
             _import_modules(arguments)
             SeqlightCLI(arguments)
-    except CheckpointRefused as error:
+    except CheckpointError as error:
         return _fail(error, REFUSED)
-    except (UsageError, ArgumentError, MisconfigurationException) as error:
+    except ArgumentError as error:
+        return _fail(UsageError(explain(str(error))), USAGE_ERROR)
+    except (UsageError, MisconfigurationException) as error:
         return _fail(error, USAGE_ERROR)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has shut the run down
@@ -111,6 +126,7 @@ class SeqlightCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
                 "default_root_dir": "runs",
+                "callbacks": [RunDescription()],
             },
             seed_everything_default=0,
             parser_kwargs={"prog": "seqlight", "exit_on_error": False},
@@ -134,7 +150,7 @@ class SeqlightCLI(LightningCLI):
             "--import",
             type=str | None,
             default=None,
-            help="a module of yours, whose cells, tasks and classifiers then have short names and may stand in checkpoints",
+            help="a module of yours; its classes then have short names, and checkpoints may name them",
         )
         parser.add_argument("--output", type=str, default="predictions.csv", help="the file that predict writes")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -147,7 +163,6 @@ class SeqlightCLI(LightningCLI):
                 "checkpoint.monitor": "val/loss",
                 "checkpoint.mode": "min",
                 "checkpoint.save_last": True,
-                "checkpoint.enable_version_counter": False,
             }
         )
         for argument in ("input_size", "vocab_size", "target", "num_outputs"):
@@ -155,9 +170,9 @@ class SeqlightCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; what a checkpoint says of model and data takes the place of the defaults."""
-        verb = next((argument for argument in self._arguments if not argument.startswith("-")), None)
+        verb = next((argument for argument in self._arguments if argument in self._subcommand_parsers), None)
         path = next(iter(_values_of("--ckpt_path", self._arguments)), None)
-        if verb in self._subcommand_parsers and path is not None and path not in ("best", "last", "hpc"):
+        if verb is not None and path is not None and path not in ("best", "last", "hpc"):
             self._set_defaults_from_checkpoint(self._subcommand_parsers[verb], path)
         self.config = parser.parse_args(self._arguments)
         verb = self.config.subcommand
@@ -172,7 +187,9 @@ class SeqlightCLI(LightningCLI):
         except FileNotFoundError as error:
             raise UsageError(f"--ckpt_path: {error}") from error
         except NotImportedError as error:
-            raise CheckpointRefused(f"{path}: {error}.\nIf you trust that module, add: --import {error.module}") from error
+            raise CheckpointError(
+                f"{path}: {error}.\nIf you trust that module, add: --import {error.module}"
+            ) from error
         # Class paths within the checkpoint's arguments are known classes; nothing else may be imported by name.
         modules = [module.partition(".")[0] for module in _values_of("--import", self._arguments)]
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["seqlight", "lightning", *modules])
@@ -183,9 +200,11 @@ class SeqlightCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build model, data and Trainer; bad arguments become a usage error."""
         try:
+            if (num_threads := self.config[self.subcommand].num_threads) is not None:
+                check_at_least("num_threads", num_threads, 1)
             super().instantiate_classes()
         except (ValueError, TypeError) as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(explain(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A Trainer on the device asked for, with TensorBoard's logger in runs/<name>/version_<n>."""
@@ -201,6 +220,13 @@ class SeqlightCLI(LightningCLI):
             raise UsageError(f"predict runs on one device, got --trainer.devices {config.trainer.devices}")
         if self.subcommand == "predict":
             kwargs["devices"] = 1
+        if self.subcommand != "fit":
+            self._parser(self.subcommand).callback_keys.remove("checkpoint")
+            kwargs["enable_checkpointing"] = False
+        own_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
+        if config.trainer.enable_progress_bar is not False and not own_bar:
+            # A bar drawn anew at each step costs a small model a tenth of the step.
+            self.trainer_defaults["callbacks"].append(TQDMProgressBar(refresh_rate=10))
         if config.trainer.logger in (None, True) and not config.trainer.fast_dev_run:
             kwargs["logger"] = self._logger() if self.subcommand != "predict" else False
         return super().instantiate_trainer(**kwargs)
@@ -212,9 +238,13 @@ class SeqlightCLI(LightningCLI):
         if self.subcommand != "fit" and folder.name == "checkpoints":
             # Results of a trained model stand with its run.
             version = folder.parent
-            return TensorBoardLogger(version.parent.parent, name=version.parent.name, version=version.name, default_hp_metric=False)
+            return TensorBoardLogger(
+                version.parent.parent, name=version.parent.name, version=version.name, default_hp_metric=False
+            )
         description = self.model.describe()
-        data = flatten("data", {"class_path": class_path(type(self.datamodule)), "init_args": dict(self.datamodule.hparams)})
+        data = flatten(
+            "data", {"class_path": class_path(type(self.datamodule)), "init_args": dict(self.datamodule.hparams)}
+        )
         cell = flatten("model", description["model"])["model.cell"]
         name = config.name or f"{data.get('data.task', data['data'])}-{cell}"
         return TensorBoardLogger(root, name=name, default_hp_metric=False)
@@ -222,6 +252,14 @@ class SeqlightCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the command with as many threads as it can use."""
         config = self.config_init[subcommand]
+        if config.ckpt_path and Path(config.ckpt_path).is_file():
+            try:
+                self.model.load_state_dict(read(config.ckpt_path)["state_dict"])
+            except RuntimeError as error:
+                reason = str(error).splitlines()[1].strip()
+                raise UsageError(
+                    f"flags and --ckpt_path {config.ckpt_path} describe different models:\n{reason}"
+                ) from error
         num_threads = config.num_threads or choose_num_threads(self.model, self.datamodule.batch_size)
         previous = torch.get_num_threads()
         torch.set_num_threads(num_threads)
@@ -234,7 +272,7 @@ class SeqlightCLI(LightningCLI):
 
     def predict(self, **kwargs: Any) -> None:
         """Write the probabilities of the predict split as CSV."""
-        probabilities = self.trainer.predict(**kwargs)
+        probabilities: Any = self.trainer.predict(**kwargs)
         path = Path(self.config_init.predict.output)
         try:
             write_predictions(path, torch.cat(probabilities), self.model.target)
@@ -246,26 +284,47 @@ class SeqlightCLI(LightningCLI):
         """Say what is about to be trained."""
         config = self.config_init.fit
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        where = self.trainer.log_dir if self.trainer.loggers else "nowhere (no logger)"
-        threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
         device = self.trainer.strategy.root_device
-        _print(self.trainer, f"{num_parameters} parameters on {device}{f', {threads}' if device.type == 'cpu' else ''}, seed {config.seed_everything}, to {where}")
+        threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
+        where = (self.trainer.log_dir if self.trainer.loggers else None) or "no folder, for there is no logger"
+        _print(
+            self.trainer, f"{num_parameters} parameters on {device}{threads}; seed {config.seed_everything}; to {where}"
+        )
 
     def after_fit(self) -> None:
         """A table of the final results, and where they lie."""
         trainer = self.trainer
-        metrics = trainer.callback_metrics
-        lines = ["", f"{'':8}{'loss':>8}{'accuracy':>10}"]
-        for split in ("train", "val"):
-            if f"{split}/loss" in metrics:
-                lines.append(f"{split:8}{metrics[f'{split}/loss']:8.4f}{metrics[f'{split}/accuracy']:10.4f}")
-        lines.append("")
+        lines = ["", _table(trainer, ("train", "val"), ("loss", "accuracy")), ""]
         checkpoint = trainer.checkpoint_callback
-        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
-            lines.append(f"best checkpoint  {os.path.relpath(checkpoint.best_model_path)}")
+        if isinstance(checkpoint, ModelCheckpoint):
+            # Without validation there is no best one.
+            for name, path in (("best", checkpoint.best_model_path), ("last", checkpoint.last_model_path)):
+                if path:
+                    lines.append(f"{name} checkpoint  {os.path.relpath(path)}")
+                    break
         if isinstance(trainer.logger, TensorBoardLogger):
             lines.append(f"curves           tensorboard --logdir {shlex.quote(str(trainer.logger.save_dir))}")
         _print(trainer, "\n".join(lines))
+
+    def after_validate(self) -> None:
+        """A table of the results."""
+        _print(self.trainer, _table(self.trainer, ("val",), ("loss", "accuracy", "auroc", "f1")))
+
+    def after_test(self) -> None:
+        """A table of the results."""
+        _print(self.trainer, _table(self.trainer, ("test",), ("loss", "accuracy", "auroc", "f1")))
+
+
+def _table(trainer: Trainer, splits: tuple[str, ...], columns: tuple[str, ...]) -> str:
+    """The splits' metrics, one row a split."""
+    metrics = trainer.callback_metrics
+    header = f"{'':8}" + "".join(f"{column:>10}" for column in columns)
+    rows = [
+        f"{split:8}" + "".join(f"{metrics[f'{split}/{column}']:10.4f}" for column in columns)
+        for split in splits
+        if f"{split}/loss" in metrics
+    ]
+    return "\n".join([header, *rows])
 
 
 def _print(trainer: Trainer, text: str) -> None:

@@ -32,7 +32,9 @@ def class_path(cls: type) -> str:
     if cls.__name__ in seqlight.__all__ and getattr(seqlight, cls.__name__) is cls:
         return f"seqlight.{cls.__name__}"
     if "<locals>" in cls.__qualname__:
-        raise TypeError(f"{cls.__qualname__} is defined inside a function; a checkpoint can only name classes of modules")
+        raise TypeError(
+            f"{cls.__qualname__} is defined inside a function; a checkpoint can only name classes of modules"
+        )
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -62,10 +64,10 @@ def to_plain(value: Any) -> Any:
     Raises:
         TypeError: if `value` has no such form.
     """
+    if isinstance(value, np.generic):  # before float, which numpy.float64 is too
+        return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, list | tuple):
@@ -117,7 +119,7 @@ def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
     """Plain data as one level of names and scalars: `{"model.cell": "GRUCell", "model.cell.hidden_size": 64}`."""
     if isinstance(value, dict) and "class_path" in value:
         flat = {name: value["class_path"].rpartition(".")[2]}
-        value = value["init_args"]
+        value = value.get("init_args", {})
     elif isinstance(value, dict):
         flat = {}
     else:

@@ -4,9 +4,11 @@ import torch
 
 from seqlight.cells.cell import GatedCell
 from seqlight.classifier import SequenceClassifier
+from seqlight.recurrent.layer import RecurrentLayer
 
-# Below this many operations in the product of one time step a second thread costs more than it brings:
-# waking it takes about as long as the product (benchmarks/threads.py).
+# Measured by benchmarks/threads.py: from twice this many operations in the product of one time step, two
+# threads take 0.55 to 0.7 of the time of one. At a half to a quarter of that, waking the second costs a GRU what
+# it brings, and on a busy machine much more.
 _OPERATIONS_PER_THREAD = 8_000_000
 
 
@@ -18,6 +20,7 @@ def choose_num_threads(model: SequenceClassifier, batch_size: int) -> int:
     """
     operations = 0
     for layer in model.recurrent.layers:
+        assert isinstance(layer, RecurrentLayer)
         cell = layer.cell
         num_gates = cell.num_gates if isinstance(cell, GatedCell) else 1
         operations = max(

@@ -24,9 +24,7 @@ class ElmanCell(GatedCell):
 
     num_gates = 1
 
-    def __init__(
-        self, input_size: int, hidden_size: int = 32, nonlinearity: Literal["tanh", "relu"] = "tanh"
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int = 32, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(input_size, hidden_size)
         self.nonlinearity = nonlinearity

@@ -64,6 +64,10 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         """In the order of the samples."""
         return self._loader("predict")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move what is not there yet; the lengths stay on the host."""
+        return batch if batch.inputs.device == device else batch.to(device)
+
     def _loader(self, split: Split, shuffle: bool = False) -> SequenceLoader:
         data = self.split(split)
         rank, world_size = 0, 1
@@ -71,9 +75,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
             if _fits(data, self.trainer.strategy.root_device):
                 data = data.to(self.trainer.strategy.root_device)
-        return SequenceLoader(
-            data, self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world_size=world_size
-        )
+        return SequenceLoader(data, self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world_size=world_size)
 
 
 def _fits(data: Batch, device: torch.device) -> bool:

@@ -97,12 +97,12 @@ class SequenceLoader:
             size = stop - start
             begin = start + size * self.rank // self.world_size
             end = start + size * (self.rank + 1) // self.world_size
-            lengths = self.data.lengths[host_order[begin:end]]
+            lengths = self.data.lengths.index_select(0, host_order[begin:end])
             rows = device_order[begin:end]
             longest = int(lengths.max())
-            inputs = self.data.inputs[rows]
+            inputs = self.data.inputs.index_select(0, rows)
             self._next_batch = step + 1 if step < last else 0
-            yield Batch(inputs[:, :longest], self.data.targets[rows], lengths)
+            yield Batch(inputs[:, :longest], self.data.targets.index_select(0, rows), lengths)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration under way is."""

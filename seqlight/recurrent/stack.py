@@ -43,7 +43,9 @@ class RecurrentStack(nn.Module):
     ) -> None:
         super().__init__()
         if not callable(cell) or isinstance(cell, nn.Module):
-            raise TypeError(f"cell must make a cell from its input size, as functools.partial(GRUCell, hidden_size=64); got {cell!r}")
+            raise TypeError(
+                f"cell must make a cell from its input size, as partial(GRUCell, hidden_size=64) does; got {cell!r}"
+            )
         check_at_least("input_size", input_size, 1)
         check_at_least("num_layers", num_layers, 1)
         check_fraction("dropout", dropout)
@@ -74,7 +76,9 @@ class RecurrentStack(nn.Module):
             state: the states before the first step, in the order of `layers`; initial states if None.
         """
         if state is not None and len(state) != len(self.layers):
-            raise ValueError(f"state must have one entry for each of the {len(self.layers)} layers and directions, got {len(state)}")
+            raise ValueError(
+                f"state must have one entry for each of the {len(self.layers)} layers and directions, got {len(state)}"
+            )
         lengths = ragged_lengths(lengths, inputs)
         final: list[State] = []
         for start in range(0, len(self.layers), self.num_directions):

@@ -14,7 +14,7 @@ from seqlight.cells.lstm import LSTMCell
 
 
 def torch_operation(cell: RecurrentCell) -> Callable[..., tuple[Tensor, ...]] | None:
-    """torch's operation that computes what `cell` does, if there is one.
+    """Torch's operation that computes what `cell` does, if there is one.
 
     It goes by the exact class: a subclass may have other equations.
     """
@@ -40,12 +40,20 @@ def run(
     if inputs.is_cuda:
         _flatten(cell)
     # With train=True cuDNN keeps what its backward pass needs, whatever mode the module is in.
-    options = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "train": torch.is_grad_enabled(), "bidirectional": False}
+    options = {
+        "has_biases": True,
+        "num_layers": 1,
+        "dropout": 0.0,
+        "train": torch.is_grad_enabled(),
+        "bidirectional": False,
+    }
     if lengths is None:
         outputs, *final = operation(inputs, _join(state), weights, *options.values(), True)
         return outputs, tuple(part.squeeze(0) for part in final)
 
     packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    assert packed.sorted_indices is not None
+    assert packed.unsorted_indices is not None
     state = tuple(part.index_select(0, packed.sorted_indices) for part in state)
     data, *final = operation(packed.data, packed.batch_sizes, _join(state), weights, *options.values())
     outputs, _ = pad_packed_sequence(

@@ -12,15 +12,16 @@ from seqlight.validation import check_at_least
 
 @dataclass(frozen=True)
 class Adding(SequenceTask):
-    """Values uniform in [0, 1) and a marker that is 1 at two places, else 0; label 1 if the two marked
-    values sum to more than 1.
+    """Do the two values that a marker points at sum to more than 1? Label 1 if so.
 
-    One marked place is uniform in the first half of the sequence, the other in the second half, so a
-    cell must carry a real number over half the length on average. The classes are balanced by symmetry.
-    It is the adding problem as Le, Jaitly and Hinton ("A Simple Way to Initialize Recurrent Networks
-    of Rectified Linear Units", 2015) state it, after Hochreiter and Schmidhuber ("Long Short-Term
-    Memory", 1997), with the sum compared with its mean in place of a regression. LSTM and GRU solve it;
-    a tanh network fails as the length grows.
+    Values are uniform in [0, 1); the marker is 1 at two places, else 0. One place is uniform in the first
+    half of the sequence, the other in the second half, so a cell must carry a real number over half the
+    length on average. The classes are balanced by symmetry. LSTM and GRU solve it; a tanh network fails
+    as the length grows.
+
+    Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, with the markers of Le, Jaitly and
+    Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015; here the sum
+    is compared with its mean in place of a regression.
 
     Args:
         length: time steps T of every sequence, at least 2.

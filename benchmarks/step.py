@@ -1,0 +1,194 @@
+"""Time of one training step at seqlight's defaults, against two ways to do without seqlight.
+
+    loop      a loop written by hand: DataLoader, torch.nn layer, Adam; no clipping, curves or checkpoints
+    port      the LightningModule one would write first: `self.log` of loss and accuracy in every step
+    seqlight  SequenceClassifier as `seqlight fit` trains it: clipping, schedule, curves, checkpoints
+
+All on one thread and in one process, in turns. A step's time is that of an epoch's steps, with fetching of
+batches, progress bar and logging, through their number; it is the time on the processor, which other work
+on the machine disturbs less than the time on the clock. Validation is off, and what is done once per epoch
+or run (writing checkpoints, starting the Trainer) is not counted. Ratios are taken within a round, and the
+medians over rounds are printed.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import BinaryAccuracy
+
+from seqlight import (
+    ElmanCell,
+    GRUCell,
+    LSTMCell,
+    RunDescription,
+    SequenceClassifier,
+    SumSign,
+    SyntheticSequences,
+    TensorBoardFigures,
+)
+
+CELLS = {"RNN": (nn.RNN, ElmanCell), "LSTM": (nn.LSTM, LSTMCell), "GRU": (nn.GRU, GRUCell)}
+HIDDEN_SIZE, BATCH_SIZE, LEARNING_RATE = 32, 32, 0.01
+MOST_LOOP, MOST_PORT = 1.4, 0.55  # targets: seqlight / loop, seqlight / port
+
+
+class Net(nn.Module):
+    """A recurrent layer of torch.nn, and a linear layer on its last output."""
+
+    def __init__(self, layer: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.layer = layer(1, HIDDEN_SIZE, batch_first=True)
+        self.head = nn.Linear(HIDDEN_SIZE, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Probabilities (B,)."""
+        outputs, _ = self.layer(inputs)
+        return torch.sigmoid(self.head(outputs[:, -1])).squeeze(-1)
+
+
+class Port(pl.LightningModule):
+    """The plain port of the loop to Lightning."""
+
+    def __init__(self, layer: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.net = Net(layer)
+        self.loss = nn.BCELoss()
+        self.accuracy = BinaryAccuracy()
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """The loss, logged in every step, as is the accuracy."""
+        inputs, targets = batch
+        probabilities = self.net(inputs)
+        loss = self.loss(probabilities, targets)
+        self.accuracy(probabilities, targets)
+        self.log("train_loss", loss, prog_bar=True)
+        self.log("train_accuracy", self.accuracy, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """As in the loop."""
+        return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
+
+
+class Clock(pl.Callback):
+    """Seconds per step of each epoch, without the epoch's end."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start."""
+        self._start = time.process_time()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop, before checkpoints are written."""
+        self.times.append((time.process_time() - self._start) / trainer.num_training_batches)
+
+
+def loader() -> DataLoader:
+    data = SyntheticSequences(SumSign()).split("train")
+    return DataLoader(TensorDataset(data.inputs, data.targets), batch_size=BATCH_SIZE, shuffle=True)
+
+
+def time_loop(name: str, num_epochs: int, folder: str) -> list[float]:
+    net, loss_function, batches = Net(CELLS[name][0]), nn.BCELoss(), loader()
+    optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE)
+    times = []
+    for _ in range(num_epochs):
+        start = time.process_time()
+        for inputs, targets in batches:
+            loss = loss_function(net(inputs), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        times.append((time.process_time() - start) / len(batches))
+    return times
+
+
+def time_port(name: str, num_epochs: int, folder: str) -> list[float]:
+    clock = Clock()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=num_epochs,
+        logger=TensorBoardLogger(folder, name="port"),
+        callbacks=[clock, ModelCheckpoint()],
+    )
+    trainer.fit(Port(CELLS[name][0]), loader())
+    return clock.times
+
+
+def time_seqlight(name: str, num_epochs: int, folder: str) -> list[float]:
+    clock = Clock()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=num_epochs,
+        gradient_clip_val=1.0,
+        log_every_n_steps=10,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        logger=TensorBoardLogger(folder, name="seqlight", default_hp_metric=False),
+        callbacks=[
+            clock,
+            RunDescription(),
+            TensorBoardFigures(),
+            TQDMProgressBar(refresh_rate=10),
+            ModelCheckpoint(filename="best", monitor="train/loss", save_last=True, enable_version_counter=False),
+        ],
+    )
+    data = SyntheticSequences(SumSign(), batch_size=BATCH_SIZE)
+    trainer.fit(SequenceClassifier(CELLS[name][1], input_size=1, learning_rate=LEARNING_RATE), data)
+    return clock.times
+
+
+WAYS: dict[str, Callable[[str, int, str], list[float]]] = {
+    "loop": time_loop,
+    "port": time_port,
+    "seqlight": time_seqlight,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, of each way once")
+    parser.add_argument("--epochs", type=int, default=8, help="timed epochs of 32 steps per round")
+    arguments = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+    print(f"us per step{'':3}{''.join(f'{way:>10}' for way in WAYS)}   seqlight/loop (<= {MOST_LOOP})", end="")
+    print(f"   seqlight/port (<= {MOST_PORT})")
+    for name in CELLS:
+        rounds = []
+        for _ in range(arguments.rounds):
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                open(os.devnull, "w") as nowhere,
+                contextlib.redirect_stdout(nowhere),  # the progress bars are on, and written to nowhere
+                contextlib.redirect_stderr(nowhere),
+            ):
+                # The first epoch of each fit warms up.
+                rounds.append([statistics.mean(way(name, 1 + arguments.epochs, folder)[1:]) for way in WAYS.values()])
+        medians = "".join(f"{1e6 * statistics.median(times):10.0f}" for times in zip(*rounds, strict=True))
+        to_loop = statistics.median(seqlight / loop for loop, _, seqlight in rounds)
+        to_port = statistics.median(seqlight / port for _, port, seqlight in rounds)
+        print(f"{name:14}{medians}{to_loop:15.2f}{to_port:26.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

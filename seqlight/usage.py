@@ -1,0 +1,70 @@
+"""jsonargparse's errors in one to five lines.
+
+jsonargparse says of a nested argument how each type of each level failed. Here it is put as the argument,
+the value and what was expected.
+"""
+
+import inspect
+import re
+
+from seqlight.cells.cell import RecurrentCell
+from seqlight.classifier import SequenceClassifier
+from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.task import SequenceTask
+
+_KINDS = {"cell": RecurrentCell, "task": SequenceTask, "model": SequenceClassifier, "data": SequenceDataModule}
+
+_NOISE = (
+    "Does not validate",
+    "Subtypes:",
+    "Errors:",
+    "Expected a <class 'NoneType'>",
+    "Given value",
+    "Problem with given class_path",
+)
+_IMPORT_ERROR = re.compile(
+    r"No module named \S+|module '[^']+' has no attribute '[^']+'|Importing '[^']+' is not allowed"
+)
+
+
+def explain(message: str) -> str:
+    """The message of a parsing error, shortened."""
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines() if line.strip()]
+    flag = "--" + ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    if unknown := re.search(r"Option '([^']+)' is not accepted", message):
+        return f"{flag}.{unknown[1]}: there is no such argument".replace("--.", "--")
+    if name := re.search(r"(?:Expected a dot import path string: |Expected a path but )(\S+)", message):
+        return _unknown_name(flag, name[1])
+    if failure := _IMPORT_ERROR.search(message):
+        return f"{flag}: {failure[0]}"
+    got = re.search(r"Got value: (\S+?)[.]?(?: Got value|$)", message, re.MULTILINE)
+    # The last "Given value" is that of the argument itself.
+    value = got[1] if got else (re.findall(r"Given value: (.*)", message) or [""])[-1]
+    if choices := re.search(r"Expected a typing\.Literal\[(.*?)\]", message):
+        return f"{flag}: expected one of {choices[1].replace(chr(39), '')}; got {value}"
+    types = [name for name in re.findall(r"Expected a <class '([^']+)'>", message) if name != "NoneType"]
+    if types:
+        return f"{flag}: expected {' or '.join(dict.fromkeys(types))}, got {value}"
+    telling = [line for line in lines if not line.startswith(_NOISE)]
+    return "\n".join(_name_flag(line) for line in telling[:5]) or lines[0]
+
+
+def _name_flag(line: str) -> str:
+    """`Parser key "config": ...` as `--config: ...`."""
+    return re.sub(r'^Parser key "([^"]+)"', r"--\1", line)
+
+
+def _unknown_name(flag: str, name: str) -> str:
+    key = flag.rpartition(".")[2].removeprefix("--")
+    if key not in _KINDS:
+        return f"{flag}: expected a name or an import path, got {name}"
+    known = sorted(cls.__name__ for cls in _subclasses(_KINDS[key]) if not inspect.isabstract(cls))
+    return (
+        f"{flag}: expected {', '.join(known)}, or the path of a {_KINDS[key].__name__} of your own "
+        f"(mymodule.MyClass); got {name}"
+    )
+
+
+def _subclasses(cls: type[object]) -> set[type[object]]:
+    below: list[type[object]] = type.__subclasses__(cls)
+    return {cls}.union(*map(_subclasses, below))

@@ -1,0 +1,212 @@
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch.nn import functional
+
+import seqlight
+from seqlight import (
+    Batch,
+    ElmanCell,
+    GRUCell,
+    LSTMCell,
+    Parity,
+    SequenceClassifier,
+    SequenceTask,
+    SumSign,
+    SyntheticSequences,
+)
+
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
+
+
+@dataclass(frozen=True)
+class LargestFeature(SequenceTask):
+    """Which of three features has the largest sum? Or, for multilabel, which sums are positive?"""
+
+    kind: str = "multiclass"
+
+    input_size = 3
+    num_outputs = 3
+
+    @property
+    def target(self):
+        return self.kind
+
+    def sample(self, num_samples, rng):
+        inputs = torch.from_numpy(rng.standard_normal((num_samples, 4, 3), dtype="float32"))
+        sums = inputs.sum(1)
+        targets = sums.argmax(-1) if self.kind == "multiclass" else (sums > 0).float()
+        return Batch(inputs, targets, torch.full((num_samples,), 4))
+
+
+def trainer(folder, **options):
+    options = {
+        **QUIET,
+        "max_epochs": 2,
+        "gradient_clip_val": 1.0,
+        "logger": False,
+        "default_root_dir": folder,
+    } | options
+    return pl.Trainer(**options)
+
+
+def model_for(data, **options):
+    return SequenceClassifier(
+        partial(GRUCell, hidden_size=16),
+        input_size=data.input_size,
+        vocab_size=data.vocab_size,
+        target=data.target,
+        num_outputs=data.num_outputs,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("task", [SumSign(), LargestFeature(), LargestFeature("multilabel")])
+def test_learns_and_reports_what_it_has_learnt(task, tmp_path):
+    pl.seed_everything(0)
+    data = SyntheticSequences(task, num_train=600, num_val=200)
+    model = model_for(data)
+    fitted = trainer(tmp_path, max_epochs=8)
+    fitted.fit(model, data)
+    batch = data.split("val")
+    logits = model.eval()(batch.inputs, batch.lengths)
+    if task.target == "multiclass":
+        accuracy = (logits.argmax(-1) == batch.targets).float().mean()
+        loss = functional.nll_loss(functional.log_softmax(logits, -1), batch.targets)
+    else:
+        accuracy = ((logits > 0) == batch.targets.bool()).float().mean()
+        loss = functional.binary_cross_entropy(logits.sigmoid(), batch.targets)
+    assert accuracy > 0.85
+    torch.testing.assert_close(fitted.callback_metrics["val/accuracy"], accuracy)
+    torch.testing.assert_close(fitted.callback_metrics["val/loss"], loss)
+    probabilities = model.probabilities(batch.inputs)
+    assert probabilities.shape == logits.shape
+    expected = logits.softmax(-1) if task.target == "multiclass" else logits.sigmoid()
+    torch.testing.assert_close(probabilities, expected.detach())
+
+
+@pytest.mark.parametrize("cell", [ElmanCell, LSTMCell, GRUCell])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "dropout": 0.3, "readout": "mean"}])
+def test_load_gives_the_trained_model_back(cell, options, tmp_path):
+    data = SyntheticSequences(Parity(max_length=6), num_train=64, num_val=32)
+    model = SequenceClassifier(partial(cell, hidden_size=5), vocab_size=2, **options)
+    fitted = trainer(tmp_path)
+    fitted.fit(model, data)
+    loaded = seqlight.load(fitted.checkpoint_callback.best_model_path)
+    batch = data.split("test")
+    expected = model.probabilities(batch.inputs, batch.lengths)
+    torch.testing.assert_close(loaded.probabilities(batch.inputs, batch.lengths), expected, rtol=0, atol=0)
+    assert not loaded.training
+    assert dict(loaded.hparams) == dict(model.hparams)
+
+
+def test_a_model_trained_without_a_datamodule_can_be_loaded(tmp_path):
+    loader = SyntheticSequences(SumSign(), num_train=64).train_dataloader()
+    fitted = trainer(tmp_path, max_epochs=1)
+    fitted.fit(SequenceClassifier(LSTMCell, input_size=1), loader, loader)
+    path = fitted.checkpoint_callback.best_model_path
+    assert seqlight.load(path).hparams["cell"]["init_args"] == {"hidden_size": 32}
+
+
+def test_probabilities_leave_the_mode_as_it_was():
+    model = SequenceClassifier(LSTMCell, input_size=1, num_layers=2, dropout=0.5).train()
+    inputs = torch.randn(3, 5, 1)
+    torch.testing.assert_close(model.probabilities(inputs), model.probabilities(inputs), rtol=0, atol=0)
+    assert model.training
+    assert model.recurrent.dropout.training
+
+
+def test_learning_rate_falls_along_a_cosine_and_clipping_bounds_the_update(tmp_path):
+    data = SyntheticSequences(SumSign(), num_train=320)
+    rates, norms = [], []
+
+    class Watch(pl.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append(optimizer.param_groups[0]["lr"])
+            gradients = [p.grad.flatten() for p in pl_module.parameters() if p.grad is not None]
+            norms.append(torch.cat(gradients).norm().item())
+
+    trainer(tmp_path, max_epochs=3, gradient_clip_val=0.05, callbacks=[Watch()]).fit(model_for(data), data)
+    steps = torch.arange(30, dtype=torch.float64)
+    expected = 0.01 * (1 + torch.cos(torch.pi * steps / 30)) / 2
+    torch.testing.assert_close(torch.tensor(rates, dtype=torch.float64), expected)
+    # The hook comes before clipping; what matters is what the optimiser sees.
+    assert max(norms) > 0.05
+
+
+def curves(folder):
+    rows = (Path(folder) / "metrics.csv").read_text().splitlines()
+    names = rows[0].split(",")
+    return [{n: float(v) for n, v in zip(names, row.split(","), strict=True) if v} for row in rows[1:]]
+
+
+@pytest.mark.parametrize(("every", "steps"), [(3, [3, 6, 9, 12]), (50, [4, 8, 12]), (0, [])])
+def test_training_curve_points(every, steps, tmp_path):
+    data = SyntheticSequences(SumSign(), num_train=128)
+    logger = CSVLogger(tmp_path, name=None, version="")
+    fitted = trainer(tmp_path, max_epochs=3, logger=logger, log_every_n_steps=every, limit_val_batches=0)
+    losses = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            losses.append(outputs["loss"].item())
+
+    fitted.callbacks.append(Watch())
+    fitted.fit(model_for(data), data)
+    logger.save()
+    points = [point for point in (curves(tmp_path) if steps else []) if "train/loss" in point]
+    assert [point["step"] for point in points] == steps
+    for start, point in zip([0, *steps], points, strict=False):
+        window = losses[start : int(point["step"])]
+        assert point["train/loss"] == pytest.approx(sum(window) / len(window), rel=1e-5)
+    epoch = losses[-4:]
+    assert fitted.callback_metrics["train/loss"].item() == pytest.approx(sum(epoch) / len(epoch), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_run_that_stops_within_an_epoch_goes_on_with_the_next_batch(tmp_path):
+    data = SyntheticSequences(SumSign(), num_train=320, batch_size=32)
+
+    class Watch(pl.Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.seen += batch.inputs[:, 0, 0].tolist()
+
+    whole, after = Watch(), Watch()
+    keep_all = ModelCheckpoint(tmp_path / "all", "{step}", every_n_train_steps=1, save_top_k=-1)
+    trainer(tmp_path, max_epochs=2, callbacks=[whole, keep_all]).fit(model_for(data), data)
+    for step in (4, 10, 13):
+        after.seen = []
+        path = tmp_path / "all" / f"step={step}.ckpt"
+        trainer(tmp_path / f"{step}", max_epochs=2, callbacks=[after]).fit(model_for(data), data, ckpt_path=path)
+        assert after.seen == whole.seen[32 * step :]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ValueError, "either input_size or vocab_size, got None and None"),
+        ({"input_size": 1, "vocab_size": 2}, ValueError, "either input_size or vocab_size, got 1 and 2"),
+        ({"input_size": 1, "target": "multiclass"}, ValueError, "num_outputs must be at least 2, got 1"),
+        ({"input_size": 1, "num_outputs": 3}, ValueError, "num_outputs must be 1 for a binary target, got 3"),
+        ({"input_size": 1, "learning_rate": 0.0}, ValueError, "learning_rate must be greater than 0, got 0"),
+        ({"input_size": 0}, ValueError, "input_size must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        SequenceClassifier(LSTMCell, **options)
+
+
+def test_a_cell_that_no_checkpoint_could_name_is_refused():
+    with pytest.raises(TypeError, match="cell of SequenceClassifier can't be stored in a checkpoint"):
+        SequenceClassifier(lambda size: GRUCell(size, 4), input_size=1)

@@ -1,0 +1,323 @@
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import seqlight
+from tests.conftest import seqlight_run
+
+SMALL = ("--trainer.max_epochs=1", "--data.num_train=64", "--data.num_val=48", "--data.num_test=40", "--device=cpu")
+QUIET = ("--trainer.enable_progress_bar=false", "--figures.every_n_epochs=0")
+
+MYCELLS = """
+from pathlib import Path
+
+import torch
+from seqlight import GatedCell, SequenceClassifier
+
+Path("mycells_was_imported").touch()
+
+
+class LeakyCell(GatedCell):
+    num_gates = 1
+
+    def __init__(self, input_size: int, hidden_size: int = 8, leak: float = 0.3):
+        super().__init__(input_size, hidden_size)
+        self.leak = leak
+
+    def update(self, input_gates, hidden_gates, state):
+        return ((1 - self.leak) * state[0] + self.leak * torch.tanh(input_gates + hidden_gates),)
+
+
+class MyClassifier(SequenceClassifier):
+    def __init__(self, *args, scale: float = 1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.scale = scale
+
+    def classify(self, features, lengths=None):
+        return self.scale * super().classify(features, lengths)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch, command_line_state):
+    """A user's folder with mycells.py."""
+    monkeypatch.chdir(tmp_path)
+    Path("mycells.py").write_text(MYCELLS)
+    yield tmp_path
+    forget("mycells")
+
+
+def forget(module):
+    sys.modules.pop(module, None)
+
+
+def fit(*arguments):
+    status, out, err = seqlight_run("fit", *SMALL, *QUIET, *arguments)
+    assert status == 0, err
+    [path] = [line.split()[-1] for line in out.splitlines() if line.startswith("best checkpoint")]
+    assert Path(path).is_file()
+    return path
+
+
+def python(*arguments, check=True, **options):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=200, check=check, **options
+    )
+
+
+def test_fit_alone_trains_as_the_readme_says():
+    result = python("-m", "seqlight", "fit")
+    lines = result.stdout.splitlines()
+    table = {line.split()[0]: line.split()[1:] for line in lines if line[:5].strip() in ("train", "val")}
+    for loss, accuracy in table.values():
+        assert 0 < float(loss) < 0.3
+        assert 0.9 < float(accuracy) <= 1
+    assert set(table) == {"train", "val"}
+    [checkpoint] = [line.split()[-1] for line in lines if line.startswith("best checkpoint")]
+    assert checkpoint.startswith("runs/SumSign-LSTMCell/version_0/")
+    assert any(line.endswith("tensorboard --logdir runs") for line in lines)
+    assert "Epoch 9: 100%" in result.stderr + result.stdout
+    model = seqlight.load(checkpoint)
+    assert model.hparams["cell"] == {"class_path": "seqlight.LSTMCell", "init_args": {"hidden_size": 32}}
+    assert model.hparams["input_size"] == 1
+    config = yaml.safe_load(Path("runs/SumSign-LSTMCell/version_0/config.yaml").read_text())
+    assert config["data"]["init_args"]["num_train"] == 1000
+    assert config["trainer"]["gradient_clip_val"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--model.cell=ElmanCell", "--model.cell.nonlinearity=relu"), {"cell.nonlinearity": "relu"}),
+        (("--model.cell=GRUCell", "--model.cell.hidden_size=6"), {"cell": "GRUCell", "cell.hidden_size": 6}),
+        (("--model.num_layers=2", "--model.bidirectional=true", "--model.dropout=0.2"), {"num_layers": 2}),
+        (("--model.readout=max", "--model.learning_rate=0.003"), {"readout": "max", "learning_rate": 0.003}),
+        (("--data.task=Parity", "--data.task.max_length=6"), {"vocab_size": 2}),
+        (("--data.task=Adding", "--data.task.length=12"), {"input_size": 2}),
+        (("--data.task.length=5", "--model.lr_schedule=constant"), {"lr_schedule": "constant"}),
+    ],
+)
+def test_fit_flags_reach_the_model(arguments, expected):
+    model = seqlight.load(fit(*arguments))
+    hparams = seqlight.plain.flatten("model", {"class_path": "m", "init_args": dict(model.hparams)})
+    for name, value in expected.items():
+        assert hparams[f"model.{name}"] == value
+
+
+def test_configuration_file_and_flags_over_it():
+    Path("run.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "model": {
+                    "class_path": "seqlight.SequenceClassifier",
+                    "init_args": {"cell": {"class_path": "seqlight.GRUCell", "init_args": {"hidden_size": 5}}},
+                }
+            }
+        )
+    )
+    model = seqlight.load(fit("--config=run.yaml", "--model.num_layers=2"))
+    assert model.hparams["cell"]["init_args"]["hidden_size"] == 5
+    assert model.hparams["num_layers"] == 2
+
+
+def test_print_config_can_be_used_as_config():
+    status, out, _ = seqlight_run("fit", "--data.task=Parity", "--print_config")
+    assert status == 0
+    Path("all.yaml").write_text(out)
+    assert seqlight.load(fit("--config=all.yaml")).hparams["vocab_size"] == 2
+
+
+def test_a_cell_of_the_users_folder_with_its_own_arguments():
+    path = fit("--model.cell=mycells.LeakyCell", "--model.cell.leak=0.5", "--model.cell.hidden_size=4")
+    assert torch.load(path, weights_only=True)["seqlight"]["model"]["init_args"]["cell"] == {
+        "class_path": "mycells.LeakyCell",
+        "init_args": {"hidden_size": 4, "leak": 0.5},
+    }
+
+
+def test_import_gives_short_names():
+    # In a process of its own: other tests have made classes of the same names.
+    flags = ("--import=mycells", "--model=MyClassifier", "--model.scale=2", "--model.cell=LeakyCell")
+    python("-m", "seqlight", "fit", *SMALL, *QUIET, *flags)
+    [path] = Path("runs").glob("SumSign-LeakyCell/version_0/checkpoints/best.ckpt")
+    description = torch.load(path, weights_only=True)["seqlight"]["model"]
+    assert description["class_path"] == "mycells.MyClassifier"
+    assert description["init_args"]["scale"] == 2
+
+
+@pytest.mark.parametrize("command", [["-m", "seqlight"], ["-c", "from seqlight.__main__ import main; main()"]])
+def test_the_users_folder_is_searched_by_script_and_module(command, folder):
+    # -P leaves out the current folder, as the installed script does.
+    arguments = ["--model.cell=mycells.LeakyCell", "--print_config"]
+    result = python("-P", *command, "fit", *arguments, cwd=folder)
+    assert "mycells.LeakyCell" in result.stdout
+
+
+def test_checkpoint_rebuilds_model_and_data_without_flags():
+    path = fit("--model.cell=GRUCell", "--model.cell.hidden_size=6", "--data.task=Parity", "--data.task.max_length=7")
+    model = seqlight.load(path)
+    data = seqlight.SyntheticSequences(seqlight.Parity(max_length=7), num_test=40, num_val=48)
+    for verb, split in (("test", "test"), ("validate", "val")):
+        status, out, err = seqlight_run(verb, "--ckpt_path", path, *QUIET, "--device=cpu")
+        assert status == 0, err
+        batch = data.split(split)
+        accuracy = ((model.probabilities(batch.inputs, batch.lengths) > 0.5) == batch.targets.bool()).float().mean()
+        [row] = [line.split() for line in out.splitlines() if line.startswith(split)]
+        assert float(row[2]) == pytest.approx(accuracy.item(), abs=5e-5)
+
+
+def test_predict_writes_the_probabilities_of_the_test_split():
+    path = fit()
+    status, out, err = seqlight_run("predict", "--ckpt_path", path, "--output=out/p.csv", *QUIET, "--device=cpu")
+    assert status == 0, err
+    assert out.splitlines()[-1] == "out/p.csv"
+    with open("out/p.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    batch = seqlight.SyntheticSequences(seqlight.SumSign(), num_test=40).split("test")
+    expected = seqlight.load(path).probabilities(batch.inputs)
+    assert [int(row["index"]) for row in rows] == list(range(40))
+    torch.testing.assert_close(torch.tensor([float(row["probability"]) for row in rows]), expected, atol=1e-6, rtol=0)
+    assert [int(row["prediction"]) for row in rows] == (expected > 0.5).int().tolist()
+    assert [entry.name for entry in Path("out").iterdir()] == ["p.csv"]
+
+
+def test_flags_win_over_the_checkpoint():
+    path = fit()
+    status, _, err = seqlight_run("predict", "--ckpt_path", path, "--data.num_test=7", *QUIET, "--device=cpu")
+    assert status == 0, err
+    assert len(Path("predictions.csv").read_text().splitlines()) == 1 + 7
+
+
+def test_a_checkpoint_imports_nothing_that_the_user_has_not_named():
+    path = fit("--model.cell=mycells.LeakyCell")
+    forget("mycells")
+    Path("mycells_was_imported").unlink()
+    status, _, err = seqlight_run("test", "--ckpt_path", path, *QUIET)
+    assert status == 3
+    assert "--import mycells" in err
+    assert len(err.splitlines()) <= 5
+    assert not Path("mycells_was_imported").exists()
+    with pytest.raises(seqlight.CheckpointError, match="mycells"):
+        seqlight.load(path)
+    status, _, err = seqlight_run("test", "--ckpt_path", path, "--import", "mycells", *QUIET, "--device=cpu")
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    "value", ["mycells.LeakyCell", {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "popped"]}}]
+)
+@pytest.mark.parametrize("argument", ["cell", "learning_rate"])
+def test_a_hostile_checkpoint_is_refused(value, argument):
+    path = fit()
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["seqlight"]["model"]["init_args"][argument] = value
+    torch.save(checkpoint, "hostile.ckpt")
+    status, _, err = seqlight_run("test", "--ckpt_path", "hostile.ckpt", *QUIET)
+    assert status in (2, 3), err
+    assert len(err.splitlines()) <= 5
+    assert "Traceback" not in err
+    with pytest.raises(seqlight.CheckpointError):
+        seqlight.load("hostile.ckpt")
+    assert not Path("mycells_was_imported").exists()
+    assert not Path("popped").exists()
+
+
+def test_training_goes_on_from_a_checkpoint():
+    path = str(Path(fit()).with_name("last.ckpt"))
+    status, _, err = seqlight_run("fit", *QUIET, "--device=cpu", "--ckpt_path", path, "--trainer.max_epochs=3")
+    assert status == 0, err
+    [second] = Path("runs/SumSign-LSTMCell/version_1/checkpoints").glob("last.ckpt")
+    assert torch.load(path, weights_only=True)["global_step"] == 2
+    assert torch.load(second, weights_only=True)["global_step"] == 6
+
+
+BAD = [
+    (["fit", "--modle=3"], 2, r"--modle=3"),
+    (["fitt"], 2, r"fitt.*fit.*validate"),
+    (["fit", "--model.cell=NoCell"], 2, r"--model\.cell: expected .*ElmanCell, .*GRUCell, .*LSTMCell.* got NoCell"),
+    (["fit", "--model.cell=nomodule.Cell"], 2, r"--model\.cell: .*nomodule\.Cell"),
+    (["fit", "--model.cell.hidden_size=big"], 2, r"--model\.cell\.hidden_size: expected int, got big"),
+    (["fit", "--model.cell.hidden_size=1.5"], 2, r"--model\.cell\.hidden_size: expected int, got 1\.5"),
+    (["fit", "--model.cell.hidden_size=-3"], 2, r"hidden_size must be at least 1, got -3"),
+    (["fit", "--model.cell.hiden_size=3"], 2, r"--model\.cell\.hiden_size: there is no such argument"),
+    (["fit", "--model.lerning_rate=3"], 2, r"--model\.lerning_rate: there is no such argument"),
+    (["fit", "--model.learning_rate=-1"], 2, r"learning_rate must be greater than 0, got -1"),
+    (["fit", "--model.dropout=1"], 2, r"dropout must be at least 0 and less than 1, got 1"),
+    (["fit", "--model.num_layers=0"], 2, r"num_layers must be at least 1, got 0"),
+    (["fit", "--model.readout=first"], 2, r"--model\.readout: expected one of last, mean, max; got first"),
+    (["fit", "--model.cell=ElmanCell", "--model.backend=torc"], 2, r"expected one of auto, eager, torch; got torc"),
+    (["fit", "--data.task=NoTask"], 2, r"--data\.task: expected Adding, .*Parity, .*SumSign.* got NoTask"),
+    (["fit", "--data.task.length=0"], 2, r"length must be at least 1, got 0"),
+    (["fit", "--data.task=Parity", "--data.task.max_length=1"], 2, r"max_length must be at least min_length \(2\)"),
+    (["fit", "--data.num_train=0"], 2, r"num_train must be at least 1, got 0"),
+    (["fit", "--data.batch_size=0"], 2, r"batch_size must be at least 1, got 0"),
+    (["fit", "--config=missing.yaml"], 2, r"--config: .*missing\.yaml"),
+    (["fit", "--trainer.max_epochs=many"], 2, r"--trainer\.max_epochs: expected int, got many"),
+    (["fit", "--device=tpu"], 2, r"--device: expected one of auto, cpu, gpu; got tpu"),
+    (["fit", "--device=cpu", "--trainer.accelerator=gpu"], 2, r"--device cpu contradicts --trainer\.accelerator gpu"),
+    (["fit", "--import=nomodule"], 2, r"--import nomodule: .*No module named 'nomodule'"),
+    (["fit", "--num_threads=0"], 2, r"num_threads must be at least 1, got 0"),
+    (["fit", "--ckpt_path=missing.ckpt"], 2, r"no checkpoint at missing\.ckpt"),
+    (["test"], 2, r"seqlight test needs .*--ckpt_path"),
+    (["test", "--ckpt_path=missing.ckpt"], 2, r"no checkpoint at missing\.ckpt"),
+    (["test", "--ckpt_path=https://localhost/x.ckpt"], 2, r"not a URL"),
+    (["predict", "--ckpt_path=mycells.py"], 3, r"mycells\.py is no checkpoint"),
+    (["validate", "--ckpt_path=weights.pt"], 3, r"weights\.pt .*no checkpoint of a seqlight model"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_input_gets_a_few_clear_lines(arguments, status, message):
+    torch.save({"weight": torch.zeros(2)}, "weights.pt")
+    got, _, err = seqlight_run(*arguments)
+    assert got == status, err
+    lines = err.splitlines()
+    assert 1 <= len(lines) <= 5
+    assert "Traceback" not in err
+    assert re.search(message, err, re.DOTALL), err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("flag", ["--device", "--trainer.accelerator"])
+def test_a_gpu_where_there_is_none_is_one_line(flag):
+    status, _, err = seqlight_run("fit", f"{flag}=gpu")
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert "gpu" in err.lower()
+
+
+def test_a_failing_run_leaves_earlier_checkpoints_as_they_were():
+    path = Path(fit())
+    before = path.read_bytes()
+    assert seqlight_run("fit", *SMALL, *QUIET, "--model.cell.hidden_size=-1")[0] == 2
+    assert seqlight_run("test", "--ckpt_path", str(path), "--model.cell.hidden_size=3", *QUIET)[0] == 2
+    assert path.read_bytes() == before
+
+
+def test_version_and_help_do_not_import_torch():
+    for flag in ("--version", "--help"):
+        program = f"import sys; sys.argv = ['seqlight', '{flag}']\nfrom seqlight.__main__ import main\nstatus = main()"
+        result = python("-c", f"{program}\nassert 'torch' not in sys.modules and status == 0")
+        assert "seqlight" in result.stdout
+
+
+def test_threads_suit_the_model_and_never_exceed_the_users(monkeypatch):
+    from functools import partial
+
+    from seqlight.threads import choose_num_threads
+
+    small = seqlight.SequenceClassifier(partial(seqlight.LSTMCell, hidden_size=32), input_size=1)
+    large = seqlight.SequenceClassifier(partial(seqlight.LSTMCell, hidden_size=1024), input_size=1)
+    for limit in (1, 2, 8):
+        monkeypatch.setattr(torch, "get_num_threads", lambda limit=limit: limit)
+        assert choose_num_threads(small, 32) == 1
+        assert choose_num_threads(large, 256) == limit

@@ -1,0 +1,377 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from seqlight import Adding, Batch, Parity, SequenceLoader, SequenceTask, SumSign, SyntheticSequences
+
+MANY = 4000
+
+
+def draw(task, num_samples=MANY, seed=0):
+    return task.sample(num_samples, np.random.default_rng(seed))
+
+
+def sum_sign_label(steps):
+    return float(sum(value for [value] in steps) > 0)
+
+
+def parity_label(tokens):
+    odd = False
+    for token in tokens:
+        odd ^= token == 1
+    return float(odd)
+
+
+def adding_label(steps):
+    first, second = [value for value, marker in steps if marker == 1]
+    return float(first + second > 1)
+
+
+TASKS = [
+    (SumSign(1), sum_sign_label),
+    (SumSign(10), sum_sign_label),
+    (SumSign(33), sum_sign_label),
+    (Parity(1, 1), parity_label),
+    (Parity(2, 10), parity_label),
+    (Parity(5, 20), parity_label),
+    (Adding(2), adding_label),
+    (Adding(7), adding_label),
+    (Adding(50), adding_label),
+]
+
+
+@pytest.mark.parametrize(("task", "label"), TASKS)
+def test_labels_are_right(task, label):
+    batch = draw(task)
+    rows = zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
+    assert batch.targets.tolist() == [label(steps[:length]) for steps, length in rows]
+
+
+@pytest.mark.parametrize(("task", "label"), TASKS)
+def test_classes_are_balanced(task, label):
+    share = draw(task).targets.double().mean().item()
+    assert abs(share - 0.5) < 4 * 0.5 / MANY**0.5
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "inputs_dtype"),
+    [
+        (SumSign(6), (MANY, 6, 1), torch.float32),
+        (Parity(3, 6), (MANY, 6), torch.int64),
+        (Adding(6), (MANY, 6, 2), torch.float32),
+    ],
+)
+def test_shapes_and_types(task, shape, inputs_dtype):
+    batch = draw(task)
+    assert (batch.inputs.shape, batch.inputs.dtype) == (shape, inputs_dtype)
+    assert (batch.targets.shape, batch.targets.dtype) == ((MANY,), torch.float32)
+    assert (batch.lengths.shape, batch.lengths.dtype) == ((MANY,), torch.int64)
+    assert (task.target, task.num_outputs) == ("binary", 1)
+    assert (task.input_size, task.vocab_size) == ((None, 2) if inputs_dtype == torch.int64 else (shape[2], None))
+
+
+@pytest.mark.parametrize("task", [SumSign(6), Adding(6)])
+def test_fixed_length_tasks_fill_every_step(task):
+    assert (draw(task).lengths == 6).all()
+
+
+def test_parity_lengths_and_tokens_are_uniform():
+    batch = draw(Parity(3, 6))
+    for length in range(3, 7):
+        share = (batch.lengths == length).double().mean().item()
+        assert abs(share - 0.25) < 4 * (0.25 * 0.75 / MANY) ** 0.5
+    assert set(batch.lengths.tolist()) == {3, 4, 5, 6}
+    true_step = torch.arange(6) < batch.lengths[:, None]
+    assert (batch.inputs[~true_step] == 0).all()
+    tokens = batch.inputs[true_step]
+    assert set(tokens.tolist()) == {0, 1}
+    assert abs(tokens.double().mean().item() - 0.5) < 4 * 0.5 / len(tokens) ** 0.5
+
+
+def test_sum_sign_values_are_standard_normal():
+    values = draw(SumSign(10)).inputs.double()
+    count = values.numel()
+    assert abs(values.mean().item()) < 4 / count**0.5
+    assert abs(values.var().item() - 1) < 4 * (2 / count) ** 0.5
+
+
+@pytest.mark.parametrize("length", [2, 7, 50])
+def test_adding_marks_one_place_in_each_half(length):
+    values, markers = draw(Adding(length)).inputs.unbind(-1)
+    assert values.min() >= 0
+    assert values.max() < 1
+    assert set(markers.unique().tolist()) <= {0.0, 1.0}
+    assert (markers[:, : length // 2].sum(1) == 1).all()
+    assert (markers[:, length // 2 :].sum(1) == 1).all()
+    assert (markers.sum(0) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SumSign(0), "length must be at least 1, got 0"),
+        (lambda: SumSign(-3), "length must be at least 1, got -3"),
+        (lambda: Adding(1), "length must be at least 2, got 1"),
+        (lambda: Parity(0, 5), "min_length must be at least 1, got 0"),
+        (lambda: Parity(5, 4), r"max_length must be at least min_length \(5\), got 4"),
+    ],
+)
+def test_task_arguments_are_checked(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_task_lengths_must_be_integers():
+    with pytest.raises(TypeError, match=r"length must be an integer, got 2\.5"):
+        SumSign(2.5)
+
+
+def test_tasks_are_values():
+    assert SumSign(5) == SumSign(length=5) != SumSign(6)
+    assert Parity(2, 5) == Parity(max_length=5) != Parity(3, 5)
+    assert SumSign(5) != Adding(5)
+    assert len({Adding(5), Adding(5), Adding(6)}) == 2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SumSign(5).length = 6
+
+
+@pytest.mark.parametrize("task", [SumSign(5), Parity(2, 5), Adding(5)])
+def test_randomness_comes_from_the_generator_alone(task):
+    state = torch.random.get_rng_state()
+    assert_equal(draw(task, 50, seed=1), draw(task, 50, seed=1))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not torch.equal(draw(task, 50, seed=1).inputs, draw(task, 50, seed=2).inputs)
+
+
+def assert_equal(batch, expected):
+    for part, expected_part in zip(batch, expected, strict=True):
+        assert part.dtype == expected_part.dtype
+        assert torch.equal(part, expected_part)
+
+
+def head(batch, num_samples):
+    return Batch(*(part[:num_samples] for part in batch))
+
+
+@pytest.mark.parametrize("task", [SumSign(4), Parity(2, 5), Adding(4)])
+@pytest.mark.parametrize("split", ["train", "val", "test", "predict"])
+def test_samples_do_not_depend_on_their_number_or_the_batch_size(task, split):
+    def samples(num_samples, batch_size):
+        return SyntheticSequences(task, num_samples, num_samples, num_samples, batch_size=batch_size, seed=3).split(
+            split
+        )
+
+    # Around the size of the blocks in which samples are drawn.
+    longest = samples(2500, 32)
+    assert len(longest.lengths) == 2500
+    for num_samples, batch_size in ((1, 1), (1000, 7), (1023, 32), (1024, 32), (1025, 64), (2048, 5)):
+        assert_equal(samples(num_samples, batch_size), head(longest, num_samples))
+
+
+@pytest.mark.parametrize("task", [SumSign(4), Parity(8, 12), Adding(4)])
+def test_samples_differ_between_splits_seeds_and_blocks(task):
+    parts = []
+    for seed in (0, 1, 2):
+        data = SyntheticSequences(task, num_train=2048, num_val=1024, num_test=1024, seed=seed)
+        parts += [data.split("train").inputs[:1024], data.split("train").inputs[1024:]]
+        parts += [data.split("val").inputs, data.split("test").inputs]
+    for index, part in enumerate(parts):
+        assert not any(torch.equal(part, other) for other in parts[:index])
+
+
+def test_predict_split_is_the_test_split():
+    data = SyntheticSequences(Parity(), num_test=100)
+    assert_equal(data.split("predict"), data.split("test"))
+
+
+def test_data_module_describes_its_task():
+    data = SyntheticSequences(Parity(2, 7), num_train=10, batch_size=4, seed=5)
+    assert (data.input_size, data.vocab_size, data.target, data.num_outputs) == (None, 2, "binary", 1)
+    assert dict(data.hparams) == {
+        "task": {"class_path": "seqlight.Parity", "init_args": {"min_length": 2, "max_length": 7}},
+        "num_train": 10,
+        "num_val": 1000,
+        "num_test": 1000,
+        "batch_size": 4,
+        "seed": 5,
+    }
+
+
+def test_data_module_shuffles_the_train_split_only():
+    data = SyntheticSequences(SumSign(), num_train=40, num_val=41, num_test=42, batch_size=8, seed=5)
+    for split in ("val", "test", "predict"):
+        loader = getattr(data, f"{split}_dataloader")()
+        assert torch.equal(torch.cat([batch.inputs for batch in loader]), data.split(split).inputs)
+    loader = data.train_dataloader()
+    assert (loader.shuffle, loader.seed, loader.batch_size) == (True, 5, 8)
+    assert_equal(loader.data, data.split("train"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"num_train": 0}, "num_train must be at least 1, got 0"),
+        ({"num_val": 0}, "num_val must be at least 1, got 0"),
+        ({"num_test": -2}, "num_test must be at least 1, got -2"),
+    ],
+)
+def test_data_module_arguments_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SyntheticSequences(SumSign(), **arguments)
+
+
+class Unwritable(SequenceTask):
+    input_size = 1
+
+    def __init__(self, length):
+        self.steps = length
+
+    def sample(self, num_samples, rng):
+        raise NotImplementedError
+
+
+def test_task_must_keep_its_arguments():
+    with pytest.raises(TypeError, match=r"task of SyntheticSequences .* Unwritable must keep its argument 'length'"):
+        SyntheticSequences(Unwritable(3))
+
+
+def numbered(num_samples):
+    """Samples that hold their own number, in sequences of unequal length."""
+    number = torch.arange(num_samples)
+    lengths = number * 7 % 5 + 1
+    return Batch(number[:, None, None].expand(-1, 5, 1).double(), number.double(), lengths)
+
+
+def numbers(batches):
+    return [int(number) for batch in batches for number in batch.targets]
+
+
+GRID = [
+    (n, batch_size, world_size)
+    for n in (1, 2, 3, 5, 8, 13, 17, 31, 64, 67)
+    for batch_size in (1, 3, 8, 200)
+    for world_size in (1, 2, 3, 7)
+    if n >= world_size
+]
+
+
+@pytest.mark.parametrize("shuffle", [False, True], ids=["in-order", "shuffled"])
+@pytest.mark.parametrize(("n", "batch_size", "world_size"), GRID)
+def test_every_sample_is_given_once_per_epoch(n, batch_size, world_size, shuffle):
+    data = numbered(n)
+    ranks = []
+    for rank in range(world_size):
+        loader = SequenceLoader(data, batch_size, shuffle=shuffle, rank=rank, world_size=world_size)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        # A rest too small for every rank to have a part joins the last step.
+        assert all(1 <= len(batch.lengths) <= batch_size + 1 for batch in batches)
+        ranks.append(batches)
+    assert len({len(batches) for batches in ranks}) == 1
+    assert sorted(numbers(batch for batches in ranks for batch in batches)) == list(range(n))
+    # Step by step, over the ranks, the samples come in the order of the epoch.
+    steps = [batch for step in zip(*ranks, strict=True) for batch in step]
+    assert numbers(steps) == loader.order().tolist()
+
+
+def epoch_order(n, batch_size, world_size, seed, epoch):
+    ranks = []
+    for rank in range(world_size):
+        loader = SequenceLoader(numbered(n), batch_size, shuffle=True, seed=seed, rank=rank, world_size=world_size)
+        loader.set_epoch(epoch)
+        ranks.append(list(loader))
+    return numbers(batch for step in zip(*ranks, strict=True) for batch in step)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    expected = epoch_order(50, 8, 1, seed=3, epoch=2)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    for batch_size, world_size in ((1, 1), (8, 2), (5, 3), (64, 4)):
+        assert epoch_order(50, batch_size, world_size, seed=3, epoch=2) == expected
+    orders = {tuple(epoch_order(50, 8, 1, seed, epoch)) for seed in range(4) for epoch in range(4)}
+    assert len(orders) == 16
+
+
+def test_order_without_shuffling_is_that_of_the_data():
+    loader = SequenceLoader(numbered(10), 3)
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        assert numbers(loader) == list(range(10))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_are_trimmed_to_their_longest_sequence(shuffle):
+    data = numbered(13)
+    widths = set()
+    for batch in SequenceLoader(data, 2, shuffle=shuffle):
+        rows = batch.targets.long()
+        assert batch.inputs.shape[1] == batch.lengths.max()
+        assert torch.equal(batch.lengths, data.lengths[rows])
+        assert torch.equal(batch.inputs, data.inputs[rows, : batch.inputs.shape[1]])
+        widths.add(batch.inputs.shape[1])
+    assert len(widths) > 1
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize("epoch", [0, 4])
+@pytest.mark.parametrize("given", range(8))
+def test_loader_resumes_with_the_following_batch(world_size, epoch, given):
+    def make():
+        loader = SequenceLoader(numbered(22 * world_size), 3, shuffle=True, rank=world_size - 1, world_size=world_size)
+        loader.set_epoch(epoch)
+        return loader
+
+    whole = list(make())
+    assert len(whole) == 8
+    interrupted = make()
+    iterator = iter(interrupted)
+    for _ in range(given):
+        next(iterator)
+    resumed = make()
+    resumed.load_state_dict(interrupted.state_dict())
+    rest = list(resumed)
+    assert len(rest) == 8 - given
+    for batch, expected in zip(rest, whole[given:], strict=True):
+        assert_equal(batch, expected)
+    # The epoch after it is whole.
+    assert numbers(resumed) == numbers(whole)
+
+
+def test_loader_at_the_end_of_an_epoch_resumes_with_the_next():
+    loader = SequenceLoader(numbered(10), 4)
+    list(loader)
+    other = SequenceLoader(numbered(10), 4)
+    other.load_state_dict(loader.state_dict())
+    assert numbers(other) == list(range(10))
+
+
+def test_loader_state_names_the_next_batch():
+    loader = SequenceLoader(numbered(10), 4)
+    next(iter(loader))
+    assert loader.state_dict() == {"next_batch": 1}
+
+
+def test_every_rank_needs_a_sample():
+    with pytest.raises(ValueError, match=r"number of samples must be at least number of processes \(4\), got 3"):
+        SequenceLoader(numbered(3), 2, world_size=4)
+
+
+def test_loader_batch_size_must_be_positive():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        SequenceLoader(numbered(3), 0)
+
+
+@pytest.mark.parametrize("task", [SumSign(4), Parity(2, 4)])
+def test_batch_moves_without_its_lengths(task):
+    batch = draw(task, 3)
+    moved = batch.to("meta")
+    assert isinstance(moved, Batch)
+    assert (moved.inputs.device.type, moved.targets.device.type) == ("meta", "meta")
+    assert moved.lengths is batch.lengths
+    assert (moved.inputs.shape, moved.inputs.dtype) == (batch.inputs.shape, batch.inputs.dtype)

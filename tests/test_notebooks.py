@@ -1,0 +1,83 @@
+"""The notebooks run from top to bottom, and are kept without outputs."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+
+# Small settings in place of each notebook's own, and what must hold after its last cell.
+QUICKSTART = (
+    "EPOCHS, NUM_SAMPLES, LENGTH, SHORT_LENGTH, LONG_LENGTH = 3, 300, 6, 8, 30",
+    """
+import math
+assert probabilities.shape == (3,)
+assert probabilities[0] > 0.8 > 0.2 > probabilities[1], probabilities
+assert test_accuracy > 0.8, test_accuracy
+assert list(accuracies) == ["RNN", "LSTM", "GRU"] and min(accuracies.values()) > 0.6, accuracies
+steps, values = curves["train/loss"]
+assert len(steps) >= EPOCHS and values[-1] < values[0], values
+assert len(curves["val/loss"][0]) == EPOCHS
+assert list(memory_curves) == list(accuracies)
+for curve in memory_curves.values():
+    assert curve.shape == (LONG_LENGTH,) and math.isfinite(curve.sum()) and curve[0] > 0
+assert best_path.is_file() and Path("runs").is_dir()
+""",
+)
+NEW_CELL = (
+    "EPOCHS, NUM_SAMPLES, MAX_LENGTH, HIDDEN_SIZE = 8, 1000, 4, 16",
+    """
+from pathlib import Path
+assert largest_error < 1e-12, largest_error
+assert min(accuracies.values()) > 0.9, accuracies
+assert type(loaded.recurrent.layers[0].cell) is MinimalGatedUnit
+assert loaded.recurrent.layers[0].cell.hidden_size == HIDDEN_SIZE
+assert after.shape == (3,) and torch.equal(before, after)
+assert Path("minimal_gated_unit.ckpt").is_file() and Path("runs").is_dir()
+""",
+)
+
+
+def test_all_notebooks_are_tested():
+    assert {path.name for path in FOLDER.glob("*.ipynb")} == {"quickstart.ipynb", "new_cell.ipynb"}
+
+
+@pytest.mark.parametrize("name", ["quickstart.ipynb", "new_cell.ipynb"])
+def test_kept_without_outputs(name):
+    notebook = nbformat.read(FOLDER / name, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "checks"),
+    [("quickstart.ipynb", *QUICKSTART), ("new_cell.ipynb", *NEW_CELL)],
+    ids=["quickstart", "new_cell"],
+)
+def test_runs(name, settings, checks, tmp_path):
+    notebook = nbformat.read(FOLDER / name, as_version=4)
+    [parameters] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert next(cell for cell in notebook.cells if cell.cell_type == "code") is parameters
+    names = {line.partition(" =")[0] for line in parameters.source.splitlines()}
+    assert names == {word.strip() for word in settings.partition("=")[0].split(",")}
+    parameters.source = settings
+    notebook.cells.append(nbformat.v4.new_code_cell(checks))
+    # python3 is ipykernel's own kernel: the interpreter that runs this test.
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()  # raises CellExecutionError, with the traceback
+    printed = "".join(
+        output.text
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stderr"
+    )
+    assert "Warning" not in printed

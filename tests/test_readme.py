@@ -1,0 +1,83 @@
+import contextlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import seqlight_run
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("seqlight")
+]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FAST = " --trainer.limit_train_batches 2 --trainer.limit_val_batches 2 --data.num_train 64 --data.num_val 64"
+
+
+def seqlight_command(command):
+    """Exit status and standard error of a README line; `> file` is served."""
+    command, _, target = command.partition(" > ")
+    status, out, err = seqlight_run(*shlex.split(command)[1:])
+    if target:
+        Path(target).write_text(out)
+    return status, err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder after the README's first command, shortened, with its mycells.py."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "mycells.py").write_text(PYTHON[0])
+    with contextlib.chdir(folder):
+        status, err = seqlight_command("seqlight fit --trainer.max_epochs 1" + FAST)
+    assert status == 0, err
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_runs(command, folder, monkeypatch, command_line_state):
+    if "--device gpu" in command:
+        pytest.skip("needs a GPU; test_cli covers the machine without one")
+    monkeypatch.chdir(folder)
+    if " fit " in command and ">" not in command:
+        if "max_epochs" not in command:
+            command += " --trainer.max_epochs 2"
+        command += FAST
+    status, err = seqlight_command(command)
+    assert status == 0, err
+
+
+def test_there_are_commands_and_blocks():
+    assert len(COMMANDS) >= 12
+    assert len(PYTHON) == 2
+
+
+def test_the_cell_is_ten_lines(folder):
+    body = PYTHON[0].split("class ")[1]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 10
+
+
+def test_python_block_runs(folder):
+    program = PYTHON[1].replace("max_epochs=10", "max_epochs=1, limit_train_batches=3, enable_progress_bar=False")
+    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"tensor\(\[0\.\d+(, 0\.\d+){3}\]\)", result.stdout)
+
+
+def test_links_lead_somewhere():
+    root = Path(__file__).parent.parent
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        elif "://" not in target:
+            assert (root / target).exists(), target

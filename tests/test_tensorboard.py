@@ -1,0 +1,189 @@
+"""A run of the command line, as TensorBoard's own server and page show it."""
+
+import io
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import matplotlib.image
+import pytest
+
+RUN, TINY_RUN = "main/version_0", "tiny/version_0"
+EPOCHS, STEPS_PER_EPOCH = 3, 7  # 200 samples in batches of 32
+METRICS = ("loss", "accuracy", "auroc", "f1")
+TRAIN_TAGS = {"train/loss", "train/accuracy", "train/learning_rate", "train/gradient_norm"}
+VAL_TAGS = {f"val/{name}" for name in METRICS}
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-3d-apis",  # without WebGL the page draws its curves as SVG, which is part of the HTML
+    "--window-size=1400,3600",  # cards are drawn when they are in view
+    "--virtual-time-budget=15000",
+    "--dump-dom",
+]
+
+
+class Server(NamedTuple):
+    url: str
+    get: Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """A folder with a short run, and one of fewer steps than `log_every_n_steps`."""
+    folder = tmp_path_factory.mktemp("tensorboard")
+    for name, epochs, num_train in (("main", EPOCHS, 200), ("tiny", 1, 64)):
+        settings = {"--trainer.max_epochs": epochs, "--data.num_train": num_train, "--data.num_val": 100}
+        flags = [str(word) for setting in settings.items() for word in setting]
+        command = [sys.executable, "-m", "seqlight", "fit", "--name", name, "--device", "cpu", *flags]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        assert run.returncode == 0, run.stderr
+    return folder / "runs"
+
+
+@pytest.fixture(scope="session")
+def server(runs):
+    """TensorBoard over the runs, when it has read them; `get` fetches JSON from it."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", "0", "--host", "127.0.0.1"]
+    log = runs.parent / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
+    try:
+        url = wait_for(lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()), log.read_text)[0]
+
+        def get(path: str, body: dict[str, Any] | None = None, **query: str) -> Any:
+            data = None if body is None else json.dumps(body).encode()
+            request = Request(f"{url}{path}?{urlencode(query)}", data, {"Content-Type": "application/json"})
+            with urlopen(request, timeout=30) as response:
+                return json.load(response)
+
+        def all_read() -> bool:
+            parts = [get(f"/data/plugin/{plugin}/tags") for plugin in ("scalars", "images", "text")]
+            return all(run in part for part in parts for run in (RUN, TINY_RUN))
+
+        wait_for(all_read, log.read_text)
+        yield Server(url, get)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_for(condition, explain, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, explain()
+        time.sleep(0.1)
+    return value
+
+
+def curve(server, tag, run=RUN):
+    points = server.get("/data/plugin/scalars/scalars", run=run, tag=tag)
+    return [step for _, step, _ in points], [value for _, _, value in points]
+
+
+@pytest.mark.parametrize("run", [RUN, TINY_RUN])
+def test_scalars_are_those_promised(server, run):
+    # Above all, neither a curve of the epoch number nor Lightning's hp_metric.
+    assert set(server.get("/data/plugin/scalars/tags")[run]) == TRAIN_TAGS | VAL_TAGS
+
+
+@pytest.mark.parametrize("tag", sorted(TRAIN_TAGS | VAL_TAGS))
+def test_curve(server, tag):
+    steps, values = curve(server, tag)
+    assert steps == sorted(set(steps))
+    assert all(math.isfinite(value) for value in values)
+    epoch_ends = [STEPS_PER_EPOCH * epoch for epoch in range(1, EPOCHS + 1)]
+    # Training has a point at each multiple of log_every_n_steps too, which is 10.
+    # An epoch of 7 steps has a point at its end where it has none within.
+    assert steps == ([7, 10, 20] if tag in TRAIN_TAGS else epoch_ends)
+
+
+def test_training_is_seen(server):
+    _, losses = curve(server, "train/loss")
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("tag", sorted(TRAIN_TAGS))
+def test_curve_of_a_run_shorter_than_the_logging_interval(server, tag):
+    steps, [value] = curve(server, tag, TINY_RUN)
+    assert steps == [2]
+    assert math.isfinite(value)
+
+
+def test_text_holds_the_configuration(server):
+    assert server.get("/data/plugin/text/tags")[RUN] == ["configuration/text_summary"]
+    [text] = server.get("/data/plugin/text/text", run=RUN, tag="configuration/text_summary")
+    for part in ("seqlight.SequenceClassifier", "seqlight.LSTMCell", "seqlight.SumSign", "num_train: 200"):
+        assert part in text["text"]
+
+
+def test_images(server):
+    tags = server.get("/data/plugin/images/tags")[RUN]
+    assert set(tags) == {"val_figures/confusion_matrix", "val_figures/roc", "val_figures/memory"}
+    for tag in tags:
+        images = server.get("/data/plugin/images/images", run=RUN, tag=tag, sample="0")
+        assert len(images) == EPOCHS
+        with urlopen(f"{server.url}/data/plugin/images/individualImage?{images[-1]['query']}", timeout=30) as response:
+            image = matplotlib.image.imread(io.BytesIO(response.read()), format="png")
+        assert image.std() > 0.05  # something is drawn
+
+
+def test_hparams_show_arguments_and_results(server):
+    experiment = server.get("/data/plugin/hparams/experiment", body={})
+    names = {info["name"] for info in experiment["hparamInfos"]}
+    assert {"model.cell", "model.learning_rate", "data.task", "data.num_train"} <= names
+    assert {info["name"]["tag"] for info in experiment["metricInfos"]} == {"val/accuracy", "val/loss"}
+
+    query = {"startIndex": 0, "sliceSize": 10, "allowedStatuses": ["STATUS_SUCCESS"]}
+    query["colParams"] = [{"metric": info["name"]} for info in experiment["metricInfos"]]
+    found = server.get("/data/plugin/hparams/session_groups", body=query)["sessionGroups"]
+    groups = {group["sessions"][0]["name"]: group for group in found}
+    assert set(groups) == {RUN, TINY_RUN}
+    for run, num_train in ((RUN, 200), (TINY_RUN, 64)):
+        assert groups[run]["hparams"]["model.cell"] == "LSTMCell"
+        assert groups[run]["hparams"]["data.num_train"] == num_train
+        for metric in groups[run]["metricValues"]:
+            steps, values = curve(server, metric["name"]["tag"], run)
+            assert math.isfinite(metric["value"])
+            assert metric["value"] == pytest.approx(values[-1])
+            assert metric["trainingStep"] == steps[-1]
+        assert len(groups[run]["metricValues"]) == 2
+
+
+def test_browser_draws_the_curves_first(server, tmp_path):
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    browser = next((path for path in found if path), None)
+    if browser is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome to open TensorBoard's page with")
+    command = [browser, *CHROMIUM_FLAGS, f"--user-data-dir={tmp_path}", f"{server.url}/#timeseries"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+
+    assert re.findall(r'class="group-title" title="(\w+)"', run.stdout) == ["train", "val", "val_figures"]
+    # One chart for each tag, and each draws its curve.
+    charts = re.findall(r"<scalar-card .*?</scalar-card>", run.stdout, re.DOTALL)
+    assert len(charts) == len(TRAIN_TAGS | VAL_TAGS)
+    for tag, chart in zip(sorted(TRAIN_TAGS | VAL_TAGS), charts, strict=True):
+        assert tag in chart
+        # Each run has its smoothed values and, fainter, the values themselves.
+        lines = re.findall(r'<path d="(M[^"]+)" style="fill: none; stroke: rgb', chart)
+        num_points = max(len(re.findall("[ML]", line)) for line in lines)
+        assert num_points == len(curve(server, tag)[0])
+        assert "NaN" not in "".join(lines)
