@@ -1,11 +1,13 @@
 """The model that a Trainer trains."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float, Int64
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
@@ -283,15 +285,17 @@ class SequenceClassifier(pl.LightningModule):
         # The fused step unscales float16 gradients itself, and so can't go with clipping.
         fused = self.trainer.precision != "16-mixed"
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=fused)
-        num_steps = self.trainer.estimated_stepping_batches
         if self.lr_schedule == "constant":
             return optimizer
-        if num_steps == float("inf"):
-            raise ValueError(
-                "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
-            )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=int(num_steps))
+        # A plain function is not saved with the scheduler's state; a bound method would be, and the model with it.
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._cosine(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _cosine(self, step: int) -> float:
+        """The share of the learning rate at a step: 1 at the first, 0 at the end of the run."""
+        # The number of steps is asked for only once training runs: asked for before, Lightning makes the
+        # loader too early to restore its place in an epoch.
+        return 1.0 if step == 0 else (1 + math.cos(math.pi * step / self.trainer.estimated_stepping_batches)) / 2
 
     def describe(self) -> dict[str, Any]:
         """What `seqlight.load` and the command line rebuild model and data from, as plain data.
@@ -308,8 +312,12 @@ class SequenceClassifier(pl.LightningModule):
         }
 
     def on_fit_start(self) -> None:
-        """Find out before the first step whether a checkpoint can be written."""
+        """Find out before the first step whether a checkpoint can be written and where the cosine ends."""
         self.describe()
+        if self.lr_schedule == "cosine" and self.trainer.max_epochs == -1 and self.trainer.max_steps == -1:
+            raise MisconfigurationException(
+                "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description."""

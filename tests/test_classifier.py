@@ -170,7 +170,7 @@ def test_training_curve_points(every, steps, tmp_path):
     assert fitted.callback_metrics["train/loss"].item() == pytest.approx(sum(epoch) / len(epoch), rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.filterwarnings("ignore:The dirpath has changed", "ignore:Be aware that when using `ckpt_path`")
 def test_a_run_that_stops_within_an_epoch_goes_on_with_the_next_batch(tmp_path):
     data = SyntheticSequences(SumSign(), num_train=320, batch_size=32)
 

@@ -53,7 +53,8 @@ class SequenceLoader:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
-        self._next_batch = 0
+        self._first_batch = 0  # of the next iteration
+        self._next_batch = 0  # of the iteration under way
 
     batch_sampler = None  # a Trainer looks for it wherever there is a sampler
 
@@ -84,7 +85,7 @@ class SequenceLoader:
         return full_steps + (rest >= self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        first_batch, self._next_batch = self._next_batch, 0
+        first_batch, self._first_batch = self._first_batch, 0
         order = self.order()
         per_step = self.batch_size * self.world_size
         last = len(self) - 1
@@ -110,4 +111,4 @@ class SequenceLoader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next iteration start where `state` was taken."""
-        self._next_batch = state["next_batch"]
+        self._first_batch = state["next_batch"]
