@@ -39,7 +39,7 @@ def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         model.load_state_dict(checkpoint["state_dict"])
     except NotImportedError as error:
         raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not describe a model that can be built here: {error}") from error
     assert isinstance(model, SequenceClassifier)
     return model.to(map_location).eval()
@@ -75,9 +75,13 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
         for key, base in (("model", SequenceClassifier), ("data", SequenceDataModule)):
             if description[key] is not None:
                 resolve(description[key]["class_path"], base)
-                from_plain(description[key]["init_args"])
+                arguments = from_plain(description[key]["init_args"])
+                # A string would be taken for a name to import.
+                for name in ("cell", "task"):
+                    if isinstance(arguments.get(name), str):
+                        raise ValueError(f"{name} must be a class_path with init_args, got {arguments[name]!r}")
     except NotImportedError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error
     return {key: description[key] for key in ("model", "data") if description[key] is not None}

@@ -103,8 +103,9 @@ class SequenceClassifier(pl.LightningModule):
             backend=backend,
         )
         self.head = nn.Linear(self.recurrent.output_size, num_outputs)
-        self.val_metrics, self.val_loss = evaluation_metrics(target, num_outputs), MeanMetric()
-        self.test_metrics, self.test_loss = evaluation_metrics(target, num_outputs), MeanMetric()
+        # torchmetrics would leave a batch whose loss is NaN out of the mean.
+        self.val_metrics, self.val_loss = evaluation_metrics(target, num_outputs), MeanMetric(nan_strategy=math.nan)
+        self.test_metrics, self.test_loss = evaluation_metrics(target, num_outputs), MeanMetric(nan_strategy=math.nan)
         self._train_totals = StepTotals(target)
 
     def features(

@@ -25,6 +25,7 @@ from seqlight.callbacks import RunDescription, TensorBoardFigures
 from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.loader import ResumeError
 from seqlight.plain import NotImportedError, class_path, flatten
 from seqlight.predictions import write_predictions
 from seqlight.threads import choose_num_threads
@@ -171,11 +172,13 @@ class SeqlightCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; what a checkpoint says of model and data takes the place of the defaults."""
         verb = next((argument for argument in self._arguments if argument in self._subcommand_parsers), None)
-        path = next(iter(_values_of("--ckpt_path", self._arguments)), None)
+        path = next(reversed(_values_of("--ckpt_path", self._arguments)), None)
         if verb is not None and path is not None and path not in ("best", "last", "hpc"):
             self._set_defaults_from_checkpoint(self._subcommand_parsers[verb], path)
         self.config = parser.parse_args(self._arguments)
         verb = self.config.subcommand
+        if self.config[verb].ckpt_path and path is None:
+            raise UsageError("ckpt_path can't stand in a configuration file: give --ckpt_path on the command line")
         if verb != "fit" and not self.config[verb].ckpt_path:
             raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../best.ckpt")
 
@@ -265,7 +268,7 @@ class SeqlightCLI(LightningCLI):
         torch.set_num_threads(num_threads)
         try:
             super()._run_subcommand(subcommand)
-        except (FileNotFoundError, PermissionError) as error:
+        except (FileNotFoundError, PermissionError, ResumeError) as error:
             raise UsageError(str(error)) from error
         finally:
             torch.set_num_threads(previous)

@@ -31,9 +31,9 @@ def class_path(cls: type) -> str:
     """The name under which `cls` is written down: `seqlight.<Name>` for public classes of seqlight."""
     if cls.__name__ in seqlight.__all__ and getattr(seqlight, cls.__name__) is cls:
         return f"seqlight.{cls.__name__}"
-    if "<locals>" in cls.__qualname__:
+    if "." in cls.__qualname__:
         raise TypeError(
-            f"{cls.__qualname__} is defined inside a function; a checkpoint can only name classes of modules"
+            f"{cls.__qualname__} is defined inside a function or class; a checkpoint can only name classes of modules"
         )
     return f"{cls.__module__}.{cls.__qualname__}"
 

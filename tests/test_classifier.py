@@ -210,3 +210,17 @@ def test_bad_arguments(options, error, message):
 def test_a_cell_that_no_checkpoint_could_name_is_refused():
     with pytest.raises(TypeError, match="cell of SequenceClassifier can't be stored in a checkpoint"):
         SequenceClassifier(lambda size: GRUCell(size, 4), input_size=1)
+
+
+def test_a_loss_that_is_not_a_number_shows_in_the_validation_loss(tmp_path):
+    data = SyntheticSequences(SumSign(), num_train=32, num_val=64)
+    model = model_for(data)
+
+    class Spoil(pl.Callback):
+        def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+            if batch_idx == 1:
+                torch.nn.init.constant_(pl_module.head.bias, torch.nan)
+
+    checked = trainer(tmp_path, enable_checkpointing=False, callbacks=[Spoil()])
+    checked.validate(model, data, verbose=False)
+    assert checked.callback_metrics["val/loss"].isnan()

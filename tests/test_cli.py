@@ -237,6 +237,21 @@ def test_training_goes_on_from_a_checkpoint():
     assert torch.load(second, weights_only=True)["global_step"] == 6
 
 
+def test_going_on_within_an_epoch_needs_the_same_batch_size():
+    path = Path(fit("--checkpoint.every_n_train_steps=1", "--checkpoint.monitor=null", "--checkpoint.save_top_k=-1"))
+    first = min(path.parent.glob("best*.ckpt"), key=lambda file: torch.load(file, weights_only=True)["global_step"])
+    status, _, err = seqlight_run("fit", *QUIET, "--device=cpu", f"--ckpt_path={first}", "--data.batch_size=16")
+    assert status == 2
+    assert "batch_size must be 32" in err
+
+
+def test_ckpt_path_in_a_configuration_file_is_refused():
+    Path("run.yaml").write_text("ckpt_path: some.ckpt\n")
+    status, _, err = seqlight_run("test", "--config=run.yaml")
+    assert status == 2
+    assert "--ckpt_path on the command line" in err
+
+
 BAD = [
     (["fit", "--modle=3"], 2, r"--modle=3"),
     (["fitt"], 2, r"fitt.*fit.*validate"),

@@ -354,7 +354,7 @@ def test_loader_at_the_end_of_an_epoch_resumes_with_the_next():
 def test_loader_state_names_the_next_batch():
     loader = SequenceLoader(numbered(10), 4)
     next(iter(loader))
-    assert loader.state_dict() == {"next_batch": 1}
+    assert loader.state_dict() == {"epoch": 0, "next_batch": 1, "batch_size": 4}
 
 
 def test_every_rank_needs_a_sample():
@@ -375,3 +375,21 @@ def test_batch_moves_without_its_lengths(task):
     assert (moved.inputs.device.type, moved.targets.device.type) == ("meta", "meta")
     assert moved.lengths is batch.lengths
     assert (moved.inputs.shape, moved.inputs.dtype) == (batch.inputs.shape, batch.inputs.dtype)
+
+
+def test_a_position_counts_in_its_own_epoch_and_batch_size_only():
+    data = SyntheticSequences(SumSign(), num_train=40).split("train")
+    loader = SequenceLoader(data, 8, shuffle=True)
+    next(iter(loader))
+    later = SequenceLoader(data, 8, shuffle=True)
+    later.set_epoch(1)
+    later.load_state_dict(loader.state_dict())
+    assert len(list(later)) == 5
+    with pytest.raises(ValueError, match="batch_size must be 8 to go on within an epoch, got 16"):
+        SequenceLoader(data, 16).load_state_dict(loader.state_dict())
+
+
+def test_an_epoch_that_stopped_early_does_not_shorten_the_next():
+    loader = SequenceLoader(SyntheticSequences(SumSign(), num_train=40).split("train"), 8)
+    next(iter(loader))
+    assert len(list(loader)) == 5

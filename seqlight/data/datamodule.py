@@ -39,6 +39,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
     def __init__(self, batch_size: int, seed: int) -> None:
         super().__init__()
+        save_plain_hyperparameters(self)
         check_at_least("batch_size", batch_size, 1)
         check_at_least("seed", seed, 0)
         self.batch_size = batch_size
@@ -115,6 +116,7 @@ class SyntheticSequences(SequenceDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, seed)
+        # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
         save_plain_hyperparameters(self)
         self.task = task
         self.num_samples = {"train": num_train, "val": num_val, "test": num_test, "predict": num_test}

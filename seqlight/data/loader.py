@@ -10,6 +10,10 @@ from seqlight.data.batch import Batch
 from seqlight.validation import check_at_least
 
 
+class ResumeError(ValueError):
+    """A position within an epoch that does not fit the loader."""
+
+
 class SequenceLoader:
     """Batches sliced from tensors in memory: every sample exactly once per epoch, over all ranks.
 
@@ -53,8 +57,8 @@ class SequenceLoader:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
-        self._first_batch = 0  # of the next iteration
-        self._next_batch = 0  # of the iteration under way
+        self._resume: dict[str, int] | None = None
+        self._position = {"epoch": 0, "next_batch": 0, "batch_size": batch_size}
 
     batch_sampler = None  # a Trainer looks for it wherever there is a sampler
 
@@ -85,8 +89,7 @@ class SequenceLoader:
         return full_steps + (rest >= self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        first_batch, self._first_batch = self._first_batch, 0
-        order = self.order()
+        first_batch, order = self._take_first_batch(), self.order()
         per_step = self.batch_size * self.world_size
         last = len(self) - 1
         host_order = torch.from_numpy(order)
@@ -102,13 +105,28 @@ class SequenceLoader:
             rows = device_order[begin:end]
             longest = int(lengths.max())
             inputs = self.data.inputs.index_select(0, rows)
-            self._next_batch = step + 1 if step < last else 0
+            self._position = {"epoch": self.epoch, "next_batch": step + 1, "batch_size": self.batch_size}
             yield Batch(inputs[:, :longest], self.data.targets.index_select(0, rows), lengths)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iteration under way is."""
-        return {"next_batch": self._next_batch}
+        """Where the iteration under way is: its epoch, and the batch that comes next."""
+        return dict(self._position)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next iteration start where `state` was taken."""
-        self._first_batch = state["next_batch"]
+        """Make the next iteration start where `state` was taken, if it is of the same epoch.
+
+        Raises:
+            ResumeError: if `state` is of another batch size, and so in the middle of one of our batches.
+        """
+        if state["next_batch"] > 0 and state["batch_size"] != self.batch_size:
+            raise ResumeError(
+                f"batch_size must be {state['batch_size']} to go on within an epoch, got {self.batch_size}"
+            )
+        self._resume = dict(state)
+
+    def _take_first_batch(self) -> int:
+        """The batch that the iteration starts with; a position is used once, and only in its own epoch."""
+        resume, self._resume = self._resume, None
+        if resume is None or resume["epoch"] != self.epoch or resume["next_batch"] >= len(self):
+            return 0
+        return resume["next_batch"]
