@@ -186,7 +186,12 @@ class SeqlightCLI(LightningCLI):
         if "://" in path:
             raise UsageError(f"--ckpt_path {path}: expected a file on this machine, not a URL")
         try:
-            parser.set_defaults(read_description(path))
+            description = read_description(path)
+            if "data" not in description and not any(argument.startswith("--data") for argument in self._arguments):
+                raise UsageError(
+                    f"{path} says nothing of the data it was trained on: name them with --data.task or --data"
+                )
+            parser.set_defaults(description)
         except FileNotFoundError as error:
             raise UsageError(f"--ckpt_path: {error}") from error
         except NotImportedError as error:

@@ -245,6 +245,18 @@ def test_going_on_within_an_epoch_needs_the_same_batch_size():
     assert "batch_size must be 32" in err
 
 
+def test_a_checkpoint_that_knows_no_data_needs_them_named():
+    path = fit()
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["seqlight"]["data"] = None
+    torch.save(checkpoint, "no_data.ckpt")
+    arguments = ("test", "--ckpt_path=no_data.ckpt", *QUIET, "--device=cpu")
+    status, _, err = seqlight_run(*arguments)
+    assert status == 2
+    assert "--data.task" in err
+    assert seqlight_run(*arguments, "--data.task=SumSign")[0] == 0
+
+
 def test_ckpt_path_in_a_configuration_file_is_refused():
     Path("run.yaml").write_text("ckpt_path: some.ckpt\n")
     status, _, err = seqlight_run("test", "--config=run.yaml")
