@@ -5,7 +5,6 @@ import contextlib
 import importlib
 import logging
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.loader import ResumeError
 from seqlight.plain import NotImportedError, class_path, flatten
 from seqlight.predictions import write_predictions
+from seqlight.report import metrics_table, places, run_line
 from seqlight.threads import choose_num_threads
 from seqlight.usage import explain
 from seqlight.validation import check_at_least
@@ -290,49 +290,19 @@ class SeqlightCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Say what is about to be trained."""
-        config = self.config_init.fit
-        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        device = self.trainer.strategy.root_device
-        threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
-        where = (self.trainer.log_dir if self.trainer.loggers else None) or "no folder, for there is no logger"
-        _print(
-            self.trainer, f"{num_parameters} parameters on {device}{threads}; seed {config.seed_everything}; to {where}"
-        )
+        _print(self.trainer, run_line(self.trainer, self.model, self.config_init.fit.seed_everything))
 
     def after_fit(self) -> None:
         """A table of the final results, and where they lie."""
-        trainer = self.trainer
-        lines = ["", _table(trainer, ("train", "val"), ("loss", "accuracy")), ""]
-        checkpoint = trainer.checkpoint_callback
-        if isinstance(checkpoint, ModelCheckpoint):
-            # Without validation there is no best one.
-            for name, path in (("best", checkpoint.best_model_path), ("last", checkpoint.last_model_path)):
-                if path:
-                    lines.append(f"{name} checkpoint  {os.path.relpath(path)}")
-                    break
-        if isinstance(trainer.logger, TensorBoardLogger):
-            lines.append(f"curves           tensorboard --logdir {shlex.quote(str(trainer.logger.save_dir))}")
-        _print(trainer, "\n".join(lines))
+        _print(self.trainer, f"\n{metrics_table(self.trainer, ('train', 'val'))}\n\n{places(self.trainer)}")
 
     def after_validate(self) -> None:
         """A table of the results."""
-        _print(self.trainer, _table(self.trainer, ("val",), ("loss", "accuracy", "auroc", "f1")))
+        _print(self.trainer, metrics_table(self.trainer, ("val",)))
 
     def after_test(self) -> None:
         """A table of the results."""
-        _print(self.trainer, _table(self.trainer, ("test",), ("loss", "accuracy", "auroc", "f1")))
-
-
-def _table(trainer: Trainer, splits: tuple[str, ...], columns: tuple[str, ...]) -> str:
-    """The splits' metrics, one row a split."""
-    metrics = trainer.callback_metrics
-    header = f"{'':8}" + "".join(f"{column:>10}" for column in columns)
-    rows = [
-        f"{split:8}" + "".join(f"{metrics[f'{split}/{column}']:10.4f}" for column in columns)
-        for split in splits
-        if f"{split}/loss" in metrics
-    ]
-    return "\n".join([header, *rows])
+        _print(self.trainer, metrics_table(self.trainer, ("test",)))
 
 
 def _print(trainer: Trainer, text: str) -> None:

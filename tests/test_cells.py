@@ -5,19 +5,9 @@ import torch
 from torch import nn
 
 from seqlight import ElmanCell, GatedCell, GRUCell, LSTMCell, RecurrentCell, RecurrentLayer, unroll
+from tests.user_cells import MinimalGatedUnit
 
 assert_close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
-
-
-class MinimalGatedUnit(GatedCell):
-    num_gates = 2
-
-    def update(self, input_gates, hidden_gates, state):
-        input_forget, input_new = input_gates.chunk(2, -1)
-        hidden_forget, hidden_new = hidden_gates.chunk(2, -1)
-        forget = torch.sigmoid(input_forget + hidden_forget)
-        candidate = torch.tanh(input_new + forget * hidden_new)
-        return ((1 - forget) * state[0] + forget * candidate,)
 
 
 class LeakyCell(GatedCell):

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqlight import ElmanCell, GatedCell, GRUCell, LSTMCell, RecurrentLayer, RecurrentStack, unroll
+from seqlight import ElmanCell, GRUCell, LSTMCell, RecurrentLayer, RecurrentStack, unroll
 from seqlight.recurrent.readout import read_out
+from tests.user_cells import MinimalGatedUnit
 
 B, T, F, H = 4, 6, 3, 5
 RAGGED = torch.tensor([4, 6, 1, 3])
@@ -25,17 +26,6 @@ REFERENCES = {
 }
 
 assert_close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
-
-
-class MinimalGatedUnit(GatedCell):
-    num_gates = 2
-
-    def update(self, input_gates, hidden_gates, state):
-        input_forget, input_new = input_gates.chunk(2, -1)
-        hidden_forget, hidden_new = hidden_gates.chunk(2, -1)
-        forget = torch.sigmoid(input_forget + hidden_forget)
-        candidate = torch.tanh(input_new + forget * hidden_new)
-        return ((1 - forget) * state[0] + forget * candidate,)
 
 
 CELLS_AND_BACKENDS = [(cell, backend) for cell in CELLS.values() for backend in ("eager", "torch")]

@@ -1,0 +1,48 @@
+"""What a run says in the terminal."""
+
+import os
+import shlex
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from seqlight.classifier import SequenceClassifier
+
+
+def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> str:
+    """Before training: the size of the model, where it runs, and where its results go."""
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    device = trainer.strategy.root_device
+    threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
+    where = (trainer.log_dir if trainer.loggers else None) or "no folder, for there is no logger"
+    return f"{num_parameters} parameters on {device}{threads}; seed {seed}; to {where}"
+
+
+def metrics_table(trainer: Trainer, splits: tuple[str, ...]) -> str:
+    """Loss and accuracy, one row a split; of a single split AUROC and F1 too."""
+    columns = ("loss", "accuracy") if len(splits) > 1 else ("loss", "accuracy", "auroc", "f1")
+    metrics = trainer.callback_metrics
+    header = f"{'':8}" + "".join(f"{column:>10}" for column in columns)
+    rows = [
+        f"{split:8}" + "".join(f"{metrics[f'{split}/{column}']:10.4f}" for column in columns)
+        for split in splits
+        if f"{split}/loss" in metrics
+    ]
+    return "\n".join([header, *rows])
+
+
+def places(trainer: Trainer) -> str:
+    """After training: the best checkpoint, and the command that shows the curves."""
+    lines = []
+    checkpoint = trainer.checkpoint_callback
+    if isinstance(checkpoint, ModelCheckpoint):
+        # Without validation there is no best one.
+        for name, path in (("best", checkpoint.best_model_path), ("last", checkpoint.last_model_path)):
+            if path:
+                lines.append(f"{name} checkpoint  {os.path.relpath(path)}")
+                break
+    if isinstance(trainer.logger, TensorBoardLogger):
+        lines.append(f"curves           tensorboard --logdir {shlex.quote(str(trainer.logger.save_dir))}")
+    return "\n".join(lines)
