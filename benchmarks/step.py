@@ -39,6 +39,7 @@ from seqlight import (
     SyntheticSequences,
     TensorBoardFigures,
 )
+from seqlight.profiler import NoProfiler
 
 CELLS = {"RNN": (nn.RNN, ElmanCell), "LSTM": (nn.LSTM, LSTMCell), "GRU": (nn.GRU, GRUCell)}
 HIDDEN_SIZE, BATCH_SIZE, LEARNING_RATE = 32, 32, 0.01
@@ -140,6 +141,7 @@ def time_seqlight(name: str, num_epochs: int, folder: str) -> list[float]:
         limit_val_batches=0,
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        profiler=NoProfiler(),
         logger=TensorBoardLogger(folder, name="seqlight", default_hp_metric=False),
         callbacks=[
             clock,
@@ -183,7 +185,7 @@ def main() -> None:
                 contextlib.redirect_stderr(nowhere),
             ):
                 # The first epoch of each fit warms up.
-                rounds.append([statistics.mean(way(name, 1 + arguments.epochs, folder)[1:]) for way in WAYS.values()])
+                rounds.append([statistics.median(way(name, 1 + arguments.epochs, folder)[1:]) for way in WAYS.values()])
         medians = "".join(f"{1e6 * statistics.median(times):10.0f}" for times in zip(*rounds, strict=True))
         to_loop = statistics.median(seqlight / loop for loop, _, seqlight in rounds)
         to_port = statistics.median(seqlight / port for _, port, seqlight in rounds)

@@ -108,6 +108,14 @@ class SequenceClassifier(pl.LightningModule):
         self.test_metrics, self.test_loss = evaluation_metrics(target, num_outputs), MeanMetric(nan_strategy=math.nan)
         self._train_totals = StepTotals(target)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As torch's, but for a name that Lightning sets some fifty times a step."""
+        if name == "_current_fx_name":
+            # torch's way, which looks through parameters and modules, makes that a tenth of a small model's step.
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def features(
         self, inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time features"]:

@@ -128,6 +128,7 @@ class SeqlightCLI(LightningCLI):
                 "enable_model_summary": False,
                 "default_root_dir": "runs",
                 "callbacks": [RunDescription()],
+                "profiler": {"class_path": "seqlight.profiler.NoProfiler"},
             },
             seed_everything_default=0,
             parser_kwargs={"prog": "seqlight", "exit_on_error": False},
