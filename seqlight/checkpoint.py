@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,12 @@ def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{path} is no checkpoint of plain data: {reason}") from error
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    except Exception as error:  # torch's unpickler meets strange bytes with any
+        unsafe = isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path)
+        reason = "it holds more than tensors and plain values" if unsafe else "it is damaged, or of another kind"
+        raise CheckpointError(f"{path} is no checkpoint of seqlight: {reason}") from error
     if not isinstance(checkpoint, dict) or "seqlight" not in checkpoint:
         raise CheckpointError(f"{path} is a file of torch, but no checkpoint of a seqlight model")
     return checkpoint

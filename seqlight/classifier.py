@@ -7,6 +7,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float, Int64
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
@@ -85,6 +86,9 @@ class SequenceClassifier(pl.LightningModule):
         if not learning_rate > 0:
             raise ValueError(f"learning_rate must be greater than 0, got {learning_rate}")
         save_plain_hyperparameters(self)
+        if isinstance(self.hparams.get("cell"), str):
+            # The command line gives a subclass's argument without a type as it stands in the configuration.
+            raise TypeError(f"{type(self).__name__} must annotate its argument cell: Callable[[int], RecurrentCell]")
         self.target: Target = target
         self.readout: Readout = readout
         self.learning_rate = learning_rate
@@ -170,6 +174,7 @@ class SequenceClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of the batch."""
+        _check_batch(batch)
         logits = self(batch.inputs, batch.lengths)
         loss = classification_loss(logits, batch.targets, self.target)
         self._train_totals.add(loss, logits, batch.targets)
@@ -210,7 +215,7 @@ class SequenceClassifier(pl.LightningModule):
         if self._point_is_due(self.global_step):
             self._last_point = self.global_step
             self._add_up_steps()
-            metrics = _loss_and_accuracy(self._point_totals)
+            metrics = _loss_and_accuracy(self._point_totals) if self._point_totals[-1] > 0 else {}
             self._point_totals = torch.zeros_like(self._point_totals)
             [optimizer] = self.trainer.optimizers
             others = {
@@ -224,7 +229,8 @@ class SequenceClassifier(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """The epoch's means, for the progress bar, callbacks and the table at the end of a run."""
         self._add_up_steps()
-        self.log_dict(_loss_and_accuracy(self._epoch_totals), prog_bar=True, logger=False, sync_dist=True)
+        if self._epoch_totals[-1] > 0:  # else a subclass's training_step keeps its own
+            self.log_dict(_loss_and_accuracy(self._epoch_totals), prog_bar=True, logger=False, sync_dist=True)
 
     def _point_is_due(self, step: int) -> bool:
         """Whether `step` ends a logging interval, or an epoch that has no point yet."""
@@ -251,6 +257,7 @@ class SequenceClassifier(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities, as `probabilities` gives them."""
+        _check_batch(batch)
         return to_probabilities(self(batch.inputs, batch.lengths), self.target)
 
     def on_validation_epoch_end(self) -> None:
@@ -262,6 +269,7 @@ class SequenceClassifier(pl.LightningModule):
         self._log_evaluation("test", self.test_metrics, self.test_loss)
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric) -> dict[str, Tensor]:
+        _check_batch(batch)
         logits = self(batch.inputs, batch.lengths)
         probabilities = to_probabilities(logits, self.target)
         mean_loss.update(classification_loss(logits, batch.targets, self.target), len(batch.lengths))
@@ -273,11 +281,13 @@ class SequenceClassifier(pl.LightningModule):
         mean_loss.reset()
         metrics.reset()
         values = {f"{split}/{name}": value for name, value in values.items()}
-        if not self.trainer.sanity_checking:
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        if fitting and not self.trainer.sanity_checking:
             self._write(values)
         shown = {f"{split}/loss", f"{split}/accuracy"}
         for name, value in values.items():
-            self.log(name, value, prog_bar=name in shown, logger=False, sync_dist=True)
+            # What Trainer.test returns is what goes to the loggers by this way.
+            self.log(name, value, prog_bar=name in shown, logger=False if fitting else None, sync_dist=True)
 
     def _write(self, values: dict[str, Any]) -> None:
         """Hand scalars to the loggers at this step.
@@ -328,10 +338,42 @@ class SequenceClassifier(pl.LightningModule):
                 "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
             )
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = "cpu") -> Any:  # type: ignore[override]
+        """`seqlight.load`, for a model of this class.
+
+        Raises:
+            FileNotFoundError, CheckpointError: as `seqlight.load`.
+            TypeError: if it is of another class.
+        """
+        model = seqlight.load(checkpoint_path, map_location)
+        if not isinstance(model, cls):
+            raise TypeError(f"{checkpoint_path} holds a {type(model).__name__}, not a {cls.__name__}")
+        return model
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a learning rate that is given anew win over the one in the state of optimiser and schedule."""
+        saved = checkpoint["hyper_parameters"].get("learning_rate")
+        if saved == self.learning_rate or "optimizer_states" not in checkpoint:
+            return
+        if type(self).configure_optimizers is not SequenceClassifier.configure_optimizers:
+            return
+        for state in checkpoint["optimizer_states"]:
+            for group in state["param_groups"]:
+                group["lr"] *= self.learning_rate / saved
+                group["initial_lr"] = self.learning_rate
+        for state in checkpoint["lr_schedulers"]:
+            state["base_lrs"] = [self.learning_rate for _ in state["base_lrs"]]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description."""
         checkpoint["seqlight"] = self.describe()
         checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
+
+
+def _check_batch(batch: Any) -> None:
+    if not isinstance(batch, Batch):
+        raise TypeError(f"a loader must give seqlight.Batch(inputs, targets, lengths), got {type(batch).__name__}")
 
 
 def _loss_and_accuracy(totals: Float[Tensor, "3"]) -> dict[str, Tensor]:

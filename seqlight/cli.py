@@ -64,6 +64,7 @@ def run(arguments: list[str]) -> int:
         return _fail(error, USAGE_ERROR)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has shut the run down
+            print("seqlight: interrupted", file=sys.stderr)
             return INTERRUPTED
         raise
     return DONE
@@ -172,6 +173,8 @@ class SeqlightCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; what a checkpoint says of model and data takes the place of the defaults."""
+        for name in ("validate", "test"):
+            self._subcommand_parsers[name].set_defaults({"verbose": False})  # seqlight prints a table of its own
         verb = next((argument for argument in self._arguments if argument in self._subcommand_parsers), None)
         path = next(reversed(_values_of("--ckpt_path", self._arguments)), None)
         if verb is not None and path is not None and path not in ("best", "last", "hpc"):
@@ -229,7 +232,7 @@ class SeqlightCLI(LightningCLI):
             raise UsageError(f"predict runs on one device, got --trainer.devices {config.trainer.devices}")
         if self.subcommand == "predict":
             kwargs["devices"] = 1
-        if self.subcommand != "fit":
+        if self.subcommand != "fit" or config.trainer.fast_dev_run:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
             kwargs["enable_checkpointing"] = False
         own_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
@@ -245,10 +248,15 @@ class SeqlightCLI(LightningCLI):
         root = Path(config.trainer.default_root_dir)
         folder = Path(config.ckpt_path or "").parent
         if self.subcommand != "fit" and folder.name == "checkpoints":
-            # Results of a trained model stand with its run.
+            # Results of a trained model stand within its run's folder, as a run of their own: TensorBoard takes
+            # a second curve in the same folder for a restart, and hides the first.
             version = folder.parent
             return TensorBoardLogger(
-                version.parent.parent, name=version.parent.name, version=version.name, default_hp_metric=False
+                version.parent.parent,
+                name=version.parent.name,
+                version=version.name,
+                sub_dir=self.subcommand,
+                default_hp_metric=False,
             )
         description = self.model.describe()
         data = flatten(
@@ -262,8 +270,15 @@ class SeqlightCLI(LightningCLI):
         """Run the command with as many threads as it can use."""
         config = self.config_init[subcommand]
         if config.ckpt_path and Path(config.ckpt_path).is_file():
+            checkpoint = read(config.ckpt_path)
+            epochs = checkpoint["epoch"] + checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+            if subcommand == "fit" and 0 <= (self.trainer.max_epochs or -1) <= epochs:
+                raise UsageError(
+                    f"{config.ckpt_path} has been trained for {epochs} epochs: expected --trainer.max_epochs above "
+                    f"that, got {self.trainer.max_epochs}"
+                )
             try:
-                self.model.load_state_dict(read(config.ckpt_path)["state_dict"])
+                self.model.load_state_dict(checkpoint["state_dict"])
             except RuntimeError as error:
                 reason = str(error).splitlines()[1].strip()
                 raise UsageError(

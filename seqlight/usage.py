@@ -4,6 +4,7 @@ jsonargparse says of a nested argument how each type of each level failed. Here 
 the value and what was expected.
 """
 
+import importlib
 import inspect
 import re
 
@@ -58,6 +59,12 @@ def _unknown_name(flag: str, name: str) -> str:
     key = flag.rpartition(".")[2].removeprefix("--")
     if key not in _KINDS:
         return f"{flag}: expected a name or an import path, got {name}"
+    module, _, _ = name.rpartition(".")
+    if module:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            return f"{flag} {name}: can't import {module}: {type(error).__name__}: {error}"
     known = sorted(cls.__name__ for cls in _subclasses(_KINDS[key]) if not inspect.isabstract(cls))
     return (
         f"{flag}: expected {', '.join(known)}, or the path of a {_KINDS[key].__name__} of your own "

@@ -1,9 +1,14 @@
 import contextlib
 import io
+import os
+from pathlib import Path
 
 import jaxtyping
 import jsonargparse
 import pytest
+
+# Kernels that the tests build stay with the project, for the next run too.
+os.environ["SEQLIGHT_CACHE"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "kernels")
 
 
 @pytest.fixture

@@ -5,6 +5,10 @@ import torch
 from torch import nn
 
 from seqlight import ElmanCell, GatedCell, GRUCell, LSTMCell, RecurrentCell, RecurrentLayer, unroll
+from seqlight.kernels import build, function
+from seqlight.recurrent import layer as layer_module
+from seqlight.recurrent import torch_backend
+from seqlight.recurrent.kernel_backend import KernelWarning
 from tests.user_cells import MinimalGatedUnit
 
 assert_close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
@@ -162,13 +166,45 @@ def test_gated_cell_must_set_num_gates():
         NoGates(3, 4)
 
 
+def served_by(layer, inputs, monkeypatch):
+    """Which of a layer's ways computes the outputs."""
+    seen = []
+    for module, name, label in (
+        (layer._kernels, "run", "kernel"),
+        (torch_backend, "run", "torch"),
+        (layer_module, "unroll_projected", "eager"),
+        (layer_module, "unroll", "eager"),
+    ):
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *args, label=label, original=original: seen.append(label) or original(*args)
+        )
+    layer(inputs)
+    return seen
+
+
 @pytest.mark.parametrize(
     ("cell", "expected"),
-    [(ElmanCell(2), "torch"), (LSTMCell(2), "torch"), (GRUCell(2), "torch"), (MinimalGatedUnit(2), "eager"),
-     (CoupledLSTM(2), "eager"), (RunningMean(2), "eager")],
+    [(ElmanCell(2), "kernel"), (LSTMCell(2), "kernel"), (GRUCell(2), "kernel"), (MinimalGatedUnit(2), "kernel"),
+     (CoupledLSTM(2), "kernel"), (RunningMean(2), "eager")],
 )  # fmt: skip
-def test_auto_takes_torchs_path_for_torchs_own_equations_only(cell, expected):
-    assert RecurrentLayer(cell).backend == expected
+def test_auto_takes_a_kernel_where_one_can_serve(cell, expected, monkeypatch):
+    assert served_by(RecurrentLayer(cell), torch.randn(3, 4, 2), monkeypatch) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"), [(LSTMCell(2), "torch"), (GRUCell(2), "torch"), (MinimalGatedUnit(2), "eager")]
+)
+def test_without_a_compiler_auto_takes_the_next_and_says_so_once(cell, expected, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    for cached in (build.load, function._library):
+        cached.cache_clear()  # what other tests have built
+    layer = RecurrentLayer(cell.to(torch.float64))
+    inputs = torch.randn(3, 4, 2, dtype=torch.float64)
+    with pytest.warns(KernelWarning, match=f"{type(cell).__name__} has no kernel.*no-such-compiler") as warned:
+        assert served_by(layer, torch.cat((inputs, inputs)), monkeypatch) == [expected]
+    assert len(warned) == 1
+    layer(inputs)  # a second warning would be an error
 
 
 def test_subclass_of_a_torch_cell_runs_its_own_update():
@@ -210,3 +246,60 @@ def test_sizes_must_be_integers(name, value):
 def test_elman_knows_two_nonlinearities():
     with pytest.raises(ValueError, match="nonlinearity must be one of tanh, relu; got 'sine'"):
         ElmanCell(3, 4, "sine")
+
+
+class OneGateCell(GatedCell):
+    num_gates = 1
+
+    def __init__(self, result, input_size=2, hidden_size=4):
+        super().__init__(input_size, hidden_size)
+        self.result = result
+
+    def update(self, input_gates, hidden_gates, state):
+        return self.result(torch.tanh(input_gates + hidden_gates))
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager", "kernel"])
+@pytest.mark.parametrize(
+    ("result", "error", "message"),
+    [
+        (
+            lambda new: new,
+            TypeError,
+            r"must give a tuple of 1 tensors of shape \(B, H\).*got a tensor of shape",
+        ),
+        (lambda new: (new, new), ValueError, r"a tuple of 1 .*got a tuple of 2: .*\(3, 4\), .*\(3, 4\)"),
+        (lambda new: (new[:, :2],), ValueError, r"a tensor of shape \(3, 2\) for \(B, H\) = \(3, 4\)"),
+        (lambda new: (new - new.mean(0),), ValueError, "mixes the sequences of a batch"),
+    ],
+    ids=["no-tuple", "two-states", "shape", "batch-mean"],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_a_cell_that_breaks_the_contract_is_named(backend, result, error, message):
+    layer = RecurrentLayer(OneGateCell(result), backend=backend)
+    with pytest.raises(error, match=f"OneGateCell.*{message}"):
+        layer(torch.randn(3, 5, 2))
+
+
+def test_the_check_of_a_cell_leaves_random_numbers_and_buffers_alone():
+    class Counting(RecurrentCell):
+        def __init__(self):
+            super().__init__(2, 4)
+            self.register_buffer("steps", torch.zeros(()))
+            self.weight = nn.Parameter(torch.randn(2, 4))
+
+        def initial_state(self, batch_size, *, device, dtype):
+            return (torch.zeros(batch_size, 4, device=device, dtype=dtype),)
+
+        def forward(self, inputs, state):
+            self.steps += 1
+            output = torch.dropout(inputs @ self.weight, 0.5, True)
+            return output, (output,)
+
+    layer = RecurrentLayer(Counting())
+    torch.manual_seed(0)
+    outputs, _ = layer(torch.ones(3, 5, 2))
+    assert layer.cell.steps == 5
+    torch.manual_seed(0)
+    again, _ = layer(torch.ones(3, 5, 2))
+    assert torch.equal(outputs, again)

@@ -115,6 +115,27 @@ def test_a_model_trained_without_a_datamodule_can_be_loaded(tmp_path):
     assert seqlight.load(path).hparams["cell"]["init_args"] == {"hidden_size": 32}
 
 
+def test_lightnings_own_way_to_load_and_test(tmp_path):
+    data = SyntheticSequences(SumSign(4), num_train=8, num_val=8, num_test=40)
+    model = model_for(data)
+    trainer(tmp_path, max_epochs=1).fit(model, data)
+    [path] = tmp_path.rglob("*.ckpt")
+    loaded = SequenceClassifier.load_from_checkpoint(path)
+    batch = data.split("test")
+    probabilities = loaded.probabilities(batch.inputs)
+    torch.testing.assert_close(probabilities, model.probabilities(batch.inputs), rtol=0, atol=0)
+    [results] = trainer(tmp_path).test(loaded, data, verbose=False)
+    assert set(results) == {"test/loss", "test/accuracy", "test/auroc", "test/f1"}
+    expected = ((probabilities > 0.5) == batch.targets.bool()).float().mean()
+    assert results["test/accuracy"] == pytest.approx(expected.item())
+
+
+def test_another_loaders_batches_are_refused_by_name(tmp_path):
+    loader = [[torch.randn(4, 6, 1), torch.zeros(4)]]
+    with pytest.raises(TypeError, match=r"must give seqlight\.Batch\(inputs, targets, lengths\), got list"):
+        trainer(tmp_path).test(SequenceClassifier(input_size=1), loader, verbose=False)
+
+
 def test_probabilities_leave_the_mode_as_it_was():
     model = SequenceClassifier(LSTMCell, input_size=1, num_layers=2, dropout=0.5).train()
     inputs = torch.randn(3, 5, 1)

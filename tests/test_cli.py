@@ -187,6 +187,35 @@ def test_predict_writes_the_probabilities_of_the_test_split():
     assert [entry.name for entry in Path("out").iterdir()] == ["p.csv"]
 
 
+def test_results_of_a_trained_model_do_not_hide_its_curves():
+    path = fit()
+    version = Path(path).parents[1]
+    before = {file: file.read_bytes() for file in version.rglob("*") if file.is_file()}
+    for verb in ("validate", "test"):
+        assert seqlight_run(verb, "--ckpt_path", path, *QUIET, "--device=cpu")[0] == 0
+        assert list((version / verb).glob("events.out*"))
+    assert {file: file.read_bytes() for file in before} == before
+    assert not [file for file in version.glob("events*") if file not in before]
+
+
+def test_a_learning_rate_given_anew_holds_for_the_rest_of_a_run():
+    last = Path(fit()).with_name("last.ckpt")
+    status, _, err = seqlight_run(
+        "fit", "--ckpt_path", str(last), "--trainer.max_epochs=2", "--model.learning_rate=0.25", *QUIET, "--device=cpu"
+    )
+    assert status == 0, err
+    [end] = Path("runs").glob("*/version_1/checkpoints/last.ckpt")
+    assert torch.load(end, weights_only=True)["lr_schedulers"][0]["base_lrs"] == [0.25]
+    assert torch.load(end, weights_only=True)["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 0.25
+
+
+def test_a_run_that_has_reached_its_end_says_so():
+    last = Path(fit()).with_name("last.ckpt")
+    status, _, err = seqlight_run("fit", "--ckpt_path", str(last), *SMALL, *QUIET, "--device=cpu")
+    assert status == 2
+    assert "has been trained for 1 epochs: expected --trainer.max_epochs above that, got 1" in err
+
+
 def test_flags_win_over_the_checkpoint():
     path = fit()
     status, _, err = seqlight_run("predict", "--ckpt_path", path, "--data.num_test=7", *QUIET, "--device=cpu")
@@ -268,7 +297,12 @@ BAD = [
     (["fit", "--modle=3"], 2, r"--modle=3"),
     (["fitt"], 2, r"fitt.*fit.*validate"),
     (["fit", "--model.cell=NoCell"], 2, r"--model\.cell: expected .*ElmanCell, .*GRUCell, .*LSTMCell.* got NoCell"),
-    (["fit", "--model.cell=nomodule.Cell"], 2, r"--model\.cell: .*nomodule\.Cell"),
+    (
+        ["fit", "--model.cell=nomodule.Cell"],
+        2,
+        r"--model\.cell nomodule\.Cell: can't import nomodule: .*No module named",
+    ),
+    (["fit", "--model.cell=mycells.NoCell"], 2, r"--model\.cell: expected .* got mycells\.NoCell"),
     (["fit", "--model.cell.hidden_size=big"], 2, r"--model\.cell\.hidden_size: expected int, got big"),
     (["fit", "--model.cell.hidden_size=1.5"], 2, r"--model\.cell\.hidden_size: expected int, got 1\.5"),
     (["fit", "--model.cell.hidden_size=-3"], 2, r"hidden_size must be at least 1, got -3"),
@@ -278,7 +312,11 @@ BAD = [
     (["fit", "--model.dropout=1"], 2, r"dropout must be at least 0 and less than 1, got 1"),
     (["fit", "--model.num_layers=0"], 2, r"num_layers must be at least 1, got 0"),
     (["fit", "--model.readout=first"], 2, r"--model\.readout: expected one of last, mean, max; got first"),
-    (["fit", "--model.cell=ElmanCell", "--model.backend=torc"], 2, r"expected one of auto, eager, torch; got torc"),
+    (
+        ["fit", "--model.cell=ElmanCell", "--model.backend=torc"],
+        2,
+        r"expected one of auto, eager, torch, kernel; got torc",
+    ),
     (["fit", "--data.task=NoTask"], 2, r"--data\.task: expected Adding, .*Parity, .*SumSign.* got NoTask"),
     (["fit", "--data.task.length=0"], 2, r"length must be at least 1, got 0"),
     (["fit", "--data.task=Parity", "--data.task.max_length=1"], 2, r"max_length must be at least min_length \(2\)"),

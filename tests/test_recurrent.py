@@ -28,12 +28,12 @@ REFERENCES = {
 assert_close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
 
 
-CELLS_AND_BACKENDS = [(cell, backend) for cell in CELLS.values() for backend in ("eager", "torch")]
-CELLS_AND_BACKENDS.append((partial(MinimalGatedUnit, hidden_size=H), "eager"))
+BACKENDS = ("eager", "torch", "kernel")
+CELLS_AND_BACKENDS = {f"{name}-{backend}": (cell, backend) for name, cell in CELLS.items() for backend in BACKENDS}
+CELLS_AND_BACKENDS["minimal-eager"] = (partial(MinimalGatedUnit, hidden_size=H), "eager")
+CELLS_AND_BACKENDS["minimal-kernel"] = (partial(MinimalGatedUnit, hidden_size=H), "kernel")
 every_cell_and_backend = pytest.mark.parametrize(
-    ("cell", "backend"),
-    CELLS_AND_BACKENDS,
-    ids=[f"{name}-{backend}" for name in CELLS for backend in ("eager", "torch")] + ["minimal-eager"],
+    ("cell", "backend"), CELLS_AND_BACKENDS.values(), ids=CELLS_AND_BACKENDS.keys()
 )
 one_or_both_directions = pytest.mark.parametrize("bidirectional", [False, True], ids=["uni", "bi"])
 
@@ -61,7 +61,7 @@ def run_reference(reference, inputs, lengths, state):
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("num_layers", [1, 3])
 @one_or_both_directions
 @pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
@@ -159,13 +159,13 @@ def test_lengths_must_lie_within_time(function, length):
         run()
 
 
-@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_inputs_must_have_a_time_step(backend):
     with pytest.raises(ValueError, match="at least 1 time step, got 0"):
         RecurrentStack(GRUCell, F, backend=backend)(torch.zeros(B, 0, F))
 
 
-@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_inputs_must_have_the_cells_features(backend):
     with pytest.raises(ValueError, match=f"inputs must have {F} features, got {F + 1}"):
         RecurrentStack(GRUCell, F, backend=backend)(torch.zeros(B, T, F + 1))
@@ -203,7 +203,7 @@ def test_readout_equals_a_loop(readout, lengths, bidirectional):
     assert_close(summary, torch.tensor(expected, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @one_or_both_directions
 def test_last_readout_is_the_final_states(backend, bidirectional):
     stack = RecurrentStack(CELLS["lstm"], F, num_layers=2, bidirectional=bidirectional, backend=backend).double()
@@ -224,7 +224,7 @@ def layer_inputs(stack, inputs):
     return seen, outputs
 
 
-@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_dropout_acts_between_layers_in_training(backend):
     stack = RecurrentStack(CELLS["tanh"], F, num_layers=3, dropout=0.25, backend=backend).double()
     inputs = random(64, T, F)
@@ -240,7 +240,7 @@ def test_dropout_acts_between_layers_in_training(backend):
         assert abs(share - 0.25) < 4 * (0.25 * 0.75 / count) ** 0.5
 
 
-@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_dropout_does_nothing_in_evaluation_or_for_one_layer(backend):
     inputs = random(B, T, F)
     for num_layers, training in ((3, False), (1, True)):
@@ -285,5 +285,5 @@ def test_cell_must_make_a_recurrent_cell(cell):
 
 @pytest.mark.usefixtures("without_type_checks")
 def test_backend_must_be_known():
-    with pytest.raises(ValueError, match="backend must be one of auto, eager, torch; got 'fast'"):
+    with pytest.raises(ValueError, match="backend must be one of auto, eager, torch, kernel; got 'fast'"):
         RecurrentLayer(GRUCell(F), backend="fast")

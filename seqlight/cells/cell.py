@@ -53,10 +53,11 @@ class GatedCell(RecurrentCell):
     Attributes:
         num_gates: G, the number of blocks of H rows in the weights.
         state_names: the names of the states; the first is the output and what W_hh is applied to.
+        recurrent: whether there are W_hh and b_hh; without them `update` sees the state only as it is.
         weight_ih: (G*H, F).
-        weight_hh: (G*H, H).
+        weight_hh: (G*H, H), if recurrent.
         bias_ih: (G*H,).
-        bias_hh: (G*H,).
+        bias_hh: (G*H,), if recurrent.
 
     Args:
         input_size: the number of input features F.
@@ -68,6 +69,7 @@ class GatedCell(RecurrentCell):
 
     num_gates: ClassVar[int]
     state_names: ClassVar[tuple[str, ...]] = ("hidden",)
+    recurrent: ClassVar[bool] = True
 
     def __init__(self, input_size: int, hidden_size: int = 32) -> None:
         super().__init__(input_size, hidden_size)
@@ -75,29 +77,31 @@ class GatedCell(RecurrentCell):
             raise TypeError(f"{type(self).__name__} must set num_gates, the number of gates that update() reads")
         rows = self.num_gates * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias_ih = nn.Parameter(torch.empty(rows))
-        self.bias_hh = nn.Parameter(torch.empty(rows))
+        if self.recurrent:
+            self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+            self.bias_hh = nn.Parameter(torch.empty(rows))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the weights anew, uniform in +-1/sqrt(H) as torch.nn does."""
         bound = self.hidden_size**-0.5
-        for parameter in (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh):
-            nn.init.uniform_(parameter, -bound, bound)
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            if hasattr(self, name):
+                nn.init.uniform_(getattr(self, name), -bound, bound)
 
     @abstractmethod
     def update(
         self,
         input_gates: Float[Tensor, "batch gates"],
-        hidden_gates: Float[Tensor, "batch gates"],
+        hidden_gates: Float[Tensor, "batch hidden_gates"],
         state: State,
     ) -> State:
         """The next state, from elementwise operations only.
 
         Args:
             input_gates: W_ih x_t + b_ih, (B, G*H).
-            hidden_gates: W_hh h_(t-1) + b_hh, (B, G*H).
+            hidden_gates: W_hh h_(t-1) + b_hh, (B, G*H); (B, 0) if the cell is not `recurrent`.
             state: the previous state, tensors (B, H) in the order of `state_names`.
         """
 
@@ -110,8 +114,16 @@ class GatedCell(RecurrentCell):
         self, inputs: Float[Tensor, "batch features"], state: State
     ) -> tuple[Float[Tensor, "batch hidden"], State]:
         """One step: inputs (B, F) and state to output (B, H) and next state."""
-        input_gates = functional.linear(inputs, self.weight_ih, self.bias_ih)
-        hidden_gates = functional.linear(state[0], self.weight_hh, self.bias_hh)
+        return self.step(functional.linear(inputs, self.weight_ih, self.bias_ih), state)
+
+    def step(
+        self, input_gates: Float[Tensor, "batch gates"], state: State
+    ) -> tuple[Float[Tensor, "batch hidden"], State]:
+        """One step from the input gates (B, G*H), which can be computed for all time steps at once."""
+        if self.recurrent:
+            hidden_gates = functional.linear(state[0], self.weight_hh, self.bias_hh)
+        else:
+            hidden_gates = input_gates[:, :0]
         next_state = self.update(input_gates, hidden_gates, state)
         return next_state[0], next_state
 

@@ -2,16 +2,20 @@
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from seqlight.cells.cell import GatedCell, RecurrentCell, State
+from seqlight.cells.contract import check_one_step
+from seqlight.kernels.function import Kernel
 from seqlight.recurrent import torch_backend
+from seqlight.recurrent.kernel_backend import Kernels
 from seqlight.recurrent.lengths import ragged_lengths, reverse_within_lengths
-from seqlight.recurrent.unroll import unroll
+from seqlight.recurrent.unroll import unroll, unroll_projected
 from seqlight.validation import check_choice
 
-Backend = Literal["auto", "eager", "torch"]
+Backend = Literal["auto", "eager", "torch", "kernel"]
 
 
 class RecurrentLayer(nn.Module):
@@ -20,25 +24,27 @@ class RecurrentLayer(nn.Module):
     Args:
         cell: the step.
         reverse: whether time runs backwards, from each sequence's true last step.
-        backend: "eager" is `unroll`; "torch" is torch's own layer (cuDNN, oneDNN), for ElmanCell,
-            LSTMCell and GRUCell; "auto" is "torch" where it is valid, else "eager".
+        backend: "eager" is a loop in Python; "torch" is torch's own layer (cuDNN, oneDNN), for ElmanCell,
+            LSTMCell and GRUCell; "kernel" is code generated from a GatedCell's `update`, on the CPU; "auto" is
+            the first that is valid of kernel, torch and eager.
 
     Raises:
-        ValueError: if `backend` can't serve `cell`.
+        ValueError: if `backend` can't serve `cell`; "kernel" may find that out only when it is first used.
     """
 
     def __init__(self, cell: RecurrentCell, *, reverse: bool = False, backend: Backend = "auto") -> None:
         super().__init__()
-        check_choice("backend", backend, ("auto", "eager", "torch"))
-        has_torch_operation = torch_backend.torch_operation(cell) is not None
-        if backend == "torch" and not has_torch_operation:
+        check_choice("backend", backend, ("auto", "eager", "torch", "kernel"))
+        if backend == "torch" and torch_backend.torch_operation(cell) is None:
             raise ValueError(
                 f"backend='torch' serves ElmanCell, LSTMCell and GRUCell, not {type(cell).__name__}; "
-                "use 'auto' or 'eager'"
+                "use 'auto', 'kernel' or 'eager'"
             )
         self.cell = cell
         self.reverse = reverse
-        self.backend = ("torch" if has_torch_operation else "eager") if backend == "auto" else backend
+        self.backend = backend
+        self._kernels = Kernels()
+        self._checked = False
 
     def forward(
         self,
@@ -54,20 +60,39 @@ class RecurrentLayer(nn.Module):
             state: the state before the first step, tensors (B, H); the cell's initial state if None.
 
         Raises:
-            ValueError: if a length is not in 1..T, or the inputs do not have F features.
+            TypeError, ValueError: if a length is not in 1..T, the inputs do not have F features, the cell does
+                not keep to its contract (on first use), or the backend can't serve here.
         """
+        if inputs.ndim != 3:
+            raise ValueError(f"inputs must be of shape (B, T, F), got {tuple(inputs.shape)}")
         if inputs.shape[-1] != self.cell.input_size:
             raise ValueError(f"inputs must have {self.cell.input_size} features, got {inputs.shape[-1]}")
+        if not self._checked and not torch.compiler.is_compiling():
+            check_one_step(self.cell, device=inputs.device, dtype=inputs.dtype)
+            self._checked = True
         lengths = ragged_lengths(lengths, inputs)
         if self.reverse:
             inputs = reverse_within_lengths(inputs, lengths)
-        if self.backend == "torch":
-            assert isinstance(self.cell, GatedCell)
-            if state is None:
-                state = self.cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
-            outputs, state = torch_backend.run(self.cell, inputs, state, lengths)
-        else:
-            outputs, state = unroll(self.cell, inputs, state, lengths)
+        outputs, state = self._run(inputs, state, lengths)
         if self.reverse:
             outputs = reverse_within_lengths(outputs, lengths)
         return outputs, state
+
+    def _run(self, inputs: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
+        """The table of backends: of those that are asked for, the first that can serve."""
+        cell = self.cell
+        if self.backend in ("kernel", "auto"):
+            kernel = self._kernels.find(cell, inputs)
+            if isinstance(kernel, Kernel):
+                assert isinstance(cell, GatedCell)
+                return self._kernels.run(kernel, cell, inputs, state, lengths)
+            if self.backend == "kernel":
+                raise ValueError(f"backend='kernel' can't serve {type(cell).__name__}: {kernel}")
+        if self.backend in ("torch", "auto") and torch_backend.torch_operation(cell) is not None:
+            assert isinstance(cell, GatedCell)
+            if state is None:
+                state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
+            return torch_backend.run(cell, inputs, state, lengths)
+        if isinstance(cell, GatedCell) and type(cell).forward is GatedCell.forward:
+            return unroll_projected(cell, inputs, state, lengths)
+        return unroll(cell, inputs, state, lengths)

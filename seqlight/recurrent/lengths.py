@@ -1,8 +1,13 @@
 """Steps past a sequence's length."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from seqlight.cells.cell import State
 
 
 def ragged_lengths(
@@ -43,3 +48,31 @@ def reverse_within_lengths(
     lengths = lengths.to(sequence.device, non_blocking=True)[:, None]
     index = torch.where(steps < lengths, lengths - 1 - steps, steps)
     return sequence.gather(1, index[:, :, None].expand_as(sequence))
+
+
+def run_packed(
+    run: Callable[[Tensor, Tensor, State | None], tuple[Tensor, State]],
+    inputs: Float[Tensor, "batch time features"],
+    lengths: Int64[Tensor, " batch"],
+    state: State | None,
+) -> tuple[Float[Tensor, "batch time hidden"], State]:
+    """Outputs (B, T, H), 0 past the lengths, and final states, by a function of packed sequences.
+
+    Args:
+        run: takes rows (N, F), batch sizes (T,) and a state, longest sequences first; gives rows (N, H) and a state.
+        inputs: (B, T, F).
+        lengths: (B,), on the host.
+        state: the state before the first step, or None.
+    """
+    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    assert packed.sorted_indices is not None
+    assert packed.unsorted_indices is not None
+    if state is not None:
+        state = tuple(part.index_select(0, packed.sorted_indices) for part in state)
+    data, final = run(packed.data, packed.batch_sizes, state)
+    outputs, _ = pad_packed_sequence(
+        PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices),
+        batch_first=True,
+        total_length=inputs.shape[1],
+    )
+    return outputs, tuple(part.index_select(0, packed.unsorted_indices) for part in final)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seqlight.cells.cell import GatedCell, RecurrentCell, State
 from seqlight.cells.elman import ElmanCell
 from seqlight.cells.gru import GRUCell
 from seqlight.cells.lstm import LSTMCell
+from seqlight.recurrent.lengths import run_packed
 
 
 def torch_operation(cell: RecurrentCell) -> Callable[..., tuple[Tensor, ...]] | None:
@@ -51,17 +51,12 @@ def run(
         outputs, *final = operation(inputs, _join(state), weights, *options.values(), True)
         return outputs, tuple(part.squeeze(0) for part in final)
 
-    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-    assert packed.sorted_indices is not None
-    assert packed.unsorted_indices is not None
-    state = tuple(part.index_select(0, packed.sorted_indices) for part in state)
-    data, *final = operation(packed.data, packed.batch_sizes, _join(state), weights, *options.values())
-    outputs, _ = pad_packed_sequence(
-        PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices),
-        batch_first=True,
-        total_length=inputs.shape[1],
-    )
-    return outputs, tuple(part.squeeze(0).index_select(0, packed.unsorted_indices) for part in final)
+    def run_rows(data: Tensor, batch_sizes: Tensor, state: State | None) -> tuple[Tensor, State]:
+        assert state is not None
+        outputs, *final = operation(data, batch_sizes, _join(state), weights, *options.values())
+        return outputs, tuple(part.squeeze(0) for part in final)
+
+    return run_packed(run_rows, inputs, lengths, state)
 
 
 def _join(state: State) -> Tensor | list[Tensor]:

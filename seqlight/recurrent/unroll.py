@@ -1,10 +1,13 @@
 """The loop over time."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
-from seqlight.cells.cell import RecurrentCell, State
+from seqlight.cells.cell import GatedCell, RecurrentCell, State
 from seqlight.recurrent.lengths import ragged_lengths, step_mask
 
 
@@ -30,23 +33,50 @@ def unroll(
     Raises:
         ValueError: if a length is not in 1..T.
     """
+    return _loop(cell, cell, lambda inputs: inputs, inputs, state, lengths)
+
+
+def unroll_projected(
+    cell: GatedCell,
+    inputs: Float[Tensor, "batch time features"],
+    state: State | None = None,
+    lengths: Int64[Tensor, " batch"] | None = None,
+) -> tuple[Float[Tensor, "batch time hidden"], State]:
+    """As `unroll`, with the input gates of all steps from one matrix product."""
+    return _loop(
+        cell,
+        cell.step,
+        lambda inputs: functional.linear(inputs, cell.weight_ih, cell.bias_ih),
+        inputs,
+        state,
+        lengths,
+    )
+
+
+def _loop(
+    cell: RecurrentCell,
+    step: Callable[[Tensor, State], tuple[Tensor, State]],
+    project: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    state: State | None,
+    lengths: Tensor | None,
+) -> tuple[Tensor, State]:
     lengths = ragged_lengths(lengths, inputs)
     batch_size, num_steps, _ = inputs.shape
     if state is None:
         state = cell.initial_state(batch_size, device=inputs.device, dtype=inputs.dtype)
+    outputs = []
     if lengths is None:
-        outputs = []
-        for step in inputs.unbind(1):
-            output, state = cell(step, state)
+        for now in project(inputs).unbind(1):
+            output, state = step(now, state)
             outputs.append(output)
         return torch.stack(outputs, 1), state
 
-    mask = step_mask(lengths, num_steps, inputs.device)
+    mask = step_mask(lengths, num_steps, inputs.device)[:, :, None]
     # Padding may hold anything; a NaN there would reach the gradients through the branch not taken.
-    inputs = inputs.masked_fill(~mask[:, :, None], 0)
-    outputs = []
-    for step, active in zip(inputs.unbind(1), mask[:, :, None].unbind(1), strict=True):
-        output, next_state = cell(step, state)
+    sequence = project(inputs.masked_fill(~mask, 0))
+    for now, active in zip(sequence.unbind(1), mask.unbind(1), strict=True):
+        output, next_state = step(now, state)
         state = tuple(torch.where(active, new, old) for new, old in zip(next_state, state, strict=True))
         outputs.append(torch.where(active, output, 0))
     return torch.stack(outputs, 1), state

@@ -1,0 +1,81 @@
+"""What one step of a cell must keep to; checked when a layer first uses it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqlight.cells.cell import GatedCell, RecurrentCell
+
+
+def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dtype) -> None:
+    """Run one step of a batch of 3 twice, and see whether its results are what the contract says.
+
+    Random numbers that the cell draws and buffers that it changes are set back.
+
+    Raises:
+        TypeError: if the step does not give an output and a tuple of as many states as there were.
+        ValueError: if a shape is wrong, or one sequence changes the results of the others.
+    """
+    buffers = [(buffer, buffer.clone()) for buffer in cell.buffers()]
+    noise = torch.Generator().manual_seed(0)
+    inputs = torch.randn(3, cell.input_size, generator=noise).to(device, dtype)
+    change = torch.randn(cell.input_size, generator=noise).to(device, dtype)
+    results = []
+    with torch.no_grad(), torch.random.fork_rng():
+        for rows in (inputs, torch.cat((inputs[:1] + change, inputs[1:]))):
+            torch.manual_seed(0)
+            state = cell.initial_state(3, device=device, dtype=dtype)
+            _check_state(cell, "initial_state()", state, (3,))
+            results.append(_check_result(cell, cell(rows, state), len(state)))
+    for buffer, value in buffers:
+        buffer.data.copy_(value)
+    for first, second in zip(*results, strict=True):
+        if not torch.allclose(first[1:], second[1:], rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise ValueError(
+                f"{type(cell).__name__} mixes the sequences of a batch: another input for the first "
+                "changes the results of the others; expected each to depend on its own input and state"
+            )
+
+
+def _check_result(cell: RecurrentCell, result: Any, num_states: int) -> list[Tensor]:
+    name = type(cell).__name__
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)):
+        raise TypeError(f"{name}.forward() must return (output, next_state), got {_describe(result)}")
+    output, state = result
+    _check_state(cell, "update()" if isinstance(cell, GatedCell) else "forward()'s next state", state, (3,), num_states)
+    if output.shape != (3, cell.hidden_size):
+        raise ValueError(
+            f"{name}.forward() must return an output of shape (B, H) = (3, {cell.hidden_size}), got {_describe(output)}"
+        )
+    return [output, *state]
+
+
+def check_next_state(cell: GatedCell, state: Any, batch_size: int) -> None:
+    """Whether what `update` returned is a state.
+
+    Raises:
+        TypeError, ValueError: naming the cell, what came and what was expected.
+    """
+    _check_state(cell, "update()", state, (batch_size,), len(cell.state_names))
+
+
+def _check_state(cell: RecurrentCell, of_what: str, state: Any, batch: tuple[int], count: int | None = None) -> None:
+    shape = (*batch, cell.hidden_size)
+    names = getattr(cell, "state_names", None)
+    expected = f"a tuple of {count or 'one or more'} tensors of shape (B, H)" + (f" for {names}" if names else "")
+    problem = f"{type(cell).__name__}: {of_what} must give {expected}, got {_describe(state)}"
+    if not isinstance(state, tuple) or not state or not all(isinstance(part, Tensor) for part in state):
+        raise TypeError(problem)
+    if count is not None and len(state) != count:
+        raise ValueError(problem)
+    if any(part.shape != shape for part in state):
+        raise ValueError(f"{problem} for (B, H) = {shape}")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}: " + ", ".join(_describe(part) for part in value)
+    return repr(value)[:80]

@@ -1,0 +1,113 @@
+"""C++ to a loaded library, by the machine's compiler, with a cache on disk."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+HEADERS = Path(__file__).parent
+# No -ffast-math: it would switch the whole process to flush denormal numbers to zero, and break NaN.
+FLAGS = (
+    "-std=c++17 -O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=fast -fPIC -shared -pthread".split()
+)
+
+
+class BuildError(Exception):
+    """No library; the message names the compiler and what it said."""
+
+
+def find_compiler() -> str:
+    """The C++ compiler: `$CXX`, or the first of c++, g++ and clang++ that is there.
+
+    Raises:
+        BuildError: if there is none.
+    """
+    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    for candidate in candidates:
+        if path := shutil.which(candidate):
+            return os.path.realpath(path)
+    raise BuildError(f"no C++ compiler ({', '.join(candidates)}) on this machine")
+
+
+def cache_folder() -> Path:
+    """Where libraries are kept: `$SEQLIGHT_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("SEQLIGHT_CACHE") or platformdirs.user_cache_dir("seqlight"))
+
+
+@functools.cache
+def load(source: str) -> ctypes.CDLL:
+    """The library of a source, from the cache or built now.
+
+    Raises:
+        BuildError: if it can't be built.
+    """
+    compiler = find_compiler()
+    key = _digest(
+        source,
+        *(header.read_text() for header in sorted(HEADERS.glob("*.h"))),
+        *_identity(compiler),
+        *FLAGS,
+        _processor(),
+    )
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A library's name holds the hash of its content: what is broken or was put there by others does not match.
+        for path in folder.glob(f"{key}-*.so"):
+            if _is_sound(path, key):
+                return ctypes.CDLL(str(path))
+            path.unlink()
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            built = _compile(compiler, source, Path(scratch))
+            path = folder / f"{key}-{_digest(built.read_bytes())}.so"
+            os.replace(built, path)  # whole or not at all, for all processes that build the same
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"can't keep a kernel in {folder}: {error}") from error
+
+
+def _compile(compiler: str, source: str, folder: Path) -> Path:
+    (folder / "cell.cpp").write_text(source)
+    command = [compiler, *FLAGS, f"-I{HEADERS}", "cell.cpp", "-o", "cell.so"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+        raise BuildError(f"{compiler} failed: {reason}")
+    return folder / "cell.so"
+
+
+def _is_sound(path: Path, key: str) -> bool:
+    status = path.stat()
+    own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return own and not path.is_symlink() and path.name == f"{key}-{_digest(path.read_bytes())}.so"
+
+
+def _digest(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:32]
+
+
+def _identity(compiler: str) -> tuple[str, ...]:
+    """A compiler's path and age, without starting it."""
+    status = os.stat(compiler)
+    return compiler, str(status.st_size), str(status.st_mtime_ns)
+
+
+@functools.cache
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        text = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+        return "\n".join(line for line in text.splitlines() if line.startswith(("model name", "flags", "Features")))
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"

@@ -1,0 +1,222 @@
+// The loop over time, forward and backward, for any cell that is given as a struct `Cell` of elementwise steps.
+//
+// A batch is laid out by time: `steps` groups of rows, of which the t-th has the `batch_sizes[t]` sequences that
+// are still running, longest first, so that row b of every group belongs to the same sequence.
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+typedef REAL real;
+
+// --- matrix products -------------------------------------------------------------------------------------
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64, most_rows = 12;  // 24 of 32 registers hold sums
+#elif defined(__AVX__)
+constexpr int vector_bytes = 32, most_rows = 6;
+#else
+constexpr int vector_bytes = 16, most_rows = 6;
+#endif
+constexpr long width = vector_bytes / sizeof(real);
+constexpr long panel = 2 * width;
+typedef real vec __attribute__((vector_size(vector_bytes), aligned(sizeof(real)), may_alias));
+
+static inline long padded(long n) { return (n + panel - 1) / panel * panel; }
+static inline vec load(const real *from) { return *(const vec *)from; }
+static inline void store(real *to, vec value) { *(vec *)to = value; }
+
+// Element (k, n) of a K x N matrix is from[k * down + n * right]; laid out in panels, the last filled up with 0.
+static void pack(long K, long N, const real *from, long down, long right, real *to) {
+  for (long first = 0; first < N; first += panel)
+    for (long k = 0; k < K; k++)
+      for (long n = first; n < first + panel; n++) *to++ = n < N ? from[k * down + n * right] : 0;
+}
+
+// M rows of C = start + A B, for one panel of B; every sum runs over k in order, whatever M is.
+template <int M>
+static inline void tile(long K, const real *A, long A_row, const real *B, const real *start, long start_row, real *C,
+                        long C_row) {
+  vec sum[M][2];
+  for (int m = 0; m < M; m++) {
+    sum[m][0] = load(start + m * start_row);
+    sum[m][1] = load(start + m * start_row + width);
+  }
+  for (long k = 0; k < K; k++) {
+    const vec left = load(B + k * panel), right = load(B + k * panel + width);
+    for (int m = 0; m < M; m++) {
+      const real a = A[m * A_row + k];
+      sum[m][0] += a * left;
+      sum[m][1] += a * right;
+    }
+  }
+  for (int m = 0; m < M; m++) {
+    store(C + m * C_row, sum[m][0]);
+    store(C + m * C_row + width, sum[m][1]);
+  }
+}
+
+// C = start + A B for `rows` rows; rows of C and start have room for whole panels.
+static void product(long rows, long N, long K, const real *A, long A_row, const real *B, const real *start,
+                    long start_row, real *C, long C_row) {
+  for (long n = 0; n < N; n += panel, B += K * panel, start += panel, C += panel) {
+    long m = 0;
+#define TILES(M) \
+  for (; m + M <= rows; m += M) tile<M>(K, A + m * A_row, A_row, B, start + m * start_row, start_row, C + m * C_row, C_row)
+    TILES(most_rows);
+    if (most_rows > 8) TILES(8);
+    TILES(4);
+    TILES(2);
+    TILES(1);
+#undef TILES
+  }
+}
+
+// --- the loop over time ----------------------------------------------------------------------------------
+
+// Shapes: K models of their own weights, N rows of all steps together, B sequences, H units, G gates, S states.
+struct Arguments {
+  int64_t models, steps, batch, hidden, rows, threads;
+  const int64_t *batch_sizes;       // (steps,), falling
+  const real *input_gates;          // (K, N, G H)
+  const real *weight;               // (K, G H, H), of the hidden state
+  const real *bias;                 // (K, G H), of the hidden state
+  const real *parameters;           // (K, P, H)
+  real *states;                     // (K, S, B + N, H): the initial states, then those after each row's step
+  real *saved;                      // (K, N, saved, H), for the backward pass; may be null
+  const real *grad_outputs;         // (K, N, H); may be null
+  real *grad_state;                 // (K, S, B, H): by each sequence's last state; then by its initial state
+  real *grad_input_gates;           // (K, N, G H)
+  real *grad_hidden_gates;          // (K, N, G H); not written where Cell says that they are the same
+  real *grad_sums;                  // (K, sums): grad_input_gates, grad_hidden_gates and parameters, summed
+};
+
+struct Memory {  // aligned, and not filled
+  real *data;
+  explicit Memory(long size) : data((real *)std::aligned_alloc(64, (size * sizeof(real) + 127) / 64 * 64)) {}
+  Memory(Memory &&other) : data(other.data) { other.data = nullptr; }
+  ~Memory() { std::free(data); }
+};
+
+// One of the models, with what all its threads read.
+struct Model {
+  const Arguments &a;
+  long k, H, GH;
+  std::vector<long> offset;
+  Memory weight;
+
+  Model(const Arguments &a, long k, bool forward)
+      : a(a), k(k), H(a.hidden), GH(Cell::num_gates * a.hidden), offset(a.steps + 1),
+        weight(Cell::recurrent ? (forward ? padded(GH) * H : padded(H) * GH) : 0) {
+    for (long t = 0; t < a.steps; t++) offset[t + 1] = offset[t] + a.batch_sizes[t];
+    if (!Cell::recurrent) return;
+    const real *from = a.weight + k * GH * H;
+    if (forward) pack(H, GH, from, 1, H, weight.data);
+    else pack(GH, H, from, H, 1, weight.data);
+  }
+  long plane() const { return (a.batch + a.rows) * H; }
+  real *states_before(long t) const {
+    return a.states + k * Cell::num_states * plane() + (t ? a.batch + offset[t - 1] : 0) * H;
+  }
+  long active(long t, long end) const { return a.batch_sizes[t] < end ? a.batch_sizes[t] : end; }
+};
+
+static void forward_rows(const Model &model, long begin, long end) {
+  const Arguments &a = model.a;
+  const long H = model.H, GH = model.GH, hidden_row = padded(GH), k = model.k;
+  Memory hidden((end - begin) * hidden_row), bias(hidden_row);
+  std::memset(bias.data, 0, hidden_row * sizeof(real));
+  if (Cell::recurrent) std::memcpy(bias.data, a.bias + k * GH, GH * sizeof(real));
+  for (long t = 0; t < a.steps; t++) {
+    const long rows = model.active(t, end) - begin, first = model.offset[t] + begin;
+    if (rows <= 0) break;
+    const real *before = model.states_before(t) + begin * H;
+    if (Cell::recurrent)
+      product(rows, GH, H, before, H, model.weight.data, bias.data, 0, hidden.data, hidden_row);
+    const real *input_gates = a.input_gates + (k * a.rows + first) * GH, *parameters = a.parameters + k * Cell::num_parameters * H;
+    real *after = model.states_before(t + 1) + begin * H;
+    if (a.saved)
+      Cell::forward_saving(rows, H, input_gates, GH, hidden.data, hidden_row, parameters, before, after, model.plane(),
+                           a.saved + (k * a.rows + first) * Cell::num_saved * H);
+    else
+      Cell::forward(rows, H, input_gates, GH, hidden.data, hidden_row, parameters, before, after, model.plane());
+  }
+}
+
+static void backward_rows(const Model &model, long begin, long end, long block, real *sums) {
+  const Arguments &a = model.a;
+  const long H = model.H, GH = model.GH, state_row = padded(H), k = model.k, batch = end - begin;
+  const long grad_plane = batch * state_row, num_sums = Cell::num_sums * H;
+  Memory grad(Cell::num_states * grad_plane);
+  real *given = a.grad_state + k * Cell::num_states * a.batch * H;
+  for (long s = 0; s < Cell::num_states; s++)
+    for (long b = 0; b < batch; b++)
+      std::memcpy(grad.data + s * grad_plane + b * state_row, given + (s * a.batch + begin + b) * H, H * sizeof(real));
+  for (long t = a.steps - 1; t >= 0; t--) {
+    const long rows = model.active(t, end) - begin, first = model.offset[t] + begin;
+    if (rows <= 0) continue;
+    real *by_input = a.grad_input_gates + (k * a.rows + first) * GH;
+    real *by_hidden = Cell::same_gate_gradients ? by_input : a.grad_hidden_gates + (k * a.rows + first) * GH;
+    for (long b = 0; b < rows; b += block) {
+      const long row = first + b;
+      Cell::backward(rows - b < block ? rows - b : block, H, a.parameters + k * Cell::num_parameters * H,
+                     model.states_before(t) + (begin + b) * H, model.states_before(t + 1) + (begin + b) * H,
+                     model.plane(), a.saved + (k * a.rows + row) * Cell::num_saved * H,
+                     a.grad_outputs ? a.grad_outputs + (k * a.rows + row) * H : nullptr, by_input + b * GH,
+                     by_hidden + b * GH, grad.data + b * state_row, state_row, grad_plane,
+                     sums + (begin + b) / block * num_sums);
+    }
+    if (Cell::recurrent)
+      product(rows, H, GH, by_hidden, GH, model.weight.data, grad.data, state_row, grad.data, state_row);
+  }
+  for (long s = 0; s < Cell::num_states; s++)
+    for (long b = 0; b < batch; b++)
+      std::memcpy(given + (s * a.batch + begin + b) * H, grad.data + s * grad_plane + b * state_row, H * sizeof(real));
+}
+
+// Sequences are dealt out in blocks, whose number does not depend on that of the threads, nor do the sums over them.
+static long rows_per_block(long batch) { return (batch + 15) / 16; }
+
+// Run work(first, last sequence) on the threads, which get about as many rows each.
+template <class Work> static void share(const Model &model, Work work) {
+  const Arguments &a = model.a;
+  const long block = rows_per_block(a.batch);
+  std::vector<long> length(a.batch, 0), bounds{0};
+  for (long t = a.steps - 1, b = 0; t >= 0; t--)
+    for (; b < a.batch_sizes[t]; b++) length[b] = t + 1;
+  for (long b = 0, done = 0; b < a.batch; b++) {
+    done += length[b];
+    const bool full = done * a.threads >= (long)bounds.size() * a.rows;
+    if (b + 1 == a.batch || (full && (b + 1) % block == 0)) bounds.push_back(b + 1);
+  }
+  std::vector<std::thread> others;
+  for (size_t i = 2; i < bounds.size(); i++) others.emplace_back(work, bounds[i - 1], bounds[i]);
+  work(bounds[0], bounds[1]);
+  for (auto &other : others) other.join();
+}
+
+extern "C" void seqlight_forward(const Arguments *a) {
+  for (long k = 0; k < a->models; k++) {
+    const Model model(*a, k, true);
+    share(model, [&](long begin, long end) { forward_rows(model, begin, end); });
+  }
+}
+
+extern "C" void seqlight_backward(const Arguments *a) {
+  const long block = rows_per_block(a->batch), blocks = (a->batch + block - 1) / block;
+  const long num_sums = Cell::num_sums * a->hidden;
+  std::vector<real> sums(blocks * num_sums);
+  for (long k = 0; k < a->models; k++) {
+    const Model model(*a, k, false);
+    std::fill(sums.begin(), sums.end(), real(0));
+    share(model, [&](long begin, long end) { backward_rows(model, begin, end, block, sums.data()); });
+    real *total = a->grad_sums + k * num_sums;
+    std::memset(total, 0, num_sums * sizeof(real));
+    for (long i = 0; i < blocks; i++)
+      for (long j = 0; j < num_sums; j++) total[j] += sums[i * num_sums + j];
+  }
+}
