@@ -36,7 +36,7 @@ def main() -> int:
         print(f"seqlight {seqlight.__version__}")
         return 0
 
-    from seqlight.cli import run
+    from seqlight.command import run
 
     return run(arguments)
 

@@ -169,7 +169,7 @@ def memory_figure(curves: Mapping[str, Float[Tensor, " time"]]) -> "Figure":
     figure, [axis] = _new_figure(5, 4)
     for name, curve in curves.items():
         # What underflows to 0 has no place on a logarithmic axis: a gap, not a crash.
-        axis.semilogy(curve.masked_fill(curve == 0, torch.nan).cpu(), label=name, marker=".", linewidth=1)
+        axis.semilogy(curve.float().masked_fill(curve == 0, torch.nan).cpu(), label=name, marker=".", linewidth=1)
     axis.set_xlabel("time steps before the end")
     axis.set_ylabel("norm of d loss / d input")
     axis.invert_xaxis()

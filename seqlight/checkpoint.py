@@ -64,6 +64,16 @@ def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         raise CheckpointError(f"{path} is no checkpoint of seqlight: {reason}") from error
     if not isinstance(checkpoint, dict) or "seqlight" not in checkpoint:
         raise CheckpointError(f"{path} is a file of torch, but no checkpoint of a seqlight model")
+    description, weights = checkpoint["seqlight"], checkpoint.get("state_dict")
+    sound = isinstance(description, dict) and isinstance(weights, dict)
+    for key in ("model", "data") if sound else ():
+        part = description.get(key)
+        is_class = isinstance(part, dict) and isinstance(part.get("class_path"), str)
+        sound = sound and ((is_class and isinstance(part.get("init_args"), dict)) or (key == "data" and part is None))
+    if not sound:
+        raise CheckpointError(
+            f"{path} is no whole checkpoint of seqlight: its description or its weights are not there"
+        )
     return checkpoint
 
 
@@ -77,7 +87,7 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     description = read(path)["seqlight"]
     try:
         for key, base in (("model", SequenceClassifier), ("data", SequenceDataModule)):
-            if description[key] is not None:
+            if description.get(key) is not None:
                 resolve(description[key]["class_path"], base)
                 arguments = from_plain(description[key]["init_args"])
                 # A string would be taken for a name to import.
@@ -88,4 +98,4 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error
-    return {key: description[key] for key in ("model", "data") if description[key] is not None}
+    return {key: description[key] for key in ("model", "data") if description.get(key) is not None}

@@ -21,7 +21,7 @@ from seqlight.data.task import Target
 from seqlight.metrics import StepTotals, classification_loss, evaluation_metrics, to_probabilities
 from seqlight.plain import class_path, save_plain_hyperparameters, to_plain
 from seqlight.recurrent.layer import Backend
-from seqlight.recurrent.lengths import ragged_lengths
+from seqlight.recurrent.lengths import ragged_lengths, step_mask
 from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import RecurrentStack
 from seqlight.validation import check_at_least, check_choice
@@ -83,12 +83,9 @@ class SequenceClassifier(pl.LightningModule):
             raise ValueError(f"num_outputs must be 1 for a binary target, got {num_outputs}")
         check_choice("readout", readout, ("last", "mean", "max"))
         check_choice("lr_schedule", lr_schedule, ("cosine", "constant"))
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate must be greater than 0, got {learning_rate}")
+        if not 0 < learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be greater than 0 and finite, got {learning_rate}")
         save_plain_hyperparameters(self)
-        if isinstance(self.hparams.get("cell"), str):
-            # The command line gives a subclass's argument without a type as it stands in the configuration.
-            raise TypeError(f"{type(self).__name__} must annotate its argument cell: Callable[[int], RecurrentCell]")
         self.target: Target = target
         self.readout: Readout = readout
         self.learning_rate = learning_rate
@@ -133,7 +130,7 @@ class SequenceClassifier(pl.LightningModule):
         self, features: Float[Tensor, "batch time features"], lengths: Int64[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *outputs"]:
         """Logits of features (B, T, F); shaped as `forward`'s."""
-        lengths = ragged_lengths(lengths, features)  # None if all are full: then no part looks at them again
+        lengths = ragged_lengths(lengths, features)
         outputs, _ = self.recurrent(features, lengths)
         logits: Tensor = self.head(read_out(self.readout, outputs, lengths, self.recurrent.num_directions))
         return logits.squeeze(-1) if self.target == "binary" else logits
@@ -146,9 +143,12 @@ class SequenceClassifier(pl.LightningModule):
         """Logits: (B,) for binary, (B, num_outputs) else.
 
         Args:
-            inputs: features (B, T, F) or tokens (B, T).
+            inputs: features (B, T, F) or tokens (B, T); padding may hold anything.
             lengths: true time steps of each sequence, (B,), in 1..T; T if None.
         """
+        lengths = ragged_lengths(lengths, inputs)  # None if all are full: then no part looks at them again
+        if self.embedding is not None and lengths is not None:
+            inputs = inputs.masked_fill(~step_mask(lengths, inputs.shape[1], inputs.device), 0)
         return self.classify(self.features(inputs), lengths)
 
     @torch.no_grad()
@@ -162,13 +162,15 @@ class SequenceClassifier(pl.LightningModule):
         Of label 1, (B,), for binary; of each label (B, L) for multilabel; of each class (B, C) for multiclass.
 
         Args:
-            inputs: features (B, T, F) or tokens (B, T); they are moved to the model's device.
+            inputs: features (B, T, F) or tokens (B, T); they take on the model's device and precision.
             lengths: true time steps of each sequence, (B,), in 1..T; T if None.
         """
         was_training = self.training
         self.eval()
         try:
-            return to_probabilities(self(inputs.to(self.device), lengths), self.target)
+            weight = self.head.weight
+            inputs = inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else None)
+            return to_probabilities(self(inputs, lengths), self.target)
         finally:
             self.train(was_training)
 
@@ -333,6 +335,14 @@ class SequenceClassifier(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Find out before the first step whether a checkpoint can be written and where the cosine ends."""
         self.describe()
+        if not (self.trainer.gradient_clip_val or 0) >= 0:
+            raise MisconfigurationException(
+                f"gradient_clip_val must be at least 0, got {self.trainer.gradient_clip_val}"
+            )
+        if not self.trainer.accumulate_grad_batches >= 1:
+            raise MisconfigurationException(
+                f"accumulate_grad_batches must be at least 1, got {self.trainer.accumulate_grad_batches}"
+            )
         if self.lr_schedule == "cosine" and self.trainer.max_epochs == -1 and self.trainer.max_steps == -1:
             raise MisconfigurationException(
                 "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
@@ -353,14 +363,14 @@ class SequenceClassifier(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a learning rate that is given anew win over the one in the state of optimiser and schedule."""
-        saved = checkpoint["hyper_parameters"].get("learning_rate")
-        if saved == self.learning_rate or "optimizer_states" not in checkpoint:
+        saved, given = checkpoint["hyper_parameters"], (self.learning_rate, self.lr_schedule)
+        if (saved.get("learning_rate"), saved.get("lr_schedule")) == given or "optimizer_states" not in checkpoint:
             return
         if type(self).configure_optimizers is not SequenceClassifier.configure_optimizers:
             return
         for state in checkpoint["optimizer_states"]:
             for group in state["param_groups"]:
-                group["lr"] *= self.learning_rate / saved
+                group["lr"] = self.learning_rate
                 group["initial_lr"] = self.learning_rate
         for state in checkpoint["lr_schedulers"]:
             state["base_lrs"] = [self.learning_rate for _ in state["base_lrs"]]

@@ -1,106 +1,28 @@
-"""The command line: the only file that knows LightningCLI."""
+"""The commands: the only file that knows LightningCLI."""
 
-import argparse
 import contextlib
-import importlib
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jsonargparse import ArgumentError, set_parsing_settings
+from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-import seqlight
 from seqlight.callbacks import RunDescription, TensorBoardFigures
 from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
-from seqlight.data.loader import ResumeError
 from seqlight.plain import NotImportedError, class_path, flatten
 from seqlight.predictions import write_predictions
 from seqlight.report import metrics_table, places, run_line
 from seqlight.threads import choose_num_threads
-from seqlight.usage import explain
+from seqlight.usage import UsageError, explain, values_of
 from seqlight.validation import check_at_least
 
-DONE, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 2, 3, 130
-
-
-class UsageError(Exception):
-    """What the user asked for can't be done; the message says why, in one to five lines."""
-
-
-def run(arguments: list[str]) -> int:
-    """Run a command; gives its exit status: 0 done, 2 usage or data, 3 checkpoint refused, 130 interrupted."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for name in seqlight.__all__:  # short names are found among the classes that have been imported
-        getattr(seqlight, name)
-    try:
-        with _folder_importable(os.getcwd()), warnings.catch_warnings():
-            # Lightning's own use of torch's pytree.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
-            # A trained model is tested without the callback that saved it, and goes on training in a new folder.
-            warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
-            warnings.filterwarnings("ignore", message="The dirpath has changed")
-            # The classifier draws the training curves of such runs too.
-            warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
-            _import_modules(arguments)
-            SeqlightCLI(arguments)
-    except CheckpointError as error:
-        return _fail(error, REFUSED)
-    except ArgumentError as error:
-        return _fail(UsageError(explain(str(error))), USAGE_ERROR)
-    except (UsageError, MisconfigurationException) as error:
-        return _fail(error, USAGE_ERROR)
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has shut the run down
-            print("seqlight: interrupted", file=sys.stderr)
-            return INTERRUPTED
-        raise
-    return DONE
-
-
-def _fail(error: Exception, status: int) -> int:
-    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
-    print("seqlight: error: " + "\n".join(lines[:5]), file=sys.stderr)
-    return status
-
-
-@contextlib.contextmanager
-def _folder_importable(folder: str) -> Iterator[None]:
-    """Let modules of the user's folder be imported, after all others, as `python -m` does."""
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-
-
-def _values_of(flag: str, arguments: list[str]) -> list[str]:
-    """The values of a flag that must be known before the command line can be parsed."""
-    scanner = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    scanner.add_argument(flag, dest="values", action="append", default=[])
-    with contextlib.suppress(argparse.ArgumentError):  # the parser proper reports it
-        return list(scanner.parse_known_args(arguments)[0].values)
-    return []
-
-
-def _import_modules(arguments: list[str]) -> None:
-    for module in _values_of("--import", arguments):
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            raise UsageError(f"--import {module}: can't import it: {type(error).__name__}: {error}") from error
+FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs")
 
 
 class SaveConfiguration(SaveConfigCallback):
@@ -109,6 +31,8 @@ class SaveConfiguration(SaveConfigCallback):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Save at the start of training."""
         if stage == "fit" and trainer.loggers:
+            self.config = self.config.clone()
+            self.config.ckpt_path = None  # so that the file can be used for another run
             super().setup(trainer, pl_module, stage)
 
 
@@ -160,7 +84,7 @@ class SeqlightCLI(LightningCLI):
         parser.add_lightning_class_args(TensorBoardFigures, "figures")
         parser.set_defaults(
             {
-                "model": {"class_path": "seqlight.SequenceClassifier", "init_args": {"cell": "seqlight.LSTMCell"}},
+                "model": {"class_path": "seqlight.SequenceClassifier"},
                 "data": {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": "seqlight.SumSign"}},
                 "checkpoint.filename": "best",
                 "checkpoint.monitor": "val/loss",
@@ -168,7 +92,7 @@ class SeqlightCLI(LightningCLI):
                 "checkpoint.save_last": True,
             }
         )
-        for argument in ("input_size", "vocab_size", "target", "num_outputs"):
+        for argument in FROM_DATA:
             parser.link_arguments(f"data.{argument}", f"model.init_args.{argument}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -176,12 +100,20 @@ class SeqlightCLI(LightningCLI):
         for name in ("validate", "test"):
             self._subcommand_parsers[name].set_defaults({"verbose": False})  # seqlight prints a table of its own
         verb = next((argument for argument in self._arguments if argument in self._subcommand_parsers), None)
-        path = next(reversed(_values_of("--ckpt_path", self._arguments)), None)
-        if verb is not None and path is not None and path not in ("best", "last", "hpc"):
+        path = next(reversed(values_of("--ckpt_path", self._arguments)), None)
+        for argument in FROM_DATA:
+            if values_of(f"--model.{argument}", self._arguments):
+                raise UsageError(f"--model.{argument} follows from the data: choose it with --data or --data.task")
+        chosen = values_of("--model", self._arguments)
+        if verb == "fit" and chosen and path is None:
+            # As the default, it keeps its own default cell; as a change, it would take over SequenceClassifier's.
+            with contextlib.suppress(Exception):  # the parser proper reports what is wrong with it
+                self._subcommand_parsers[verb].set_defaults({"model": {"class_path": chosen[-1]}})
+        if verb is not None and path is not None:
             self._set_defaults_from_checkpoint(self._subcommand_parsers[verb], path)
         self.config = parser.parse_args(self._arguments)
         verb = self.config.subcommand
-        if self.config[verb].ckpt_path and path is None:
+        if self.config[verb].ckpt_path != path:
             raise UsageError("ckpt_path can't stand in a configuration file: give --ckpt_path on the command line")
         if verb != "fit" and not self.config[verb].ckpt_path:
             raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../best.ckpt")
@@ -203,7 +135,7 @@ class SeqlightCLI(LightningCLI):
                 f"{path}: {error}.\nIf you trust that module, add: --import {error.module}"
             ) from error
         # Class paths within the checkpoint's arguments are known classes; nothing else may be imported by name.
-        modules = [module.partition(".")[0] for module in _values_of("--import", self._arguments)]
+        modules = [module.partition(".")[0] for module in values_of("--import", self._arguments)]
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["seqlight", "lightning", *modules])
 
     def _parse_ckpt_path(self) -> None:
@@ -232,7 +164,7 @@ class SeqlightCLI(LightningCLI):
             raise UsageError(f"predict runs on one device, got --trainer.devices {config.trainer.devices}")
         if self.subcommand == "predict":
             kwargs["devices"] = 1
-        if self.subcommand != "fit" or config.trainer.fast_dev_run:
+        if self.subcommand != "fit" or config.trainer.fast_dev_run or config.trainer.enable_checkpointing is False:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
             kwargs["enable_checkpointing"] = False
         own_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
@@ -258,11 +190,10 @@ class SeqlightCLI(LightningCLI):
                 sub_dir=self.subcommand,
                 default_hp_metric=False,
             )
-        description = self.model.describe()
         data = flatten(
             "data", {"class_path": class_path(type(self.datamodule)), "init_args": dict(self.datamodule.hparams)}
         )
-        cell = flatten("model", description["model"])["model.cell"]
+        cell = type(self.model.recurrent.layers[0].cell).__name__
         name = config.name or f"{data.get('data.task', data['data'])}-{cell}"
         return TensorBoardLogger(root, name=name, default_hp_metric=False)
 
@@ -271,12 +202,10 @@ class SeqlightCLI(LightningCLI):
         config = self.config_init[subcommand]
         if config.ckpt_path and Path(config.ckpt_path).is_file():
             checkpoint = read(config.ckpt_path)
-            epochs = checkpoint["epoch"] + checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
-            if subcommand == "fit" and 0 <= (self.trainer.max_epochs or -1) <= epochs:
-                raise UsageError(
-                    f"{config.ckpt_path} has been trained for {epochs} epochs: expected --trainer.max_epochs above "
-                    f"that, got {self.trainer.max_epochs}"
-                )
+            if subcommand == "fit" and "optimizer_states" not in checkpoint:
+                raise UsageError(f"{config.ckpt_path} holds weights only: training can't go on from there")
+            if subcommand == "fit":
+                _check_epochs_left(checkpoint, config.ckpt_path, self.trainer.max_epochs)
             try:
                 self.model.load_state_dict(checkpoint["state_dict"])
             except RuntimeError as error:
@@ -289,8 +218,6 @@ class SeqlightCLI(LightningCLI):
         torch.set_num_threads(num_threads)
         try:
             super()._run_subcommand(subcommand)
-        except (FileNotFoundError, PermissionError, ResumeError) as error:
-            raise UsageError(str(error)) from error
         finally:
             torch.set_num_threads(previous)
 
@@ -319,6 +246,15 @@ class SeqlightCLI(LightningCLI):
     def after_test(self) -> None:
         """A table of the results."""
         _print(self.trainer, metrics_table(self.trainer, ("test",)))
+
+
+def _check_epochs_left(checkpoint: dict[str, Any], path: str, max_epochs: int | None) -> None:
+    ends_an_epoch = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    epochs = checkpoint["epoch"] + ends_an_epoch
+    if max_epochs is not None and 0 <= max_epochs <= epochs:
+        raise UsageError(
+            f"{path} has been trained for {epochs} epochs: expected --trainer.max_epochs above that, got {max_epochs}"
+        )
 
 
 def _print(trainer: Trainer, text: str) -> None:

@@ -9,6 +9,7 @@ import functools
 import inspect
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,9 @@ def to_plain(value: Any) -> Any:
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, type):
         value = functools.partial(value)
+    if isinstance(value, functools.partial) and value.args and isinstance(value.args[-1], type):
+        # A class with arguments bound, as jsonargparse makes it from flags.
+        value = functools.partial(value.args[-1], **value.keywords)
     if isinstance(value, functools.partial) and isinstance(value.func, type) and not value.args:
         arguments = inspect.signature(value.func).parameters.values()
         # Defaults are written down too: a later version may have others.
@@ -139,12 +143,25 @@ def save_plain_hyperparameters(module: HyperparametersMixin) -> None:
     assert frame is not None
     module.save_hyperparameters(frame=frame.f_back, logger=False)
     plain = {}
-    for name, value in module.hparams.items():
-        if name in ("_class_path", "_instantiator"):  # LightningCLI's own notes; seqlight keeps the class elsewhere
-            continue
+    for name, value in _init_arguments(module, frame).items():
         try:
             plain[name] = to_plain(value)
         except TypeError as error:
             raise TypeError(f"{name} of {type(module).__name__} can't be stored in a checkpoint: {error}") from None
     module.hparams.clear()
     module.hparams.update(plain)
+
+
+def _init_arguments(module: object, frame: FrameType | None) -> dict[str, Any]:
+    """What the `__init__` of the object's own class was called with.
+
+    Not what it hands on to those of its base classes: with that the object could not be made again.
+    """
+    arguments: dict[str, Any] = {}
+    while frame is not None:
+        if frame.f_code.co_name == "__init__":
+            names, _, keywords, values = inspect.getargvalues(frame)
+            if names and values[names[0]] is module:
+                arguments = {name: values[name] for name in names[1:]} | (values[keywords] if keywords else {})
+        frame = frame.f_back
+    return arguments

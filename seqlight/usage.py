@@ -4,6 +4,8 @@ jsonargparse says of a nested argument how each type of each level failed. Here 
 the value and what was expected.
 """
 
+import argparse
+import contextlib
 import importlib
 import inspect
 import re
@@ -26,6 +28,19 @@ _NOISE = (
 _IMPORT_ERROR = re.compile(
     r"No module named \S+|module '[^']+' has no attribute '[^']+'|Importing '[^']+' is not allowed"
 )
+
+
+class UsageError(Exception):
+    """What the user asked for can't be done; the message says why, in one to five lines."""
+
+
+def values_of(flag: str, arguments: list[str]) -> list[str]:
+    """The values of a flag that must be known before the command line can be parsed."""
+    scanner = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scanner.add_argument(flag, dest="values", action="append", default=[])
+    with contextlib.suppress(argparse.ArgumentError):  # the parser proper reports it
+        return list(scanner.parse_known_args(arguments)[0].values)
+    return []
 
 
 def explain(message: str) -> str:

@@ -130,10 +130,41 @@ def test_lightnings_own_way_to_load_and_test(tmp_path):
     assert results["test/accuracy"] == pytest.approx(expected.item())
 
 
-def test_another_loaders_batches_are_refused_by_name(tmp_path):
-    loader = [[torch.randn(4, 6, 1), torch.zeros(4)]]
+@pytest.mark.usefixtures("without_type_checks")
+def test_another_loaders_batches_are_refused_by_name():
     with pytest.raises(TypeError, match=r"must give seqlight\.Batch\(inputs, targets, lengths\), got list"):
-        trainer(tmp_path).test(SequenceClassifier(input_size=1), loader, verbose=False)
+        SequenceClassifier(input_size=1).test_step([torch.randn(4, 6, 1), torch.zeros(4)], 0)
+
+
+class FixedCell(SequenceClassifier):
+    """Its arguments are others than those that it hands on."""
+
+    def __init__(self, hidden=5, weight_decay=0.1):
+        super().__init__(partial(GRUCell, hidden_size=hidden), input_size=1)
+
+
+def test_a_subclass_with_arguments_of_its_own_can_be_loaded(tmp_path):
+    data = SyntheticSequences(SumSign(4), num_train=8, num_val=8)
+    trainer(tmp_path, max_epochs=1).fit(FixedCell(hidden=3), data)
+    [path] = tmp_path.rglob("*.ckpt")
+    model = FixedCell.load_from_checkpoint(path)
+    assert dict(model.hparams) == {"hidden": 3, "weight_decay": 0.1}
+    assert model.recurrent.output_size == 3
+
+
+@pytest.mark.parametrize("lengths", [[3], [4, 4, 4]])
+@pytest.mark.usefixtures("without_type_checks")
+def test_lengths_must_be_one_for_each_sequence(lengths):
+    with pytest.raises(ValueError, match=r"lengths must be of shape \(2,\)"):
+        SequenceClassifier(input_size=1).probabilities(torch.randn(2, 4, 1), torch.tensor(lengths))
+
+
+def test_padding_of_tokens_may_hold_anything():
+    model = SequenceClassifier(vocab_size=3)
+    inputs, lengths = torch.tensor([[1, 2, 0], [2, 1, 1]]), torch.tensor([2, 3])
+    expected = model.probabilities(inputs, lengths)
+    inputs[0, 2] = -100
+    assert torch.equal(model.probabilities(inputs, lengths), expected)
 
 
 def test_probabilities_leave_the_mode_as_it_was():
@@ -219,7 +250,7 @@ def test_a_run_that_stops_within_an_epoch_goes_on_with_the_next_batch(tmp_path):
         ({"input_size": 1, "vocab_size": 2}, ValueError, "either input_size or vocab_size, got 1 and 2"),
         ({"input_size": 1, "target": "multiclass"}, ValueError, "num_outputs must be at least 2, got 1"),
         ({"input_size": 1, "num_outputs": 3}, ValueError, "num_outputs must be 1 for a binary target, got 3"),
-        ({"input_size": 1, "learning_rate": 0.0}, ValueError, "learning_rate must be greater than 0, got 0"),
+        ({"input_size": 1, "learning_rate": 0.0}, ValueError, "learning_rate must be greater than 0 and finite, got 0"),
         ({"input_size": 0}, ValueError, "input_size must be at least 1, got 0"),
     ],
 )

@@ -274,6 +274,46 @@ def test_going_on_within_an_epoch_needs_the_same_batch_size():
     assert "batch_size must be 32" in err
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda checkpoint: checkpoint.pop("state_dict"),
+        lambda checkpoint: checkpoint.update(state_dict=None),
+        lambda checkpoint: checkpoint.update(seqlight=None),
+        lambda checkpoint: checkpoint["seqlight"].pop("model"),
+        lambda checkpoint: checkpoint["seqlight"].update(model={}),
+        lambda checkpoint: checkpoint["seqlight"].update(data="x"),
+    ],
+)
+def test_a_checkpoint_without_its_parts_is_refused(damage):
+    path = fit()
+    checkpoint = torch.load(path, weights_only=True)
+    damage(checkpoint)
+    torch.save(checkpoint, "damaged.ckpt")
+    status, _, err = seqlight_run("test", "--ckpt_path=damaged.ckpt", *QUIET)
+    assert status == 3
+    assert "damaged.ckpt is no whole checkpoint" in err
+    with pytest.raises(seqlight.CheckpointError):
+        seqlight.load("damaged.ckpt")
+
+
+def test_a_subclass_keeps_its_own_default_cell():
+    Path("models.py").write_text(
+        "from collections.abc import Callable\n"
+        "from seqlight import *\n"
+        "class Mine(SequenceClassifier):\n"
+        "    def __init__(self, cell: Callable[[int], RecurrentCell] = GRUCell, *, width: int = 3, **kwargs):\n"
+        "        super().__init__(cell, **kwargs)\n"
+    )
+    path = fit("--model=models.Mine", "--model.width=4", "--model.num_layers=2")
+    model = seqlight.load(path)
+    assert type(model.recurrent.layers[1].cell) is seqlight.GRUCell
+    assert model.hparams["width"] == 4
+    status, _, err = seqlight_run("test", "--ckpt_path", path, "--import=models", *QUIET, "--device=cpu")
+    assert status == 0, err
+    forget("models")
+
+
 def test_a_checkpoint_that_knows_no_data_needs_them_named():
     path = fit()
     checkpoint = torch.load(path, weights_only=True)
@@ -308,7 +348,7 @@ BAD = [
     (["fit", "--model.cell.hidden_size=-3"], 2, r"hidden_size must be at least 1, got -3"),
     (["fit", "--model.cell.hiden_size=3"], 2, r"--model\.cell\.hiden_size: there is no such argument"),
     (["fit", "--model.lerning_rate=3"], 2, r"--model\.lerning_rate: there is no such argument"),
-    (["fit", "--model.learning_rate=-1"], 2, r"learning_rate must be greater than 0, got -1"),
+    (["fit", "--model.learning_rate=-1"], 2, r"learning_rate must be greater than 0 and finite, got -1"),
     (["fit", "--model.dropout=1"], 2, r"dropout must be at least 0 and less than 1, got 1"),
     (["fit", "--model.num_layers=0"], 2, r"num_layers must be at least 1, got 0"),
     (["fit", "--model.readout=first"], 2, r"--model\.readout: expected one of last, mean, max; got first"),
@@ -329,6 +369,12 @@ BAD = [
     (["fit", "--import=nomodule"], 2, r"--import nomodule: .*No module named 'nomodule'"),
     (["fit", "--num_threads=0"], 2, r"num_threads must be at least 1, got 0"),
     (["fit", "--ckpt_path=missing.ckpt"], 2, r"no checkpoint at missing\.ckpt"),
+    (["fit", "--model.input_size=3"], 2, r"--model\.input_size follows from the data"),
+    (["fit", "--trainer.gradient_clip_val=-1"], 2, r"gradient_clip_val must be at least 0, got -1"),
+    (["fit", "--trainer.accumulate_grad_batches=0"], 2, r"accumulate_grad_batches"),
+    (["fit", "--trainer.val_check_interval=100"], 2, r"Lightning refuses these settings: .*val_check_interval"),
+    (["fit", "--seed_everything=-1"], 2, r"-1"),
+    (["fit", "--ckpt_path=last"], 2, r"no checkpoint at last"),
     (["test"], 2, r"seqlight test needs .*--ckpt_path"),
     (["test", "--ckpt_path=missing.ckpt"], 2, r"no checkpoint at missing\.ckpt"),
     (["test", "--ckpt_path=https://localhost/x.ckpt"], 2, r"not a URL"),
@@ -348,7 +394,7 @@ def test_bad_input_gets_a_few_clear_lines(arguments, status, message):
     assert 1 <= len(lines) <= 5
     assert "Traceback" not in err
     assert re.search(message, err, re.DOTALL), err
-    assert not Path("runs").exists()
+    assert not list(Path().rglob("*.ckpt"))
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")

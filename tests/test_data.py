@@ -1,10 +1,14 @@
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from seqlight import Adding, Batch, Parity, SequenceLoader, SequenceTask, SumSign, SyntheticSequences
+from seqlight.data import datamodule
+from seqlight.data.batch import BatchError
+from seqlight.data.loader import ResumeError
 
 MANY = 4000
 
@@ -354,7 +358,19 @@ def test_loader_at_the_end_of_an_epoch_resumes_with_the_next():
 def test_loader_state_names_the_next_batch():
     loader = SequenceLoader(numbered(10), 4)
     next(iter(loader))
-    assert loader.state_dict() == {"epoch": 0, "next_batch": 1, "batch_size": 4}
+    state = loader.state_dict()
+    assert (state["epoch"], state["next_batch"], state["batch_size"]) == (0, 1, 4)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"world_size": 2}, {"seed": 1}, {"data": 12}])
+def test_a_position_is_refused_where_the_epoch_is_divided_otherwise(change):
+    arguments = {"data": numbered(10), "batch_size": 4, "shuffle": True}
+    loader = SequenceLoader(**arguments)
+    next(iter(loader))
+    with pytest.raises(ResumeError, match=r"must be .* to go on within an epoch, got"):
+        SequenceLoader(**arguments | {**change, "data": numbered(change.get("data", 10))}).load_state_dict(
+            loader.state_dict()
+        )
 
 
 def test_every_rank_needs_a_sample():
@@ -393,3 +409,52 @@ def test_an_epoch_that_stopped_early_does_not_shorten_the_next():
     loader = SequenceLoader(SyntheticSequences(SumSign(), num_train=40).split("train"), 8)
     next(iter(loader))
     assert len(list(loader)) == 5
+
+
+@dataclass(frozen=True)
+class Given(SequenceTask):
+    """A task whose samples are as told."""
+
+    change: dict
+    kind: str = "binary"
+    vocab_size: int | None = None
+
+    num_outputs = 1
+
+    @property
+    def input_size(self):
+        return None if self.vocab_size else 2
+
+    @property
+    def target(self):
+        return self.kind
+
+    def sample(self, num_samples, rng):
+        parts = {
+            "inputs": torch.zeros(num_samples, 3, 2) if self.vocab_size is None else torch.ones(num_samples, 3).long(),
+            "targets": torch.ones(num_samples) if self.kind == "binary" else torch.zeros(num_samples).long(),
+            "lengths": torch.full((num_samples,), 3),
+        }
+        return Batch(**{name: self.change.get(name, lambda part: part)(part) for name, part in parts.items()})
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "message"),
+    [
+        ({}, {"inputs": torch.Tensor.double}, r"inputs must be float32 \(B, T, 2\), got torch.float64"),
+        ({}, {"inputs": lambda x: x[:, :, :1]}, r"inputs must be float32 \(B, T, 2\), got .*\(1024, 3, 1\)"),
+        ({}, {"inputs": torch.Tensor.numpy}, "inputs must be a tensor, got ndarray"),
+        ({}, {"targets": torch.Tensor.long}, r"targets must be float32 \(1024,\), got torch.int64"),
+        ({}, {"targets": lambda x: 7 * x}, "targets must be 0 or 1"),
+        ({}, {"lengths": lambda x: 0 * x}, "lengths must be between 1 and the 3 time steps"),
+        ({}, {"lengths": lambda x: x + 1}, "lengths must be between 1 and the 3 time steps"),
+        ({"vocab_size": 3}, {"inputs": lambda x: x + 2}, "tokens from 0 to 2"),
+        ({"kind": "multiclass"}, {"targets": torch.Tensor.float}, "targets must be int64 classes"),
+        ({"kind": "multiclass"}, {"targets": lambda x: x + 1}, "targets must be from 0 to 0"),
+        ({}, {name: lambda x: x[1:] for name in Batch._fields}, r"Given.sample\(1024\) must give 1024 sequences"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_samples_that_are_not_what_their_task_says(options, change, message):
+    with pytest.raises(BatchError, match=message):
+        datamodule.draw(Given(change, **options), 5, 0, "train")

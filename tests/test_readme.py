@@ -33,7 +33,8 @@ def seqlight_command(command):
 def folder(tmp_path_factory):
     """A user's folder after the README's first command, shortened, with its mycells.py."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "mycells.py").write_text(PYTHON[0])
+    (folder / "mycells.py").write_text(PYTHON[0] + PYTHON[1])
+    (folder / "mydata.py").write_text(PYTHON[3])
     with contextlib.chdir(folder):
         status, err = seqlight_command("seqlight fit --trainer.max_epochs 1" + FAST)
     assert status == 0, err
@@ -55,7 +56,7 @@ def test_command_runs(command, folder, monkeypatch, command_line_state):
 
 def test_there_are_commands_and_blocks():
     assert len(COMMANDS) >= 12
-    assert len(PYTHON) == 2
+    assert len(PYTHON) == 4
 
 
 def test_the_cell_is_ten_lines(folder):
@@ -64,10 +65,25 @@ def test_the_cell_is_ten_lines(folder):
 
 
 def test_python_block_runs(folder):
-    program = PYTHON[1].replace("max_epochs=10", "max_epochs=1, limit_train_batches=3, enable_progress_bar=False")
+    program = PYTHON[2].replace("max_epochs=10", "max_epochs=1, limit_train_batches=3, enable_progress_bar=False")
     result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert re.search(r"tensor\(\[0\.\d+(, 0\.\d+){3}\]\)", result.stdout)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--model.cell mycells.LeakyCell --model.cell.leak 0.5",
+        "--data.task mydata.LargestSum",
+        "--data mydata.MySequences",
+    ],
+)
+@pytest.mark.usefixtures("command_line_state")
+def test_own_classes_serve(flags, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    status, err = seqlight_command(f"seqlight fit {flags} --trainer.max_epochs 1 --trainer.limit_train_batches 2")
+    assert status == 0, err
 
 
 def test_links_lead_somewhere():

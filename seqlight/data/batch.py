@@ -7,6 +7,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 
+class BatchError(ValueError):
+    """Samples that are not what their source says of them."""
+
+
 class Batch(NamedTuple):
     """Sequences of unequal length, padded at the end to a common number of time steps.
 
@@ -27,3 +31,45 @@ class Batch(NamedTuple):
             inputs=self.inputs.to(device, non_blocking=non_blocking),
             targets=self.targets.to(device, non_blocking=non_blocking),
         )
+
+
+def check_batch(
+    batch: Batch, source: str, *, input_size: int | None, vocab_size: int | None, target: str, num_outputs: int
+) -> None:
+    """Whether a batch is what its source says.
+
+    Raises:
+        BatchError: naming the source, the part of the batch, what came and what was expected.
+    """
+
+    def expect(part: str, fits: bool, expected: str) -> None:
+        if not fits:
+            value = getattr(batch, part, batch)
+            got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise BatchError(f"{source}: {part} must be {expected}, got {got}")
+
+    expect("a sample", isinstance(batch, Batch), "a Batch(inputs, targets, lengths)")
+    inputs, targets, lengths = batch
+    for part in batch._fields:
+        expect(part, isinstance(getattr(batch, part), Tensor), "a tensor")
+    if vocab_size is None:
+        expect(
+            "inputs",
+            inputs.dtype == torch.float32 and inputs.shape[2:] == (input_size,),
+            f"float32 (B, T, {input_size})",
+        )
+    else:
+        expect("inputs", inputs.dtype == torch.int64 and inputs.ndim == 2, "int64 tokens (B, T)")
+        inside = bool(((inputs >= 0) & (inputs < vocab_size)).all())
+        expect("inputs", inside, f"tokens from 0 to {vocab_size - 1}, padding too")
+    size, num_steps = inputs.shape[:2]
+    expect("lengths", lengths.dtype == torch.int64 and lengths.shape == (size,), f"int64 ({size},)")
+    in_range = bool(((lengths >= 1) & (lengths <= num_steps)).all())
+    expect("lengths", in_range, f"between 1 and the {num_steps} time steps of inputs")
+    if target == "multiclass":
+        expect("targets", targets.dtype == torch.int64 and targets.shape == (size,), f"int64 classes ({size},)")
+        expect("targets", bool(((targets >= 0) & (targets < num_outputs)).all()), f"from 0 to {num_outputs - 1}")
+    else:
+        shape = (size,) if target == "binary" else (size, num_outputs)
+        expect("targets", targets.dtype == torch.float32 and targets.shape == shape, f"float32 {shape}")
+        expect("targets", bool(((targets == 0) | (targets == 1)).all()), "0 or 1")

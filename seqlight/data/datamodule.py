@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from seqlight.data.batch import Batch
+from seqlight.data.batch import Batch, BatchError, check_batch
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.task import SequenceTask, Target
 from seqlight.plain import save_plain_hyperparameters
@@ -138,8 +138,16 @@ _STREAMS = {"train": 0, "val": 1, "test": 2}
 
 def draw(task: SequenceTask, num_samples: int, seed: int, split: Literal["train", "val", "test"]) -> Batch:
     """The first `num_samples` samples of the endless split that (task, seed, split) defines."""
-    blocks = []
+    blocks: list[Batch] = []
     for block in range(-(-num_samples // _BLOCK)):
         key = np.random.SeedSequence((seed, _STREAMS[split], block))
-        blocks.append(task.sample(_BLOCK, np.random.Generator(np.random.Philox(key))))
+        sampled = task.sample(_BLOCK, np.random.Generator(np.random.Philox(key)))
+        kind = {name: getattr(task, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
+        check_batch(sampled, f"{type(task).__name__}.sample()", **kind)
+        if sampled.inputs.shape[:2] != (_BLOCK, blocks[0].inputs.shape[1] if blocks else sampled.inputs.shape[1]):
+            raise BatchError(
+                f"{type(task).__name__}.sample({_BLOCK}) must give {_BLOCK} sequences, padded to the same number of "
+                f"time steps at each call; got inputs of {tuple(sampled.inputs.shape)}"
+            )
+        blocks.append(sampled)
     return Batch(*(torch.cat(parts)[:num_samples] for parts in zip(*blocks, strict=True)))

@@ -58,7 +58,7 @@ class SequenceLoader:
         self.world_size = world_size
         self.epoch = 0
         self._resume: dict[str, int] | None = None
-        self._position = {"epoch": 0, "next_batch": 0, "batch_size": batch_size}
+        self._position = {"epoch": 0, "next_batch": 0}
 
     batch_sampler = None  # a Trainer looks for it wherever there is a sampler
 
@@ -105,23 +105,32 @@ class SequenceLoader:
             rows = device_order[begin:end]
             longest = int(lengths.max())
             inputs = self.data.inputs.index_select(0, rows)
-            self._position = {"epoch": self.epoch, "next_batch": step + 1, "batch_size": self.batch_size}
+            self._position = {"epoch": self.epoch, "next_batch": step + 1}
             yield Batch(inputs[:, :longest], self.data.targets.index_select(0, rows), lengths)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration under way is: its epoch, and the batch that comes next."""
-        return dict(self._position)
+        return {**self._position, **self._division()}
+
+    def _division(self) -> dict[str, int]:
+        """What the meaning of a position depends on."""
+        return {
+            "batch_size": self.batch_size,
+            "number of processes": self.world_size,
+            "number of samples": len(self.data.lengths),
+            "seed": self.seed,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next iteration start where `state` was taken, if it is of the same epoch.
 
         Raises:
-            ResumeError: if `state` is of another batch size, and so in the middle of one of our batches.
+            ResumeError: if `state` is within an epoch that was divided otherwise.
         """
-        if state["next_batch"] > 0 and state["batch_size"] != self.batch_size:
-            raise ResumeError(
-                f"batch_size must be {state['batch_size']} to go on within an epoch, got {self.batch_size}"
-            )
+        if state["next_batch"] > 0:
+            for name, value in self._division().items():
+                if state[name] != value:
+                    raise ResumeError(f"{name} must be {state[name]} to go on within an epoch, got {value}")
         self._resume = dict(state)
 
     def _take_first_batch(self) -> int:

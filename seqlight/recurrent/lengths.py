@@ -23,6 +23,10 @@ def ragged_lengths(
         raise ValueError("inputs must have at least 1 time step, got 0")
     if lengths is None:
         return None
+    if lengths.shape != inputs.shape[:1]:
+        raise ValueError(
+            f"lengths must be of shape ({len(inputs)},), one for each sequence, got {tuple(lengths.shape)}"
+        )
     lengths = lengths.cpu()  # Batch keeps them there: only a caller who does not pays for a synchronisation
     shortest, longest = torch.aminmax(lengths)
     if shortest < 1 or longest > num_steps:
