@@ -2,7 +2,9 @@
 
     loop      a loop written by hand: DataLoader, torch.nn layer, Adam; no clipping, curves or checkpoints
     port      the LightningModule one would write first: `self.log` of loss and accuracy in every step
-    seqlight  SequenceClassifier as `seqlight fit` trains it: clipping, schedule, curves, checkpoints
+    torch     SequenceClassifier as `seqlight fit` trains it (clipping, schedule, curves, checkpoints), with
+              torch's own layers: backend="torch"
+    kernel    the same with generated kernels, the default: backend="auto"
 
 All on one thread and in one process, in turns. A step's time is that of an epoch's steps, with fetching of
 batches, progress bar and logging, through their number; it is the time on the processor, which other work
@@ -20,10 +22,11 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -38,12 +41,14 @@ from seqlight import (
     SumSign,
     SyntheticSequences,
     TensorBoardFigures,
+    lean,
 )
-from seqlight.profiler import NoProfiler
+from seqlight.recurrent.layer import Backend
 
 CELLS = {"RNN": (nn.RNN, ElmanCell), "LSTM": (nn.LSTM, LSTMCell), "GRU": (nn.GRU, GRUCell)}
 HIDDEN_SIZE, BATCH_SIZE, LEARNING_RATE = 32, 32, 0.01
-MOST_LOOP, MOST_PORT = 1.4, 0.55  # targets: seqlight / loop, seqlight / port
+MOST_LOOP, MOST_PORT = 1.4, 0.55  # targets with torch's layers, against loop and port
+MOST_KERNEL = {"RNN": 1.0, "LSTM": 1.0, "GRU": 0.7}  # targets with kernels, against the loop
 
 
 class Net(nn.Module):
@@ -131,7 +136,7 @@ def time_port(name: str, num_epochs: int, folder: str) -> list[float]:
     return clock.times
 
 
-def time_seqlight(name: str, num_epochs: int, folder: str) -> list[float]:
+def time_seqlight(name: str, num_epochs: int, folder: str, backend: Backend) -> list[float]:
     clock = Clock()
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -141,25 +146,27 @@ def time_seqlight(name: str, num_epochs: int, folder: str) -> list[float]:
         limit_val_batches=0,
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        profiler=NoProfiler(),
-        logger=TensorBoardLogger(folder, name="seqlight", default_hp_metric=False),
+        profiler=lean.NoProfiler(),
+        logger=lean.TensorBoardLogger(folder, name="seqlight", default_hp_metric=False),
         callbacks=[
             clock,
             RunDescription(),
             TensorBoardFigures(),
-            TQDMProgressBar(refresh_rate=10),
-            ModelCheckpoint(filename="best", monitor="train/loss", save_last=True, enable_version_counter=False),
+            lean.ProgressBar(),
+            lean.ModelCheckpoint(filename="best", monitor="train/loss", save_last=True, enable_version_counter=False),
         ],
     )
     data = SyntheticSequences(SumSign(), batch_size=BATCH_SIZE)
-    trainer.fit(SequenceClassifier(CELLS[name][1], input_size=1, learning_rate=LEARNING_RATE), data)
+    model = SequenceClassifier(CELLS[name][1], input_size=1, learning_rate=LEARNING_RATE, backend=backend)
+    trainer.fit(model, data)
     return clock.times
 
 
 WAYS: dict[str, Callable[[str, int, str], list[float]]] = {
     "loop": time_loop,
     "port": time_port,
-    "seqlight": time_seqlight,
+    "torch": partial(time_seqlight, backend="torch"),
+    "kernel": partial(time_seqlight, backend="auto"),
 }
 
 
@@ -173,8 +180,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
-    print(f"us per step{'':3}{''.join(f'{way:>10}' for way in WAYS)}   seqlight/loop (<= {MOST_LOOP})", end="")
-    print(f"   seqlight/port (<= {MOST_PORT})")
+    print(f"us per step{'':3}{''.join(f'{way:>8}' for way in WAYS)}", end="")
+    print(f"   torch/loop (<= {MOST_LOOP})   torch/port (<= {MOST_PORT})   kernel/loop")
     for name in CELLS:
         rounds = []
         for _ in range(arguments.rounds):
@@ -186,10 +193,18 @@ def main() -> None:
             ):
                 # The first epoch of each fit warms up.
                 rounds.append([statistics.median(way(name, 1 + arguments.epochs, folder)[1:]) for way in WAYS.values()])
-        medians = "".join(f"{1e6 * statistics.median(times):10.0f}" for times in zip(*rounds, strict=True))
-        to_loop = statistics.median(seqlight / loop for loop, _, seqlight in rounds)
-        to_port = statistics.median(seqlight / port for _, port, seqlight in rounds)
-        print(f"{name:14}{medians}{to_loop:15.2f}{to_port:26.2f}", flush=True)
+        loop, port, torch_layers, kernel = (list(times) for times in zip(*rounds, strict=True))
+        times = "".join(f"{1e6 * statistics.median(way):8.0f}" for way in (loop, port, torch_layers, kernel))
+        print(
+            f"{name:14}{times}{median_ratio(torch_layers, loop):15.2f}{median_ratio(torch_layers, port):24.2f}"
+            f"{median_ratio(kernel, loop):18.2f} (<= {MOST_KERNEL[name]})",
+            flush=True,
+        )
+
+
+def median_ratio(these: list[float], those: list[float]) -> float:
+    """The median over rounds of the ratio within a round."""
+    return statistics.median(one / other for one, other in zip(these, those, strict=True))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
+from seqlight.lean import NotInEveryStep
 from seqlight.memory import memory_curve
 from seqlight.metrics import torchmetrics_task
 from seqlight.plain import flatten
@@ -30,7 +31,7 @@ def _tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-class RunDescription(pl.Callback):
+class RunDescription(NotInEveryStep):
     """The configuration as text, and the HPARAMS tab with the run's arguments and its validation accuracy."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -57,7 +58,7 @@ class RunDescription(pl.Callback):
             logger.experiment.file_writer.add_summary(self._session_end)
 
 
-class TensorBoardFigures(pl.Callback):
+class TensorBoardFigures(NotInEveryStep):
     """Figures of the validation: confusion matrix, ROC curves, and how far back the model's memory reaches.
 
     Args:

@@ -191,14 +191,16 @@ class SequenceClassifier(pl.LightningModule):
         """Clip as the Trainer says, and keep the norm before clipping for the curves."""
         # Not self.parameters(), which looks through all modules, the metrics too, in every step.
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if gradient_clip_val and gradient_clip_algorithm != "value":
-            self._gradient_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-            return
-        if self._point_is_due(self.global_step + 1):
+        largest = gradient_clip_val if gradient_clip_val and gradient_clip_algorithm != "value" else None
+        if largest is not None or self._point_is_due(self.global_step + 1):
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            self._gradient_norm = nn.utils.get_total_norm(gradients)
-        if gradient_clip_val:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            self._gradient_norm = norm = nn.utils.get_total_norm(gradients)
+        if largest is None:
+            if gradient_clip_val:
+                self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        # On the host it costs nothing to look whether there is anything to clip.
+        elif norm.device.type != "cpu" or not norm <= largest:
+            nn.utils.clip_grads_with_norm_(parameters, largest, norm)
 
     def on_train_start(self) -> None:
         """Begin the curves."""

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
 
+from seqlight import lean
 from seqlight.callbacks import RunDescription, TensorBoardFigures
 from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
@@ -53,7 +53,7 @@ class SeqlightCLI(LightningCLI):
                 "enable_model_summary": False,
                 "default_root_dir": "runs",
                 "callbacks": [RunDescription()],
-                "profiler": {"class_path": "seqlight.profiler.NoProfiler"},
+                "profiler": {"class_path": "seqlight.lean.NoProfiler"},
             },
             seed_everything_default=0,
             parser_kwargs={"prog": "seqlight", "exit_on_error": False},
@@ -80,7 +80,7 @@ class SeqlightCLI(LightningCLI):
             help="a module of yours; its classes then have short names, and checkpoints may name them",
         )
         parser.add_argument("--output", type=str, default="predictions.csv", help="the file that predict writes")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(lean.ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(TensorBoardFigures, "figures")
         parser.set_defaults(
             {
@@ -169,13 +169,12 @@ class SeqlightCLI(LightningCLI):
             kwargs["enable_checkpointing"] = False
         own_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
         if config.trainer.enable_progress_bar is not False and not own_bar:
-            # A bar drawn anew at each step costs a small model a tenth of the step.
-            self.trainer_defaults["callbacks"].append(TQDMProgressBar(refresh_rate=10))
+            self.trainer_defaults["callbacks"].append(lean.ProgressBar())
         if config.trainer.logger in (None, True) and not config.trainer.fast_dev_run:
             kwargs["logger"] = self._logger() if self.subcommand != "predict" else False
         return super().instantiate_trainer(**kwargs)
 
-    def _logger(self) -> TensorBoardLogger:
+    def _logger(self) -> lean.TensorBoardLogger:
         config = self.config_init[self.subcommand]
         root = Path(config.trainer.default_root_dir)
         folder = Path(config.ckpt_path or "").parent
@@ -183,7 +182,7 @@ class SeqlightCLI(LightningCLI):
             # Results of a trained model stand within its run's folder, as a run of their own: TensorBoard takes
             # a second curve in the same folder for a restart, and hides the first.
             version = folder.parent
-            return TensorBoardLogger(
+            return lean.TensorBoardLogger(
                 version.parent.parent,
                 name=version.parent.name,
                 version=version.name,
@@ -195,7 +194,7 @@ class SeqlightCLI(LightningCLI):
         )
         cell = type(self.model.recurrent.layers[0].cell).__name__
         name = config.name or f"{data.get('data.task', data['data'])}-{cell}"
-        return TensorBoardLogger(root, name=name, default_hp_metric=False)
+        return lean.TensorBoardLogger(root, name=name, default_hp_metric=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the command with as many threads as it can use."""

@@ -3,6 +3,7 @@
 // A batch is laid out by time: `steps` groups of rows, of which the t-th has the `batch_sizes[t]` sequences that
 // are still running, longest first, so that row b of every group belongs to the same sequence.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -86,7 +87,9 @@ struct Arguments {
   const real *weight;               // (K, G H, H), of the hidden state
   const real *bias;                 // (K, G H), of the hidden state
   const real *parameters;           // (K, P, H)
+  const real *initial;              // (K, S, B, H): the states before the first step; null for zeros
   real *states;                     // (K, S, B + N, H): the initial states, then those after each row's step
+  real *final;                      // (K, S, B, H): the state after each sequence's last step
   real *saved;                      // (K, N, saved, H), for the backward pass; may be null
   const real *grad_outputs;         // (K, N, H); may be null
   real *grad_state;                 // (K, S, B, H): by each sequence's last state; then by its initial state
@@ -131,6 +134,12 @@ static void forward_rows(const Model &model, long begin, long end) {
   Memory hidden((end - begin) * hidden_row), bias(hidden_row);
   std::memset(bias.data, 0, hidden_row * sizeof(real));
   if (Cell::recurrent) std::memcpy(bias.data, a.bias + k * GH, GH * sizeof(real));
+  real *initial = model.states_before(0) + begin * H;
+  for (long s = 0; s < Cell::num_states; s++, initial += model.plane()) {
+    const long size = (end - begin) * H * sizeof(real);
+    if (a.initial) std::memcpy(initial, a.initial + ((k * Cell::num_states + s) * a.batch + begin) * H, size);
+    else std::memset(initial, 0, size);
+  }
   for (long t = 0; t < a.steps; t++) {
     const long rows = model.active(t, end) - begin, first = model.offset[t] + begin;
     if (rows <= 0) break;
@@ -144,6 +153,11 @@ static void forward_rows(const Model &model, long begin, long end) {
                            a.saved + (k * a.rows + first) * Cell::num_saved * H);
     else
       Cell::forward(rows, H, input_gates, GH, hidden.data, hidden_row, parameters, before, after, model.plane());
+    // The sequences that end here.
+    const long left = t + 1 < a.steps ? std::max(model.active(t + 1, end) - begin, 0L) : 0;
+    for (long s = 0; s < Cell::num_states; s++)
+      std::memcpy(a.final + ((k * Cell::num_states + s) * a.batch + begin + left) * H,
+                  after + s * model.plane() + left * H, (rows - left) * H * sizeof(real));
   }
 }
 

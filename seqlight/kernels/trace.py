@@ -45,8 +45,11 @@ class Program:
 
 def own_tensors(cell: GatedCell) -> dict[str, Tensor]:
     """The parameters and buffers that `update` may read besides the gates, by name."""
-    tensors = {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
-    return {name: tensor for name, tensor in tensors.items() if name not in AFFINE}
+    if cell._modules:
+        tensors: list[tuple[str, Tensor | None]] = [*cell.named_parameters(), *cell.named_buffers()]
+    else:  # the same, at a tenth of the time
+        tensors = [*cell._parameters.items(), *cell._buffers.items()]
+    return {name: tensor for name, tensor in tensors if name not in AFFINE and tensor is not None}
 
 
 def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:

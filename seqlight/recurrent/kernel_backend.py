@@ -102,7 +102,7 @@ def _refusal(cell: RecurrentCell, inputs: Tensor, dtype: torch.dtype) -> str | N
 def _configuration(cell: GatedCell) -> tuple[Any, ...]:
     """What an `update` may depend on besides its tensors: a kernel is made for one such configuration."""
     values: list[Any] = []
-    for module in cell.modules():
+    for module in cell.modules() if cell._modules else (cell,):
         for name, value in vars(module).items():
             if not name.startswith("_"):
                 if isinstance(value, Tensor):
@@ -116,14 +116,11 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
 def _run(
     kernel: Kernel, cell: GatedCell, inputs: Tensor, state: State | None, lengths: Tensor | None
 ) -> tuple[Tensor, State]:
-    batch_size, num_steps, _ = inputs.shape
     if state is None and type(cell).initial_state is not GatedCell.initial_state:
-        state = cell.initial_state(batch_size, device=inputs.device, dtype=inputs.dtype)
-        check_next_state(cell, state, batch_size)
+        state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
+        check_next_state(cell, state, len(inputs))
     if lengths is None:
-        rows = inputs.transpose(0, 1).reshape(num_steps * batch_size, -1)
-        outputs, final = run_kernel(kernel, cell, rows, torch.full((num_steps,), batch_size), state)
-        return outputs.view(num_steps, batch_size, -1).transpose(0, 1), final
+        return run_kernel(kernel, cell, inputs, None, state)
 
     def step(data: Tensor, batch_sizes: Tensor, state: State | None) -> tuple[Tensor, State]:
         return run_kernel(kernel, cell, data, batch_sizes, state)

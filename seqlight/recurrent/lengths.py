@@ -28,7 +28,7 @@ def ragged_lengths(
             f"lengths must be of shape ({len(inputs)},), one for each sequence, got {tuple(lengths.shape)}"
         )
     lengths = lengths.cpu()  # Batch keeps them there: only a caller who does not pays for a synchronisation
-    shortest, longest = torch.aminmax(lengths)
+    shortest, longest = (int(bound) for bound in torch.aminmax(lengths))
     if shortest < 1 or longest > num_steps:
         bad = lengths[(lengths < 1) | (lengths > num_steps)][0]
         raise ValueError(f"lengths must be between 1 and the {num_steps} time steps of inputs, got {int(bad)}")
