@@ -54,6 +54,7 @@ class GatedCell(RecurrentCell):
         num_gates: G, the number of blocks of H rows in the weights.
         state_names: the names of the states; the first is the output and what W_hh is applied to.
         recurrent: whether there are W_hh and b_hh; without them `update` sees the state only as it is.
+        output_state: the index of the state that is the output.
         weight_ih: (G*H, F).
         weight_hh: (G*H, H), if recurrent.
         bias_ih: (G*H,).
@@ -70,6 +71,7 @@ class GatedCell(RecurrentCell):
     num_gates: ClassVar[int]
     state_names: ClassVar[tuple[str, ...]] = ("hidden",)
     recurrent: ClassVar[bool] = True
+    output_state: ClassVar[int] = 0
 
     def __init__(self, input_size: int, hidden_size: int = 32) -> None:
         super().__init__(input_size, hidden_size)
@@ -114,18 +116,27 @@ class GatedCell(RecurrentCell):
         self, inputs: Float[Tensor, "batch features"], state: State
     ) -> tuple[Float[Tensor, "batch hidden"], State]:
         """One step: inputs (B, F) and state to output (B, H) and next state."""
-        return self.step(functional.linear(inputs, self.weight_ih, self.bias_ih), state)
+        return self.step(self.project(inputs), state)
+
+    @property
+    def num_input_gates(self) -> int:
+        """Blocks of H that `project` gives."""
+        return self.num_gates
+
+    def project(self, inputs: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch gates"]:
+        """The input gates W_ih x + b_ih, for one time step or for all at once."""
+        return functional.linear(inputs, self.weight_ih, self.bias_ih)
 
     def step(
         self, input_gates: Float[Tensor, "batch gates"], state: State
     ) -> tuple[Float[Tensor, "batch hidden"], State]:
-        """One step from the input gates (B, G*H), which can be computed for all time steps at once."""
+        """One step from the input gates (B, G*H)."""
         if self.recurrent:
             hidden_gates = functional.linear(state[0], self.weight_hh, self.bias_hh)
         else:
             hidden_gates = input_gates[:, :0]
         next_state = self.update(input_gates, hidden_gates, state)
-        return next_state[0], next_state
+        return next_state[self.output_state], next_state
 
     def extra_repr(self) -> str:
         """The sizes, for `repr`."""

@@ -64,9 +64,10 @@ class Source:
     same_gate_gradients: bool
 
 
-def print_cpp(program: Program, real: str, *, recurrent: bool) -> Source:
+def print_cpp(program: Program, real: str, *, recurrent: bool, output_state: int = 0) -> Source:
     """The source for numbers of type `real`, "float" or "double"."""
-    num_gates, num_states = len(program.grad_input_gates), len(program.next_state)
+    num_input_gates, num_states = len(program.grad_input_gates), len(program.next_state)
+    num_gates = len(program.grad_hidden_gates) if recurrent else num_input_gates
     saved = _choose_saved(program)
     same = not recurrent or program.grad_hidden_gates == program.grad_input_gates
 
@@ -99,14 +100,14 @@ def print_cpp(program: Program, real: str, *, recurrent: bool) -> Source:
         + [(f"sums[{i} * H + j] +=", node) for i, node in enumerate(to_sum)],
     )
     grads = [f"const real grad_{s} = grad[{s} * grad_plane + j];" for s in range(num_states)]
-    grads[0] = "const real grad_0 = grad[j] + (grad_outputs ? grad_outputs[j] : 0);"
+    grads[output_state] = grads[output_state].replace(";", " + (grad_outputs ? grad_outputs[j] : 0);")
     backward = "".join(f"        {line}\n" for line in grads) + backward
     text = f"""#define REAL {real}
 #include "functions.h"
 
 // Rows are sequences, j is a unit of H.
 struct Cell {{
-  static constexpr long num_gates = {num_gates}, num_states = {num_states};
+  static constexpr long num_gates = {num_gates}, num_input_gates = {num_input_gates}, num_states = {num_states};
   static constexpr long num_parameters = {len(program.grad_parameters)};
   static constexpr long num_saved = {len(saved)}, num_sums = {len(to_sum)};
   static constexpr bool recurrent = {_bool(recurrent)}, same_gate_gradients = {_bool(same)};
@@ -133,7 +134,7 @@ struct Cell {{
                        const real *saved, const real *grad_outputs, real *by_input, real *by_hidden, real *grad,
                        long grad_row, long grad_plane, real *sums) {{
     for (; rows > 0; rows--, before += H, after += H, saved += num_saved * H, grad_outputs += grad_outputs ? H : 0,
-                     by_input += num_gates * H, by_hidden += num_gates * H, grad += grad_row)
+                     by_input += num_input_gates * H, by_hidden += num_gates * H, grad += grad_row)
 #pragma GCC ivdep
       for (long j = 0; j < H; j++) {{
 {backward}      }}

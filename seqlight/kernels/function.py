@@ -2,7 +2,10 @@
 
 import ctypes
 import functools
+import math
 import struct
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +31,9 @@ class Kernel:
     source: Source
     dtype: torch.dtype
     num_gates: int
+    num_input_gates: int
     num_states: int
+    output_state: int
 
 
 def make_kernel(cell: GatedCell, dtype: torch.dtype) -> Kernel:
@@ -38,9 +43,10 @@ def make_kernel(cell: GatedCell, dtype: torch.dtype) -> Kernel:
         UnsupportedUpdateError: if its `update` has no expression in C++, naming the operation.
         BuildError: if there is no working compiler, naming it.
     """
-    source = print_cpp(trace_update(cell, dtype), _REAL[dtype], recurrent=cell.recurrent)
+    program = trace_update(cell, dtype)
+    source = print_cpp(program, _REAL[dtype], recurrent=cell.recurrent, output_state=cell.output_state)
     _library(source.text)
-    return Kernel(source, dtype, cell.num_gates, len(cell.state_names))
+    return Kernel(source, dtype, cell.num_gates, cell.num_input_gates, len(cell.state_names), cell.output_state)
 
 
 def run_kernel(
@@ -64,12 +70,14 @@ def run_kernel(
         Outputs (B, T, H), or (N, H) with `batch_sizes`, and the final state.
     """
     own = [_in_blocks(tensor, cell.hidden_size) for tensor in own_tensors(cell).values()]
+    # A projection of the cell's own is left to torch.
+    projected = type(cell).project is GatedCell.project
     outputs, final = _Recurrence.apply(
         kernel,
         batch_sizes,
-        inputs,
-        cell.weight_ih,
-        cell.bias_ih,
+        inputs if projected else cell.project(inputs),
+        cell.weight_ih if projected else None,
+        cell.bias_ih if projected else None,
         cell.weight_hh if cell.recurrent else None,
         cell.bias_hh if cell.recurrent else None,
         torch.cat(own) if own else None,
@@ -86,7 +94,8 @@ def _in_blocks(tensor: Tensor, hidden_size: int) -> Tensor:
 class _Recurrence(torch.autograd.Function):
     """Input projection, the loop over time, and the gradients of both.
 
-    A small model's step is as long as the operations around the loop: so they are few.
+    A small model's step is as long as the operations around the loop: so they are few. Without `weight_ih`
+    the inputs are the input gates.
     """
 
     @staticmethod
@@ -95,31 +104,35 @@ class _Recurrence(torch.autograd.Function):
         kernel: Kernel,
         batch_sizes: Tensor | None,
         inputs: Tensor,
-        weight_ih: Tensor,
-        bias_ih: Tensor,
+        weight_ih: Tensor | None,
+        bias_ih: Tensor | None,
         weight_hh: Tensor | None,
         bias_hh: Tensor | None,
         parameters: Tensor | None,
         initial: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        rows = inputs if batch_sizes is not None else inputs.transpose(0, 1).flatten(0, 1)
-        num_rows, hidden_size = len(rows), len(bias_ih) // kernel.num_gates
+        rows = (inputs if batch_sizes is not None else inputs.transpose(0, 1).flatten(0, 1)).contiguous()
+        num_rows = len(rows)
+        if weight_ih is not None:
+            hidden_size = len(weight_ih) // kernel.num_gates
+        else:
+            hidden_size = rows.shape[1] // kernel.num_input_gates
         batch_size = len(inputs) if batch_sizes is None else int(batch_sizes[0])
         if batch_sizes is None:
             batch_sizes = _full_batches(batch_size, num_rows // batch_size)
-        input_gates = torch.addmm(bias_ih, rows, weight_ih.t())
         states = rows.new_empty(kernel.num_states, batch_size + num_rows, hidden_size)
         final = rows.new_empty(kernel.num_states, batch_size, hidden_size)
-        weight_hh, bias_hh, parameters = _contiguous(weight_hh), _contiguous(bias_hh), _contiguous(parameters)
         saved = None
+        weights = [_contiguous(weight) for weight in (weight_ih, bias_ih, weight_hh, bias_hh, parameters)]
         if any(ctx.needs_input_grad):
             saved = rows.new_empty(num_rows, kernel.source.num_saved, hidden_size)
-            ctx.save_for_backward(rows, weight_ih, weight_hh, bias_hh, parameters, states, saved)
+            ctx.save_for_backward(rows, *weights, states, saved)
             ctx.kernel, ctx.batch_sizes, ctx.shape = kernel, batch_sizes, inputs.shape
             ctx.set_materialize_grads(False)
-        tensors = [input_gates, weight_hh, bias_hh, parameters, initial, states, final, saved]
-        _call(_library(kernel.source.text).seqlight_forward, kernel, batch_sizes, states, tensors)
-        outputs = states[0, batch_size:]
+        given = [rows, *weights[:2], None] if weight_ih is not None else [None, None, None, rows]
+        tensors = [*given, *weights[2:], initial, states, final, saved]
+        _call(_library(kernel.source.text).seqlight_forward, kernel, batch_sizes, states, rows.shape[1], tensors)
+        outputs = states[kernel.output_state, batch_size:]
         return outputs.view(-1, batch_size, hidden_size).transpose(0, 1) if inputs.ndim == 3 else outputs, final
 
     @staticmethod
@@ -131,9 +144,9 @@ class _Recurrence(torch.autograd.Function):
 
 def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> tuple[Tensor | None, ...]:
     """The gradients by the arguments of `_Recurrence.forward`."""
-    rows, weight_ih, weight_hh, bias_hh, parameters, states, saved = ctx.saved_tensors
-    kernel, batch_sizes = ctx.kernel, ctx.batch_sizes
-    num_rows, hidden_size, num_gates = len(rows), states.shape[-1], kernel.num_gates
+    rows, weight_ih, bias_ih, weight_hh, bias_hh, parameters, states, saved = ctx.saved_tensors
+    kernel, batch_sizes, source = ctx.kernel, ctx.batch_sizes, ctx.kernel.source
+    num_rows, hidden_size = len(rows), states.shape[-1]
     batch_size = states.shape[1] - num_rows
     if grad_final is None:
         grad_state = rows.new_zeros(kernel.num_states, batch_size, hidden_size)
@@ -143,53 +156,82 @@ def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | N
         if len(ctx.shape) == 3:
             grad_outputs = grad_outputs.transpose(0, 1)
         grad_outputs = grad_outputs.contiguous()
-    same = kernel.source.same_gate_gradients
-    by_input = rows.new_empty(num_rows, num_gates * hidden_size)
-    by_hidden = by_input if same else torch.empty_like(by_input)
-    sums = rows.new_empty(kernel.source.num_sums * hidden_size)
-    tensors = [None, weight_hh, bias_hh, parameters, None, states, None, saved]
-    tensors += [grad_outputs, grad_state, by_input, by_hidden, sums]
-    _call(_library(kernel.source.text).seqlight_backward, kernel, batch_sizes, states, tensors)
+
+    size, input_size = kernel.num_gates * hidden_size, kernel.num_input_gates * hidden_size
+    by_inputs: Tensor | None
+    if weight_ih is None:
+        by_inputs = by_input = torch.empty_like(rows)
+        by_hidden = by_input if source.same_gate_gradients else _scratch(rows, num_rows, size)
+    elif source.same_gate_gradients:
+        by_input = by_hidden = _scratch(rows, num_rows, size)
+    else:
+        by_input, by_hidden = _scratch(rows, 2, num_rows, size)
+    sums = rows.new_empty(source.num_sums * hidden_size)
+    by_weight_ih = None if weight_ih is None else torch.empty_like(weight_ih)
+    by_weight_hh = None if weight_hh is None else torch.empty_like(weight_hh)
+    tensors = [None if weight_ih is None else rows, None, None, None, weight_hh, bias_hh, parameters, None, states]
+    tensors += [None, saved, grad_outputs, grad_state, by_input, by_hidden, sums, by_weight_ih, by_weight_hh]
+    _call(_library(source.text).seqlight_backward, kernel, batch_sizes, states, rows.shape[1], tensors)
 
     needs = ctx.needs_input_grad[2:]
-    size = num_gates * hidden_size
-    by_bias_ih = by_bias_hh = sums[:size]
-    by_weight_hh, first_own = None, size
-    if weight_hh is not None:
-        if not same:
-            by_bias_hh, first_own = sums[size : 2 * size], 2 * size
-        by_weight_hh = by_hidden.t() @ _previous(states[0], batch_sizes, num_rows)
-    by_inputs = None
-    if needs[0]:
-        by_inputs = by_input @ weight_ih
-        if len(ctx.shape) == 3:
-            by_inputs = by_inputs.view(-1, batch_size, ctx.shape[2]).transpose(0, 1)
+    if weight_ih is not None:
+        by_inputs = by_input @ weight_ih if needs[0] else None
+    if by_inputs is not None and len(ctx.shape) == 3:
+        by_inputs = by_inputs.view(-1, batch_size, ctx.shape[2]).transpose(0, 1)
+    by_bias_hh, first_own = None, input_size
+    if weight_hh is not None and source.same_gate_gradients:
+        by_bias_hh = sums[:size]
+    elif weight_hh is not None:
+        first_own = input_size + size
+        by_bias_hh = sums[input_size:first_own]
     return (
         None,
         None,
         by_inputs,
-        by_input.t() @ rows if needs[1] else None,
-        by_bias_ih,
+        by_weight_ih,
+        None if bias_ih is None else sums[:size],
         by_weight_hh,
-        None if weight_hh is None else by_bias_hh,
+        by_bias_hh,
         sums[first_own:].view(-1, hidden_size) if needs[5] else None,
         grad_state if needs[6] else None,
     )
 
 
-_ARGUMENTS = struct.Struct("6q14P")  # of recurrence.h
+_ARGUMENTS = struct.Struct("7q19P")  # of recurrence.h
 
 
-def _call(function: Any, kernel: Kernel, batch_sizes: Tensor, states: Tensor, tensors: list[Tensor | None]) -> None:
+def _call(
+    function: Any,
+    kernel: Kernel,
+    batch_sizes: Tensor,
+    states: Tensor,
+    num_features: int,
+    tensors: Sequence[Tensor | None],
+) -> None:
     """Run a library's function on `Arguments` of recurrence.h, for one model; the last tensors may be left out."""
     num_steps, batch_size, hidden_size = len(batch_sizes), int(batch_sizes[0]), states.shape[-1]
     num_rows = states.shape[1] - batch_size
     large = num_rows * kernel.num_gates * hidden_size * hidden_size > _WORTH_A_THREAD
     threads = torch.get_num_threads() if large else 1
     pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
-    pointers += [0] * (13 - len(pointers))
-    sizes = (1, num_steps, batch_size, hidden_size, num_rows, threads)
+    pointers += [0] * (18 - len(pointers))
+    sizes = (1, num_steps, batch_size, num_features, hidden_size, num_rows, threads)
     function(_ARGUMENTS.pack(*sizes, batch_sizes.data_ptr(), *pointers))
+
+
+_thread = threading.local()
+
+
+def _scratch(like: Tensor, *shape: int) -> Tensor:
+    """Memory for what lives within one call, kept for the next: fresh memory costs a large model a tenth of a step.
+
+    Each thread has one piece, so the next call of this function takes it back.
+    """
+    size = math.prod(shape) * like.element_size()
+    kept: Tensor | None = getattr(_thread, "kept", None)
+    if kept is None or len(kept) < size:
+        kept = _thread.kept = torch.empty(size, dtype=torch.uint8)
+    return kept[:size].view(like.dtype).view(shape)
 
 
 @functools.lru_cache(maxsize=16)
@@ -207,13 +249,3 @@ def _library(text: str) -> ctypes.CDLL:
 
 def _contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
-
-
-def _previous(outputs: Tensor, batch_sizes: Tensor, num_rows: int) -> Tensor:
-    """The hidden state before each row's step, of outputs (B + N, H) that begin with the initial states."""
-    batch_size = len(outputs) - num_rows
-    if len(batch_sizes) * batch_size == num_rows:
-        return outputs[:num_rows]
-    sizes_before = torch.cat((batch_sizes[:1], batch_sizes[:-1]))
-    back = sizes_before.repeat_interleave(batch_sizes)
-    return outputs.index_select(0, torch.arange(batch_size, batch_size + num_rows) - back)

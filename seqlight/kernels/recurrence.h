@@ -25,6 +25,13 @@ constexpr int vector_bytes = 16, most_rows = 6;
 #endif
 constexpr long width = vector_bytes / sizeof(real);
 constexpr long panel = 2 * width;
+struct Memory {  // aligned, and not filled
+  real *data;
+  explicit Memory(long size) : data((real *)std::aligned_alloc(64, (size * sizeof(real) + 127) / 64 * 64)) {}
+  Memory(Memory &&other) : data(other.data) { other.data = nullptr; }
+  ~Memory() { std::free(data); }
+};
+
 typedef real vec __attribute__((vector_size(vector_bytes), aligned(sizeof(real)), may_alias));
 
 static inline long padded(long n) { return (n + panel - 1) / panel * panel; }
@@ -77,15 +84,72 @@ static void product(long rows, long N, long K, const real *A, long A_row, const 
   }
 }
 
+// M rows of C += A^T B, for one panel of B: element (m, k) of A^T is A[k * A_row + m].
+template <int M>
+static inline void transposed_tile(long K, const real *A, long A_row, const real *B, real *C, long C_row) {
+  vec sum[M][2];
+  for (int m = 0; m < M; m++) {
+    sum[m][0] = load(C + m * C_row);
+    sum[m][1] = load(C + m * C_row + width);
+  }
+  for (long k = 0; k < K; k++) {
+    const vec left = load(B + k * panel), right = load(B + k * panel + width);
+    for (int m = 0; m < M; m++) {
+      const real a = A[k * A_row + m];
+      sum[m][0] += a * left;
+      sum[m][1] += a * right;
+    }
+  }
+  for (int m = 0; m < M; m++) {
+    store(C + m * C_row, sum[m][0]);
+    store(C + m * C_row + width, sum[m][1]);
+  }
+}
+
+// Rows [first, last) of C = A^T B: A is (K, A_row), row k of B begins at row_of(k) and has N elements, C is (A_row, N).
+template <class RowOf>
+static void transposed_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
+  constexpr long block = 256;  // rows of B at a time, which stay in the cache
+  const long C_row = padded(N), length = std::min(block, K);
+  Memory packed(length * C_row), sums((last - first) * C_row);
+  std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));
+  for (long start = 0; start < K; start += block) {
+    const long rows = std::min(block, K - start);
+    for (long k = 0; k < rows; k++) {
+      const real *row = row_of(start + k);
+      for (long n = 0; n < N; n += panel) {
+        real *to = packed.data + n * rows + k * panel;
+        const long here = std::min(panel, N - n);
+        std::memcpy(to, row + n, here * sizeof(real));
+        std::memset(to + here, 0, (panel - here) * sizeof(real));
+      }
+    }
+    long m = first;
+#define TILES(M) \
+  for (; m + M <= last; m += M) \
+    for (long n = 0; n < C_row; n += panel) \
+      transposed_tile<M>(rows, A + start * A_row + m, A_row, packed.data + n * rows, sums.data + (m - first) * C_row + n, C_row)
+    TILES(most_rows);
+    TILES(4);
+    TILES(1);
+#undef TILES
+  }
+  for (long m = first; m < last; m++) std::memcpy(C + m * N, sums.data + (m - first) * C_row, N * sizeof(real));
+}
+
 // --- the loop over time ----------------------------------------------------------------------------------
 
-// Shapes: K models of their own weights, N rows of all steps together, B sequences, H units, G gates, S states.
+// Shapes: K models of their own weights, N rows of all steps together, B sequences, F features, H units, G gates,
+// I blocks of H input gates (G, unless they are given), S states.
 struct Arguments {
-  int64_t models, steps, batch, hidden, rows, threads;
+  int64_t models, steps, batch, features, hidden, rows, threads;
   const int64_t *batch_sizes;       // (steps,), falling
-  const real *input_gates;          // (K, N, G H)
-  const real *weight;               // (K, G H, H), of the hidden state
-  const real *bias;                 // (K, G H), of the hidden state
+  const real *inputs;               // (K, N, F); null where the input gates are given
+  const real *weight_ih;            // (K, G H, F)
+  const real *bias_ih;              // (K, G H)
+  const real *input_gates;          // (K, N, I H), I >= G; null where there are inputs
+  const real *weight_hh;            // (K, G H, H)
+  const real *bias_hh;              // (K, G H)
   const real *parameters;           // (K, P, H)
   const real *initial;              // (K, S, B, H): the states before the first step; null for zeros
   real *states;                     // (K, S, B + N, H): the initial states, then those after each row's step
@@ -93,68 +157,81 @@ struct Arguments {
   real *saved;                      // (K, N, saved, H), for the backward pass; may be null
   const real *grad_outputs;         // (K, N, H); may be null
   real *grad_state;                 // (K, S, B, H): by each sequence's last state; then by its initial state
-  real *grad_input_gates;           // (K, N, G H)
+  real *grad_input_gates;           // (K, N, I H)
   real *grad_hidden_gates;          // (K, N, G H); not written where Cell says that they are the same
   real *grad_sums;                  // (K, sums): grad_input_gates, grad_hidden_gates and parameters, summed
-};
-
-struct Memory {  // aligned, and not filled
-  real *data;
-  explicit Memory(long size) : data((real *)std::aligned_alloc(64, (size * sizeof(real) + 127) / 64 * 64)) {}
-  Memory(Memory &&other) : data(other.data) { other.data = nullptr; }
-  ~Memory() { std::free(data); }
+  real *grad_weight_ih;             // (K, G H, F), where there are inputs
+  real *grad_weight_hh;             // (K, G H, H), if recurrent
 };
 
 // One of the models, with what all its threads read.
 struct Model {
   const Arguments &a;
-  long k, H, GH;
+  const long k, F, H, GH, IH;
   std::vector<long> offset;
-  Memory weight;
+  Memory weight_ih, weight_hh;  // in panels
 
   Model(const Arguments &a, long k, bool forward)
-      : a(a), k(k), H(a.hidden), GH(Cell::num_gates * a.hidden), offset(a.steps + 1),
-        weight(Cell::recurrent ? (forward ? padded(GH) * H : padded(H) * GH) : 0) {
+      : a(a), k(k), F(a.features), H(a.hidden), GH(Cell::num_gates * H), IH(Cell::num_input_gates * H),
+        offset(a.steps + 1), weight_ih(forward && a.inputs ? padded(GH) * F : 0),
+        weight_hh(Cell::recurrent ? (forward ? padded(GH) * H : padded(H) * GH) : 0) {
     for (long t = 0; t < a.steps; t++) offset[t + 1] = offset[t] + a.batch_sizes[t];
+    if (forward && a.inputs) pack(F, GH, a.weight_ih + k * GH * F, 1, F, weight_ih.data);
     if (!Cell::recurrent) return;
-    const real *from = a.weight + k * GH * H;
-    if (forward) pack(H, GH, from, 1, H, weight.data);
-    else pack(GH, H, from, H, 1, weight.data);
+    const real *from = a.weight_hh + k * GH * H;
+    if (forward) pack(H, GH, from, 1, H, weight_hh.data);
+    else pack(GH, H, from, H, 1, weight_hh.data);
   }
   long plane() const { return (a.batch + a.rows) * H; }
   real *states_before(long t) const {
     return a.states + k * Cell::num_states * plane() + (t ? a.batch + offset[t - 1] : 0) * H;
   }
-  long active(long t, long end) const { return a.batch_sizes[t] < end ? a.batch_sizes[t] : end; }
+  // The rows of step t that belong to sequences before `end`, less those before `begin`.
+  long active(long t, long begin, long end) const { return std::max(std::min((long)a.batch_sizes[t], end) - begin, 0L); }
 };
+
+// A bias, filled up to whole panels.
+static Memory padded_copy(const real *from, long size) {
+  Memory copy(padded(size));
+  std::memset(copy.data, 0, padded(size) * sizeof(real));
+  std::memcpy(copy.data, from, size * sizeof(real));
+  return copy;
+}
 
 static void forward_rows(const Model &model, long begin, long end) {
   const Arguments &a = model.a;
-  const long H = model.H, GH = model.GH, hidden_row = padded(GH), k = model.k;
-  Memory hidden((end - begin) * hidden_row), bias(hidden_row);
-  std::memset(bias.data, 0, hidden_row * sizeof(real));
-  if (Cell::recurrent) std::memcpy(bias.data, a.bias + k * GH, GH * sizeof(real));
+  const long F = model.F, H = model.H, GH = model.GH, row = padded(GH), batch = end - begin, k = model.k;
+  // The input gates of as many steps at once as make a large product, and no more, so that they stay in the cache.
+  const long together = std::max(1L, 128 / batch), input_row = a.inputs ? row : model.IH;
+  Memory hidden(batch * row), projected(a.inputs ? together * batch * row : 0);
+  const Memory bias_ih = a.inputs ? padded_copy(a.bias_ih + k * GH, GH) : Memory(0);
+  const Memory bias_hh = Cell::recurrent ? padded_copy(a.bias_hh + k * GH, GH) : Memory(0);
   real *initial = model.states_before(0) + begin * H;
   for (long s = 0; s < Cell::num_states; s++, initial += model.plane()) {
-    const long size = (end - begin) * H * sizeof(real);
+    const long size = batch * H * sizeof(real);
     if (a.initial) std::memcpy(initial, a.initial + ((k * Cell::num_states + s) * a.batch + begin) * H, size);
     else std::memset(initial, 0, size);
   }
   for (long t = 0; t < a.steps; t++) {
-    const long rows = model.active(t, end) - begin, first = model.offset[t] + begin;
-    if (rows <= 0) break;
-    const real *before = model.states_before(t) + begin * H;
+    const long rows = model.active(t, begin, end), first = k * a.rows + model.offset[t] + begin;
+    if (rows == 0) break;
+    if (a.inputs && t % together == 0)
+      for (long n = 0; n < GH; n += panel)
+        for (long s = t; s < std::min(t + together, (long)a.steps); s++)
+          product(model.active(s, begin, end), panel, F, a.inputs + (k * a.rows + model.offset[s] + begin) * F, F,
+                  model.weight_ih.data + n * F, bias_ih.data + n, 0, projected.data + (s - t) * batch * row + n, row);
+    const real *input_gates = a.inputs ? projected.data + t % together * batch * row : a.input_gates + first * model.IH;
+    const real *before = model.states_before(t) + begin * H, *parameters = a.parameters + k * Cell::num_parameters * H;
     if (Cell::recurrent)
-      product(rows, GH, H, before, H, model.weight.data, bias.data, 0, hidden.data, hidden_row);
-    const real *input_gates = a.input_gates + (k * a.rows + first) * GH, *parameters = a.parameters + k * Cell::num_parameters * H;
+      product(rows, GH, H, before, H, model.weight_hh.data, bias_hh.data, 0, hidden.data, row);
     real *after = model.states_before(t + 1) + begin * H;
     if (a.saved)
-      Cell::forward_saving(rows, H, input_gates, GH, hidden.data, hidden_row, parameters, before, after, model.plane(),
-                           a.saved + (k * a.rows + first) * Cell::num_saved * H);
+      Cell::forward_saving(rows, H, input_gates, input_row, hidden.data, row, parameters, before, after, model.plane(),
+                           a.saved + first * Cell::num_saved * H);
     else
-      Cell::forward(rows, H, input_gates, GH, hidden.data, hidden_row, parameters, before, after, model.plane());
+      Cell::forward(rows, H, input_gates, input_row, hidden.data, row, parameters, before, after, model.plane());
     // The sequences that end here.
-    const long left = t + 1 < a.steps ? std::max(model.active(t + 1, end) - begin, 0L) : 0;
+    const long left = t + 1 < a.steps ? model.active(t + 1, begin, end) : 0;
     for (long s = 0; s < Cell::num_states; s++)
       std::memcpy(a.final + ((k * Cell::num_states + s) * a.batch + begin + left) * H,
                   after + s * model.plane() + left * H, (rows - left) * H * sizeof(real));
@@ -163,7 +240,7 @@ static void forward_rows(const Model &model, long begin, long end) {
 
 static void backward_rows(const Model &model, long begin, long end, long block, real *sums) {
   const Arguments &a = model.a;
-  const long H = model.H, GH = model.GH, state_row = padded(H), k = model.k, batch = end - begin;
+  const long H = model.H, GH = model.GH, IH = model.IH, state_row = padded(H), k = model.k, batch = end - begin;
   const long grad_plane = batch * state_row, num_sums = Cell::num_sums * H;
   Memory grad(Cell::num_states * grad_plane);
   real *given = a.grad_state + k * Cell::num_states * a.batch * H;
@@ -171,21 +248,21 @@ static void backward_rows(const Model &model, long begin, long end, long block, 
     for (long b = 0; b < batch; b++)
       std::memcpy(grad.data + s * grad_plane + b * state_row, given + (s * a.batch + begin + b) * H, H * sizeof(real));
   for (long t = a.steps - 1; t >= 0; t--) {
-    const long rows = model.active(t, end) - begin, first = model.offset[t] + begin;
-    if (rows <= 0) continue;
-    real *by_input = a.grad_input_gates + (k * a.rows + first) * GH;
+    const long rows = model.active(t, begin, end), first = model.offset[t] + begin;
+    if (rows == 0) continue;
+    real *by_input = a.grad_input_gates + (k * a.rows + first) * IH;
     real *by_hidden = Cell::same_gate_gradients ? by_input : a.grad_hidden_gates + (k * a.rows + first) * GH;
     for (long b = 0; b < rows; b += block) {
       const long row = first + b;
       Cell::backward(rows - b < block ? rows - b : block, H, a.parameters + k * Cell::num_parameters * H,
                      model.states_before(t) + (begin + b) * H, model.states_before(t + 1) + (begin + b) * H,
                      model.plane(), a.saved + (k * a.rows + row) * Cell::num_saved * H,
-                     a.grad_outputs ? a.grad_outputs + (k * a.rows + row) * H : nullptr, by_input + b * GH,
+                     a.grad_outputs ? a.grad_outputs + (k * a.rows + row) * H : nullptr, by_input + b * IH,
                      by_hidden + b * GH, grad.data + b * state_row, state_row, grad_plane,
                      sums + (begin + b) / block * num_sums);
     }
     if (Cell::recurrent)
-      product(rows, H, GH, by_hidden, GH, model.weight.data, grad.data, state_row, grad.data, state_row);
+      product(rows, H, GH, by_hidden, GH, model.weight_hh.data, grad.data, state_row, grad.data, state_row);
   }
   for (long s = 0; s < Cell::num_states; s++)
     for (long b = 0; b < batch; b++)
@@ -195,9 +272,16 @@ static void backward_rows(const Model &model, long begin, long end, long block, 
 // Sequences are dealt out in blocks, whose number does not depend on that of the threads, nor do the sums over them.
 static long rows_per_block(long batch) { return (batch + 15) / 16; }
 
-// Run work(first, last sequence) on the threads, which get about as many rows each.
-template <class Work> static void share(const Model &model, Work work) {
-  const Arguments &a = model.a;
+// Run work(bounds[i], bounds[i + 1]) for each i, on a thread each.
+template <class Work> static void run(const std::vector<long> &bounds, Work work) {
+  std::vector<std::thread> others;
+  for (size_t i = 2; i < bounds.size(); i++) others.emplace_back(work, bounds[i - 1], bounds[i]);
+  work(bounds[0], bounds[1]);
+  for (auto &other : others) other.join();
+}
+
+// The sequences of each thread, which get about as many rows.
+static std::vector<long> share_sequences(const Arguments &a) {
   const long block = rows_per_block(a.batch);
   std::vector<long> length(a.batch, 0), bounds{0};
   for (long t = a.steps - 1, b = 0; t >= 0; t--)
@@ -207,16 +291,35 @@ template <class Work> static void share(const Model &model, Work work) {
     const bool full = done * a.threads >= (long)bounds.size() * a.rows;
     if (b + 1 == a.batch || (full && (b + 1) % block == 0)) bounds.push_back(b + 1);
   }
-  std::vector<std::thread> others;
-  for (size_t i = 2; i < bounds.size(); i++) others.emplace_back(work, bounds[i - 1], bounds[i]);
-  work(bounds[0], bounds[1]);
-  for (auto &other : others) other.join();
+  return bounds;
+}
+
+// The gradients of the weights, once those of all gates are there; each thread has some of the weights' rows.
+static void weight_gradients(const Model &model) {
+  const Arguments &a = model.a;
+  const long F = model.F, H = model.H, GH = model.GH, k = model.k;
+  std::vector<const real *> before(Cell::recurrent ? a.rows : 0);
+  for (long t = 0; Cell::recurrent && t < a.steps; t++)
+    for (long b = 0; b < a.batch_sizes[t]; b++) before[model.offset[t] + b] = model.states_before(t) + b * H;
+  std::vector<long> bounds{0};
+  for (long i = 1; i <= a.threads; i++)
+    if (GH * i / a.threads > bounds.back()) bounds.push_back(GH * i / a.threads);
+  const real *by_input = a.grad_input_gates + k * a.rows * model.IH;
+  const real *by_hidden = Cell::same_gate_gradients ? by_input : a.grad_hidden_gates + k * a.rows * GH;
+  run(bounds, [&](long first, long last) {
+    if (a.inputs)
+      transposed_product(first, last, F, a.rows, by_input, GH,
+                         [&](long row) { return a.inputs + (k * a.rows + row) * F; }, a.grad_weight_ih + k * GH * F);
+    if (Cell::recurrent)
+      transposed_product(first, last, H, a.rows, by_hidden, GH, [&](long row) { return before[row]; },
+                         a.grad_weight_hh + k * GH * H);
+  });
 }
 
 extern "C" void seqlight_forward(const Arguments *a) {
   for (long k = 0; k < a->models; k++) {
     const Model model(*a, k, true);
-    share(model, [&](long begin, long end) { forward_rows(model, begin, end); });
+    run(share_sequences(*a), [&](long begin, long end) { forward_rows(model, begin, end); });
   }
 }
 
@@ -227,10 +330,11 @@ extern "C" void seqlight_backward(const Arguments *a) {
   for (long k = 0; k < a->models; k++) {
     const Model model(*a, k, false);
     std::fill(sums.begin(), sums.end(), real(0));
-    share(model, [&](long begin, long end) { backward_rows(model, begin, end, block, sums.data()); });
+    run(share_sequences(*a), [&](long begin, long end) { backward_rows(model, begin, end, block, sums.data()); });
     real *total = a->grad_sums + k * num_sums;
     std::memset(total, 0, num_sums * sizeof(real));
     for (long i = 0; i < blocks; i++)
       for (long j = 0; j < num_sums; j++) total[j] += sums[i * num_sums + j];
+    weight_gradients(model);
   }
 }

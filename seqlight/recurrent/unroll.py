@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional
 
 from seqlight.cells.cell import GatedCell, RecurrentCell, State
 from seqlight.recurrent.lengths import ragged_lengths, step_mask
@@ -43,14 +42,7 @@ def unroll_projected(
     lengths: Int64[Tensor, " batch"] | None = None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
     """As `unroll`, with the input gates of all steps from one matrix product."""
-    return _loop(
-        cell,
-        cell.step,
-        lambda inputs: functional.linear(inputs, cell.weight_ih, cell.bias_ih),
-        inputs,
-        state,
-        lengths,
-    )
+    return _loop(cell, cell.step, cell.project, inputs, state, lengths)
 
 
 def _loop(
