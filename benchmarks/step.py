@@ -147,13 +147,13 @@ def time_seqlight(name: str, num_epochs: int, folder: str, backend: Backend) -> 
         num_sanity_val_steps=0,
         enable_model_summary=False,
         profiler=lean.NoProfiler(),
-        logger=lean.TensorBoardLogger(folder, name="seqlight", default_hp_metric=False),
+        logger=lean.CurvesLogger(folder, name="seqlight", default_hp_metric=False),
         callbacks=[
             clock,
             RunDescription(),
             TensorBoardFigures(),
-            lean.ProgressBar(),
-            lean.ModelCheckpoint(filename="best", monitor="train/loss", save_last=True, enable_version_counter=False),
+            lean.TimedProgressBar(),
+            lean.BestCheckpoint(filename="best", monitor="train/loss", save_last=True, enable_version_counter=False),
         ],
     )
     data = SyntheticSequences(SumSign(), batch_size=BATCH_SIZE)

@@ -62,16 +62,15 @@ class TensorBoardFigures(NotInEveryStep):
     """Figures of the validation: confusion matrix, ROC curves, and how far back the model's memory reaches.
 
     Args:
-        every_n_epochs: epochs from one set of figures to the next; 0 draws none. By default they are drawn
-            so seldom that a run has ten sets at most.
+        every_n_epochs: epochs from one set of figures to the next; 0 draws none. By default they are drawn at the
+            first validation of each tenth of the run; where the run has no end, at validations 1, 2, 4, 8, ...
     """
-
-    _MOST_SETS = 10
 
     def __init__(self, every_n_epochs: int | None = None) -> None:
         if every_n_epochs is not None:
             check_at_least("every_n_epochs", every_n_epochs, 0)
         self.every_n_epochs = every_n_epochs
+        self._validations = self._tenths = 0
         self._metrics: dict[str, Metric] = {}
         self._first_batch: Batch | None = None
 
@@ -131,12 +130,18 @@ class TensorBoardFigures(NotInEveryStep):
             return False
         if trainer.state.fn != TrainerFn.FITTING:
             return True
-        num_epochs = trainer.max_epochs or -1
-        every = self.every_n_epochs
-        if every is None:
-            every = math.ceil(num_epochs / self._MOST_SETS) if num_epochs > 0 else self._MOST_SETS
-        epoch = trainer.current_epoch + 1
-        return epoch % every == 0 or epoch == num_epochs
+        if self.every_n_epochs is not None:
+            epoch = trainer.current_epoch + 1
+            return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        self._validations += 1
+        num_steps = trainer.estimated_stepping_batches
+        if math.isinf(num_steps):
+            return self._validations.bit_count() == 1
+        tenths = int(10 * trainer.global_step / num_steps)
+        if tenths == self._tenths:
+            return False
+        self._tenths = tenths
+        return True
 
 
 def _new_figure(width: float, height: float, columns: int = 1) -> tuple["Figure", list[Any]]:
@@ -171,6 +176,9 @@ def memory_figure(curves: Mapping[str, Float[Tensor, " time"]]) -> "Figure":
     for name, curve in curves.items():
         # What underflows to 0 has no place on a logarithmic axis: a gap, not a crash.
         axis.semilogy(curve.float().masked_fill(curve == 0, torch.nan).cpu(), label=name, marker=".", linewidth=1)
+    # Not less than two decades: a close look at a flat curve shows waves that mean nothing.
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, high / 100), high)
     axis.set_xlabel("time steps before the end")
     axis.set_ylabel("norm of d loss / d input")
     axis.invert_xaxis()

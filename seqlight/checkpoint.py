@@ -12,6 +12,15 @@ from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.plain import NotImportedError, from_plain, resolve
 
+_PARTS = {
+    "epoch": int,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+    "loops": dict,
+    "callbacks": dict,
+    "hyper_parameters": dict,
+}
+
 
 class CheckpointError(Exception):
     """A file that is no checkpoint of seqlight, or one that names a class that can't be used here."""
@@ -66,14 +75,15 @@ def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         raise CheckpointError(f"{path} is a file of torch, but no checkpoint of a seqlight model")
     description, weights = checkpoint["seqlight"], checkpoint.get("state_dict")
     sound = isinstance(description, dict) and isinstance(weights, dict)
+    sound = sound and all(isinstance(checkpoint.get(name), kind) for name, kind in _PARTS.items())
+    if "optimizer_states" in checkpoint:
+        sound = sound and all(isinstance(checkpoint.get(name), list) for name in ("optimizer_states", "lr_schedulers"))
     for key in ("model", "data") if sound else ():
         part = description.get(key)
         is_class = isinstance(part, dict) and isinstance(part.get("class_path"), str)
         sound = sound and ((is_class and isinstance(part.get("init_args"), dict)) or (key == "data" and part is None))
     if not sound:
-        raise CheckpointError(
-            f"{path} is no whole checkpoint of seqlight: its description or its weights are not there"
-        )
+        raise CheckpointError(f"{path} is no whole checkpoint of seqlight: a part of what a Trainer saves is not there")
     return checkpoint
 
 

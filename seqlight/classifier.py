@@ -15,10 +15,11 @@ from torchmetrics import MeanMetric, MetricCollection
 import seqlight
 from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell
+from seqlight.curves import TrainingCurves
 from seqlight.data.batch import Batch
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.task import Target
-from seqlight.metrics import StepTotals, classification_loss, evaluation_metrics, to_probabilities
+from seqlight.metrics import classification_loss, evaluation_metrics, to_probabilities
 from seqlight.plain import class_path, save_plain_hyperparameters, to_plain
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import ragged_lengths, step_mask
@@ -107,7 +108,7 @@ class SequenceClassifier(pl.LightningModule):
         # torchmetrics would leave a batch whose loss is NaN out of the mean.
         self.val_metrics, self.val_loss = evaluation_metrics(target, num_outputs), MeanMetric(nan_strategy=math.nan)
         self.test_metrics, self.test_loss = evaluation_metrics(target, num_outputs), MeanMetric(nan_strategy=math.nan)
-        self._train_totals = StepTotals(target)
+        self._curves = TrainingCurves(target)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As torch's, but for a name that Lightning sets some fifty times a step."""
@@ -118,11 +119,16 @@ class SequenceClassifier(pl.LightningModule):
             super().__setattr__(name, value)
 
     def features(
-        self, inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"]
+        self,
+        inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
+        lengths: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch time features"]:
-        """What the recurrent stack reads: the inputs (B, T, F), or the embedded tokens."""
+        """What the recurrent stack reads: the inputs (B, T, F), or the embedded tokens; padding may hold anything."""
         if self.embedding is None:
             return inputs
+        lengths = ragged_lengths(lengths, inputs)
+        if lengths is not None:
+            inputs = inputs.masked_fill(~step_mask(lengths, inputs.shape[1], inputs.device), 0)
         features: Tensor = self.embedding(inputs)
         return features
 
@@ -147,9 +153,7 @@ class SequenceClassifier(pl.LightningModule):
             lengths: true time steps of each sequence, (B,), in 1..T; T if None.
         """
         lengths = ragged_lengths(lengths, inputs)  # None if all are full: then no part looks at them again
-        if self.embedding is not None and lengths is not None:
-            inputs = inputs.masked_fill(~step_mask(lengths, inputs.shape[1], inputs.device), 0)
-        return self.classify(self.features(inputs), lengths)
+        return self.classify(self.features(inputs, lengths), lengths)
 
     @torch.no_grad()
     def probabilities(
@@ -179,7 +183,7 @@ class SequenceClassifier(pl.LightningModule):
         _check_batch(batch)
         logits = self(batch.inputs, batch.lengths)
         loss = classification_loss(logits, batch.targets, self.target)
-        self._train_totals.add(loss, logits, batch.targets)
+        self._curves.add(loss, logits, batch.targets)
         return loss
 
     def configure_gradient_clipping(
@@ -192,7 +196,7 @@ class SequenceClassifier(pl.LightningModule):
         # Not self.parameters(), which looks through all modules, the metrics too, in every step.
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         largest = gradient_clip_val if gradient_clip_val and gradient_clip_algorithm != "value" else None
-        if largest is not None or self._point_is_due(self.global_step + 1):
+        if largest is not None or self._curves.point_is_due(self.trainer, self.global_step + 1):
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             self._gradient_norm = norm = nn.utils.get_total_norm(gradients)
         if largest is None:
@@ -203,24 +207,20 @@ class SequenceClassifier(pl.LightningModule):
             nn.utils.clip_grads_with_norm_(parameters, largest, norm)
 
     def on_train_start(self) -> None:
-        """Begin the curves."""
-        self._last_point = self.global_step
-        self._point_totals = torch.zeros(3, device=self.device)
-        # A run that goes on within an epoch does not start that epoch again.
-        self.on_train_epoch_start()
+        """Begin the curves, and let the learning rate be that of this step of this run, resumed or not."""
+        self._curves.begin(self.trainer)
+        if type(self).configure_optimizers is SequenceClassifier.configure_optimizers and self.lr_schedule == "cosine":
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = self.learning_rate * self._cosine(self.global_step)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's totals."""
-        self._first_step = self.global_step
-        self._epoch_totals = torch.zeros(3, device=self.device)
+        self._curves.begin_epoch(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """A point of the training curves, when one is due."""
-        if self._point_is_due(self.global_step):
-            self._last_point = self.global_step
-            self._add_up_steps()
-            metrics = _loss_and_accuracy(self._point_totals) if self._point_totals[-1] > 0 else {}
-            self._point_totals = torch.zeros_like(self._point_totals)
+        if self._curves.point_is_due(self.trainer, self.global_step):
+            metrics = self._curves.take_point(self.trainer)
             [optimizer] = self.trainer.optimizers
             others = {
                 "train/learning_rate": optimizer.param_groups[0]["lr"],
@@ -232,24 +232,9 @@ class SequenceClassifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """The epoch's means, for the progress bar, callbacks and the table at the end of a run."""
-        self._add_up_steps()
-        if self._epoch_totals[-1] > 0:  # else a subclass's training_step keeps its own
-            self.log_dict(_loss_and_accuracy(self._epoch_totals), prog_bar=True, logger=False, sync_dist=True)
-
-    def _point_is_due(self, step: int) -> bool:
-        """Whether `step` ends a logging interval, or an epoch that has no point yet."""
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by its logger connector
-        if every == 0 or step <= self._last_point:
-            return False
-        return step % every == 0 or (self.trainer.is_last_batch and self._last_point <= self._first_step)
-
-    def _add_up_steps(self) -> None:
-        """Add the steps since the last call, of all ranks, to the totals of point and epoch."""
-        totals = self._train_totals.take()
-        if totals is not None:
-            totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
-            self._point_totals += totals
-            self._epoch_totals += totals
+        metrics = self._curves.take_epoch(self.trainer)
+        if metrics:  # else a subclass's training_step keeps its own
+            self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Update the metrics; gives probabilities and targets to callbacks."""
@@ -364,30 +349,28 @@ class SequenceClassifier(pl.LightningModule):
         return model
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a learning rate that is given anew win over the one in the state of optimiser and schedule."""
-        saved, given = checkpoint["hyper_parameters"], (self.learning_rate, self.lr_schedule)
-        if (saved.get("learning_rate"), saved.get("lr_schedule")) == given or "optimizer_states" not in checkpoint:
+        """Let a learning rate or schedule that is given anew win over the one in the checkpoint."""
+        schedule = {"learning_rate": self.learning_rate, "lr_schedule": self.lr_schedule}
+        if checkpoint["seqlight"].get("schedule") == schedule or "optimizer_states" not in checkpoint:
             return
         if type(self).configure_optimizers is not SequenceClassifier.configure_optimizers:
             return
         for state in checkpoint["optimizer_states"]:
             for group in state["param_groups"]:
-                group["lr"] = self.learning_rate
-                group["initial_lr"] = self.learning_rate
-        for state in checkpoint["lr_schedulers"]:
-            state["base_lrs"] = [self.learning_rate for _ in state["base_lrs"]]
+                group["lr"] = group["initial_lr"] = self.learning_rate
+        if self.lr_schedule == "cosine":
+            # The rate itself is set when training starts.
+            step, rates = checkpoint["global_step"], [self.learning_rate]
+            counts = {"last_epoch": step, "_step_count": step + 1}
+            checkpoint["lr_schedulers"] = [{"base_lrs": rates, "_last_lr": rates, "lr_lambdas": [None], **counts}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description."""
-        checkpoint["seqlight"] = self.describe()
+        schedule = {"learning_rate": self.learning_rate, "lr_schedule": self.lr_schedule}
+        checkpoint["seqlight"] = {**self.describe(), "schedule": schedule}
         checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
 
 
 def _check_batch(batch: Any) -> None:
     if not isinstance(batch, Batch):
         raise TypeError(f"a loader must give seqlight.Batch(inputs, targets, lengths), got {type(batch).__name__}")
-
-
-def _loss_and_accuracy(totals: Float[Tensor, "3"]) -> dict[str, Tensor]:
-    loss, correct, count = totals
-    return {"train/loss": loss / count, "train/accuracy": correct / count}

@@ -1,10 +1,13 @@
 """The commands: the only file that knows LightningCLI."""
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -80,7 +83,7 @@ class SeqlightCLI(LightningCLI):
             help="a module of yours; its classes then have short names, and checkpoints may name them",
         )
         parser.add_argument("--output", type=str, default="predictions.csv", help="the file that predict writes")
-        parser.add_lightning_class_args(lean.ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(lean.BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(TensorBoardFigures, "figures")
         parser.set_defaults(
             {
@@ -104,15 +107,17 @@ class SeqlightCLI(LightningCLI):
         for argument in FROM_DATA:
             if values_of(f"--model.{argument}", self._arguments):
                 raise UsageError(f"--model.{argument} follows from the data: choose it with --data or --data.task")
-        chosen = values_of("--model", self._arguments)
+        chosen = values_of("--model", self._arguments) or _models_of(values_of("--config", self._arguments))
         if verb == "fit" and chosen and path is None:
             # As the default, it keeps its own default cell; as a change, it would take over SequenceClassifier's.
             with contextlib.suppress(Exception):  # the parser proper reports what is wrong with it
                 self._subcommand_parsers[verb].set_defaults({"model": {"class_path": chosen[-1]}})
         if verb is not None and path is not None:
             self._set_defaults_from_checkpoint(self._subcommand_parsers[verb], path)
-        self.config = parser.parse_args(self._arguments)
+        self.config = parser.parse_args(_complete_help(self._arguments))
         verb = self.config.subcommand
+        if self.config[verb]["import"] and not values_of("--import", self._arguments):
+            raise UsageError("import can't stand in a configuration file: give --import on the command line")
         if self.config[verb].ckpt_path != path:
             raise UsageError("ckpt_path can't stand in a configuration file: give --ckpt_path on the command line")
         if verb != "fit" and not self.config[verb].ckpt_path:
@@ -164,17 +169,20 @@ class SeqlightCLI(LightningCLI):
             raise UsageError(f"predict runs on one device, got --trainer.devices {config.trainer.devices}")
         if self.subcommand == "predict":
             kwargs["devices"] = 1
+            output = Path(config.output)
+            if not output.name or (output.exists() and not output.is_file()):
+                raise UsageError(f"--output: expected the path of a file, got {config.output!r}")
         if self.subcommand != "fit" or config.trainer.fast_dev_run or config.trainer.enable_checkpointing is False:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
             kwargs["enable_checkpointing"] = False
         own_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
         if config.trainer.enable_progress_bar is not False and not own_bar:
-            self.trainer_defaults["callbacks"].append(lean.ProgressBar())
+            self.trainer_defaults["callbacks"].append(lean.TimedProgressBar())
         if config.trainer.logger in (None, True) and not config.trainer.fast_dev_run:
             kwargs["logger"] = self._logger() if self.subcommand != "predict" else False
         return super().instantiate_trainer(**kwargs)
 
-    def _logger(self) -> lean.TensorBoardLogger:
+    def _logger(self) -> lean.CurvesLogger:
         config = self.config_init[self.subcommand]
         root = Path(config.trainer.default_root_dir)
         folder = Path(config.ckpt_path or "").parent
@@ -182,7 +190,7 @@ class SeqlightCLI(LightningCLI):
             # Results of a trained model stand within its run's folder, as a run of their own: TensorBoard takes
             # a second curve in the same folder for a restart, and hides the first.
             version = folder.parent
-            return lean.TensorBoardLogger(
+            return lean.CurvesLogger(
                 version.parent.parent,
                 name=version.parent.name,
                 version=version.name,
@@ -194,7 +202,7 @@ class SeqlightCLI(LightningCLI):
         )
         cell = type(self.model.recurrent.layers[0].cell).__name__
         name = config.name or f"{data.get('data.task', data['data'])}-{cell}"
-        return lean.TensorBoardLogger(root, name=name, default_hp_metric=False)
+        return lean.CurvesLogger(root, name=name, default_hp_metric=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the command with as many threads as it can use."""
@@ -209,16 +217,16 @@ class SeqlightCLI(LightningCLI):
                 self.model.load_state_dict(checkpoint["state_dict"])
             except RuntimeError as error:
                 reason = str(error).splitlines()[1].strip()
+                if not any(argument.startswith(("--model", "--data", "--config")) for argument in self._arguments):
+                    raise CheckpointError(
+                        f"{config.ckpt_path}: its weights are not those of the model it describes:\n{reason}"
+                    ) from error
                 raise UsageError(
                     f"flags and --ckpt_path {config.ckpt_path} describe different models:\n{reason}"
                 ) from error
         num_threads = config.num_threads or choose_num_threads(self.model, self.datamodule.batch_size)
-        previous = torch.get_num_threads()
-        torch.set_num_threads(num_threads)
-        try:
+        with _threads(num_threads):
             super()._run_subcommand(subcommand)
-        finally:
-            torch.set_num_threads(previous)
 
     def predict(self, **kwargs: Any) -> None:
         """Write the probabilities of the predict split as CSV."""
@@ -245,6 +253,42 @@ class SeqlightCLI(LightningCLI):
     def after_test(self) -> None:
         """A table of the results."""
         _print(self.trainer, metrics_table(self.trainer, ("test",)))
+
+
+@contextlib.contextmanager
+def _threads(num_threads: int) -> Iterator[None]:
+    """So many threads for torch, also where Lightning starts processes and would choose the number by itself."""
+    previous, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    torch.set_num_threads(num_threads)
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(previous)
+        if variable is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = variable
+
+
+def _models_of(paths: list[str]) -> list[str]:
+    """The classes that configuration files name for the model."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+            found.append(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["model"]["class_path"])
+    return found
+
+
+def _complete_help(arguments: list[str]) -> list[str]:
+    """`--data.help` alone is about the default class, and not about its abstract base."""
+    classes = {"--model.help": "SequenceClassifier", "--data.help": "SyntheticSequences"}
+    completed = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        completed.append(argument)
+        if argument in classes and following.startswith("-"):
+            completed.append(classes[argument])
+    return completed
 
 
 def _check_epochs_left(checkpoint: dict[str, Any], path: str, max_epochs: int | None) -> None:

@@ -20,13 +20,17 @@ from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
 from seqlight.usage import UsageError, explain, values_of
 
+# What these flags ask for, Lightning says by its logger.
+_TOLD_BY_LIGHTNING = ("--trainer.profiler", "--trainer.enable_model_summary")
+
 DONE, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 2, 3, 130
 
 
 def run(arguments: list[str]) -> int:
     """Run a command; gives its exit status: 0 done, 2 usage or data, 3 checkpoint refused, 130 interrupted."""
+    wanted = any(argument.startswith(_TOLD_BY_LIGHTNING) for argument in arguments)
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.INFO if wanted else logging.WARNING)
     for name in seqlight.__all__:  # short names are found among the classes that have been imported
         getattr(seqlight, name)
     try:
@@ -48,10 +52,18 @@ def run(arguments: list[str]) -> int:
         return _fail(error, USAGE_ERROR)
     except UnicodeDecodeError as error:
         return _fail(UsageError(f"--config: expected a file of text: {error}"), USAGE_ERROR)
-    except (ValueError, TypeError, RuntimeError, ZeroDivisionError, OverflowError) as error:
-        if not _raised_by_lightning(error):
-            raise
-        return _fail(UsageError(f"Lightning refuses these settings: {error}"), USAGE_ERROR)
+    except MemoryError as error:
+        return _fail(UsageError(f"not enough memory: {error}"), USAGE_ERROR)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError) as error:
+        if "DefaultCPUAllocator" in str(error):
+            return _fail(UsageError(f"not enough memory: {error}"), USAGE_ERROR)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        if os.path.dirname(lightning.__file__) in last.filename:
+            return _fail(UsageError(f"Lightning refuses these settings: {error}"), USAGE_ERROR)
+        # A check of seqlight's own, of a cell's results, say; and no mistake of ours.
+        if os.path.dirname(seqlight.__file__) in last.filename and (last.line or "").startswith("raise "):
+            return _fail(error, USAGE_ERROR)
+        raise
     except KeyboardInterrupt:
         print("seqlight: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -61,12 +73,6 @@ def run(arguments: list[str]) -> int:
             return INTERRUPTED
         raise
     return DONE
-
-
-def _raised_by_lightning(error: Exception) -> bool:
-    """Whether it was one of Lightning's own checks, of a Trainer's argument or a callback's."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return os.path.dirname(lightning.__file__) in last.filename
 
 
 def _fail(error: Exception, status: int) -> int:

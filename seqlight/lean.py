@@ -32,11 +32,11 @@ class NotInEveryStep(pl.Callback):
     on_before_optimizer_step: Any = None
 
 
-class ModelCheckpoint(callbacks.ModelCheckpoint, NotInEveryStep):
+class BestCheckpoint(callbacks.ModelCheckpoint, NotInEveryStep):
     """As Lightning's."""
 
 
-class ProgressBar(callbacks.TQDMProgressBar, NotInEveryStep):
+class TimedProgressBar(callbacks.TQDMProgressBar, NotInEveryStep):
     """As Lightning's, but drawn ten times a second and not at every so many steps."""
 
     _SECONDS = 0.1
@@ -50,14 +50,16 @@ class ProgressBar(callbacks.TQDMProgressBar, NotInEveryStep):
             super().on_train_batch_end(trainer, pl_module, *args)
 
 
-class TensorBoardLogger(loggers.TensorBoardLogger):
+class CurvesLogger(loggers.TensorBoardLogger):
     """As Lightning's, but what is logged together is written together."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Write scalars as one event; what else there is as Lightning does."""
-        if any(isinstance(value, Mapping) for value in metrics.values()):
+        if self._prefix or any(isinstance(value, Mapping) for value in metrics.values()):
             super().log_metrics(metrics, step)
         else:
-            values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+            # Lightning adds the epoch to what `self.log` gives: a curve that nobody asked for.
+            scalars = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+            values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
             self.experiment.file_writer.add_summary(Summary(value=values), step)

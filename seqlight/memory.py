@@ -30,7 +30,7 @@ def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " tim
     model.eval()
     try:
         with torch.enable_grad(), torch.inference_mode(False):
-            features = model.features(batch.inputs.clone()).detach().requires_grad_()
+            features = model.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()
             logits = model.classify(features, batch.lengths)
             # Sequences are independent, so the gradient of the sum holds each sequence's own.
             loss = classification_loss(logits, batch.targets.clone(), model.target, reduction="sum")

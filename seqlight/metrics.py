@@ -24,7 +24,8 @@ def classification_loss(
 
 
 def to_probabilities(logits: Float[Tensor, "batch *outputs"], target: Target) -> Float[Tensor, "batch *outputs"]:
-    """Probabilities, of the shape of the logits."""
+    """Probabilities, of the shape of the logits, in single precision at least."""
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     return logits.softmax(-1) if target == "multiclass" else logits.sigmoid()
 
 
@@ -53,39 +54,3 @@ def evaluation_metrics(target: Target, num_outputs: int) -> MetricCollection:
             "f1": F1Score(**task, average="macro"),
         }
     )
-
-
-class StepTotals:
-    """Loss and accuracy of training steps, added up when they are read.
-
-    Adding them up in each step would cost a small model as much as the step itself, so the steps' results
-    are kept, on their device, until `take`.
-    """
-
-    _MOST_KEPT = 64  # bounds the memory that kept logits take
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._totals: Tensor | None = None
-
-    def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
-        """Keep a step's mean loss, logits and targets."""
-        self._kept.append((loss.detach(), logits.detach(), targets))
-        if len(self._kept) == self._MOST_KEPT:
-            self._add_up()
-
-    def take(self) -> Float[Tensor, "3"] | None:
-        """Summed loss, right answers and number of sequences since the last call; None if there were none."""
-        if self._kept:
-            self._add_up()
-        totals, self._totals = self._totals, None
-        return totals
-
-    def _add_up(self) -> None:
-        losses, logits, targets = zip(*self._kept, strict=True)
-        self._kept.clear()
-        sizes = torch.tensor([float(len(part)) for part in targets], device=losses[0].device)
-        correct = count_correct(torch.cat(logits), torch.cat(targets), self._target)
-        totals = torch.stack(((torch.stack(losses).float() * sizes).sum(), correct, sizes.sum()))
-        self._totals = totals if self._totals is None else self._totals + totals

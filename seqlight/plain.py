@@ -47,6 +47,8 @@ def resolve(path: str, base: type) -> type:
         ValueError: if `path` names no subclass of `base`.
     """
     module_name, _, name = path.rpartition(".")
+    if not module_name:
+        raise ValueError(f"expected the path of a {base.__name__}, got {path!r}")
     module = seqlight if module_name == "seqlight" else sys.modules.get(module_name)
     if module is None:
         raise NotImportedError(path, module_name)
@@ -160,8 +162,13 @@ def _init_arguments(module: object, frame: FrameType | None) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     while frame is not None:
         if frame.f_code.co_name == "__init__":
-            names, _, keywords, values = inspect.getargvalues(frame)
+            names, rest, keywords, values = inspect.getargvalues(frame)
             if names and values[names[0]] is module:
+                if rest and values[rest]:
+                    raise TypeError(
+                        f"{type(module).__name__} must be given its arguments by name: a checkpoint can't store "
+                        f"*{rest} = {values[rest]!r}"
+                    )
                 arguments = {name: values[name] for name in names[1:]} | (values[keywords] if keywords else {})
         frame = frame.f_back
     return arguments

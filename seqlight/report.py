@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 
 from seqlight.classifier import SequenceClassifier
 
@@ -26,11 +27,16 @@ def metrics_table(trainer: Trainer, splits: tuple[str, ...]) -> str:
     metrics = trainer.callback_metrics
     header = f"{'':8}" + "".join(f"{column:>10}" for column in columns)
     rows = [
-        f"{split:8}" + "".join(f"{metrics[f'{split}/{column}']:10.4f}" for column in columns)
+        f"{split:8}" + "".join(_cell(metrics.get(f"{split}/{column}")) for column in columns)
         for split in splits
-        if f"{split}/loss" in metrics
+        if any(f"{split}/{column}" in metrics for column in columns)
     ]
     return "\n".join([header, *rows])
+
+
+def _cell(value: Tensor | None) -> str:
+    """A subclass of the classifier may leave a metric out."""
+    return f"{'-':>10}" if value is None else f"{value:10.4f}"
 
 
 def places(trainer: Trainer) -> str:

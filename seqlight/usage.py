@@ -47,6 +47,8 @@ def explain(message: str) -> str:
     """The message of a parsing error, shortened."""
     lines = [line.strip().removeprefix("- ") for line in message.splitlines() if line.strip()]
     flag = "--" + ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    if "Unexpected config" in message:
+        return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
     if unknown := re.search(r"Option '([^']+)' is not accepted", message):
         return f"{flag}.{unknown[1]}: there is no such argument".replace("--.", "--")
     if name := re.search(r"(?:Expected a dot import path string: |Expected a path but )(\S+)", message):

@@ -2,9 +2,11 @@
 
 import operator
 
+_MOST = 2**31 - 1
+
 
 def check_at_least(name: str, value: int, minimum: int, minimum_name: str = "") -> None:
-    """Raise TypeError if `value` is no integer, ValueError if it is below `minimum`."""
+    """Raise TypeError if `value` is no integer, ValueError if it is below `minimum` or beyond all use."""
     try:
         operator.index(value)
     except TypeError:
@@ -12,6 +14,8 @@ def check_at_least(name: str, value: int, minimum: int, minimum_name: str = "") 
     if value < minimum:
         bound = f"{minimum_name} ({minimum})" if minimum_name else f"{minimum}"
         raise ValueError(f"{name} must be at least {bound}, got {value}")
+    if value > _MOST:
+        raise ValueError(f"{name} must be at most {_MOST}, got {value}")
 
 
 def check_fraction(name: str, value: float) -> None:

@@ -201,7 +201,7 @@ def test_without_a_compiler_auto_takes_the_next_and_says_so_once(cell, expected,
         cached.cache_clear()  # what other tests have built
     layer = RecurrentLayer(cell.to(torch.float64))
     inputs = torch.randn(3, 4, 2, dtype=torch.float64)
-    with pytest.warns(KernelWarning, match=f"{type(cell).__name__} has no kernel.*no-such-compiler") as warned:
+    with pytest.warns(KernelWarning, match=f"{type(cell).__name__} runs without a kernel.*no-such-compiler") as warned:
         assert served_by(layer, torch.cat((inputs, inputs)), monkeypatch) == [expected]
     assert len(warned) == 1
     layer(inputs)  # a second warning would be an error
@@ -266,7 +266,7 @@ class OneGateCell(GatedCell):
         (
             lambda new: new,
             TypeError,
-            r"must give a tuple of 1 tensors of shape \(B, H\).*got a tensor of shape",
+            r"must be a tuple of 1 tensors of shape \(B, H\).*got a tensor of shape",
         ),
         (lambda new: (new, new), ValueError, r"a tuple of 1 .*got a tuple of 2: .*\(3, 4\), .*\(3, 4\)"),
         (lambda new: (new[:, :2],), ValueError, r"a tensor of shape \(3, 2\) for \(B, H\) = \(3, 4\)"),

@@ -14,7 +14,7 @@ def scalars(folder):
 
 def test_logger_writes_what_lightnings_writes(tmp_path):
     written = []
-    for name, kind in (("lean", lean.TensorBoardLogger), ("lightning", loggers.TensorBoardLogger)):
+    for name, kind in (("lean", lean.CurvesLogger), ("lightning", loggers.TensorBoardLogger)):
         logger = kind(tmp_path, name=name, version=0)
         for step in range(3):
             logger.log_metrics({"train/loss": torch.tensor(1.5 / (step + 1)), "count": step}, step)
@@ -25,7 +25,7 @@ def test_logger_writes_what_lightnings_writes(tmp_path):
     assert set(written[0]) == {"train/loss", "count"}
 
 
-class Counted(lean.ProgressBar):
+class Counted(lean.TimedProgressBar):
     """Notes at which batch it draws."""
 
     def __init__(self):
@@ -39,8 +39,8 @@ class Counted(lean.ProgressBar):
 
 @pytest.mark.parametrize("seconds", [0.0, 3600.0])
 def test_progress_bar_is_drawn_by_time_and_at_an_epochs_end(seconds, monkeypatch):
-    monkeypatch.setattr(lean.ProgressBar, "_SECONDS", seconds)
-    monkeypatch.setattr(lean.ProgressBar, "_last_drawn", float("inf") if seconds else 0.0)
+    monkeypatch.setattr(lean.TimedProgressBar, "_SECONDS", seconds)
+    monkeypatch.setattr(lean.TimedProgressBar, "_last_drawn", float("inf") if seconds else 0.0)
     bar = Counted()
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, callbacks=[bar], limit_val_batches=0
@@ -55,7 +55,7 @@ def test_profiler_profiles_nothing():
         assert context is None
 
 
-@pytest.mark.parametrize("kind", [lean.ModelCheckpoint, lean.ProgressBar])
+@pytest.mark.parametrize("kind", [lean.BestCheckpoint, lean.TimedProgressBar])
 def test_what_is_not_called_in_a_step_does_nothing_in_lightning(kind):
     # A later Lightning may give one of these hooks something to do.
     hooks = [name for name, value in vars(lean.NotInEveryStep).items() if name.startswith("on_")]

@@ -6,8 +6,8 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from seqlight import Batch, ElmanCell, GRUCell, LSTMCell, SequenceClassifier, memory_curve
+from seqlight.curves import StepTotals
 from seqlight.metrics import (
-    StepTotals,
     classification_loss,
     count_correct,
     evaluation_metrics,

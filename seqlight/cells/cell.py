@@ -136,6 +136,10 @@ class GatedCell(RecurrentCell):
         else:
             hidden_gates = input_gates[:, :0]
         next_state = self.update(input_gates, hidden_gates, state)
+        if not isinstance(next_state, tuple):
+            from seqlight.cells.contract import check_next_state  # which imports this module
+
+            check_next_state(self, next_state, len(input_gates))
         return next_state[self.output_state], next_state
 
     def extra_repr(self) -> str:

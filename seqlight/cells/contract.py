@@ -22,7 +22,9 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
     inputs = torch.randn(3, cell.input_size, generator=noise).to(device, dtype)
     change = torch.randn(cell.input_size, generator=noise).to(device, dtype)
     results = []
-    with torch.no_grad(), torch.random.fork_rng():
+    # Only this device's random state: reading the others' would start them.
+    devices = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices):
         for rows in (inputs, torch.cat((inputs[:1] + change, inputs[1:]))):
             torch.manual_seed(0)
             state = cell.initial_state(3, device=device, dtype=dtype)
@@ -51,6 +53,16 @@ def _check_result(cell: RecurrentCell, result: Any, num_states: int) -> list[Ten
     return [output, *state]
 
 
+def check_given_state(cell: RecurrentCell, state: Any, batch_size: int) -> None:
+    """Whether a state that a caller gives is one of this cell.
+
+    Raises:
+        TypeError, ValueError: naming the cell, what came and what was expected.
+    """
+    count = len(cell.state_names) if isinstance(cell, GatedCell) else None
+    _check_state(cell, "the state before the first step", state, (batch_size,), count)
+
+
 def check_next_state(cell: GatedCell, state: Any, batch_size: int) -> None:
     """Whether what `update` returned is a state.
 
@@ -64,7 +76,7 @@ def _check_state(cell: RecurrentCell, of_what: str, state: Any, batch: tuple[int
     shape = (*batch, cell.hidden_size)
     names = getattr(cell, "state_names", None)
     expected = f"a tuple of {count or 'one or more'} tensors of shape (B, H)" + (f" for {names}" if names else "")
-    problem = f"{type(cell).__name__}: {of_what} must give {expected}, got {_describe(state)}"
+    problem = f"{type(cell).__name__}: {of_what} must be {expected}, got {_describe(state)}"
     if not isinstance(state, tuple) or not state or not all(isinstance(part, Tensor) for part in state):
         raise TypeError(problem)
     if count is not None and len(state) != count:

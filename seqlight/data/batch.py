@@ -63,6 +63,7 @@ def check_batch(
         inside = bool(((inputs >= 0) & (inputs < vocab_size)).all())
         expect("inputs", inside, f"tokens from 0 to {vocab_size - 1}, padding too")
     size, num_steps = inputs.shape[:2]
+    expect("inputs", size > 0 and num_steps > 0, "at least one sequence of at least one time step")
     expect("lengths", lengths.dtype == torch.int64 and lengths.shape == (size,), f"int64 ({size},)")
     in_range = bool(((lengths >= 1) & (lengths <= num_steps)).all())
     expect("lengths", in_range, f"between 1 and the {num_steps} time steps of inputs")

@@ -1,7 +1,7 @@
 """Splits and loaders, for a `Trainer` or for use by hand."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -67,16 +67,24 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move what is not there yet; the lengths stay on the host."""
+        if not isinstance(batch, Batch):
+            raise BatchError(f"a loader must give seqlight.Batch(inputs, targets, lengths), got {type(batch).__name__}")
         return batch if batch.inputs.device == device else batch.to(device)
 
     def _loader(self, split: Split, shuffle: bool = False) -> SequenceLoader:
         data = self.split(split)
+        check_batch(data, f"{type(self).__name__}.split({split!r})", **_kind(self))
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
             if _fits(data, self.trainer.strategy.root_device):
                 data = data.to(self.trainer.strategy.root_device)
         return SequenceLoader(data, self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world_size=world_size)
+
+
+def _kind(source: SequenceDataModule | SequenceTask) -> dict[str, Any]:
+    """What a source says of its samples."""
+    return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
 
 
 def _fits(data: Batch, device: torch.device) -> bool:
@@ -142,8 +150,7 @@ def draw(task: SequenceTask, num_samples: int, seed: int, split: Literal["train"
     for block in range(-(-num_samples // _BLOCK)):
         key = np.random.SeedSequence((seed, _STREAMS[split], block))
         sampled = task.sample(_BLOCK, np.random.Generator(np.random.Philox(key)))
-        kind = {name: getattr(task, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
-        check_batch(sampled, f"{type(task).__name__}.sample()", **kind)
+        check_batch(sampled, f"{type(task).__name__}.sample()", **_kind(task))
         if sampled.inputs.shape[:2] != (_BLOCK, blocks[0].inputs.shape[1] if blocks else sampled.inputs.shape[1]):
             raise BatchError(
                 f"{type(task).__name__}.sample({_BLOCK}) must give {_BLOCK} sequences, padded to the same number of "

@@ -47,11 +47,10 @@ static inline float exponential(float x) {
 }
 
 static inline float exponential_minus_1(float x) {
-  x = x > 88.f ? 1e3f * x : x;  // n is limited below
-  const float bounded = x > 88.f ? 88.f : (x < -30.f ? -30.f : x);
+    const float bounded = x > 88.f ? 88.f : (x < -30.f ? -30.f : x);
   int32_t n;
   const float r = reduce(bounded, n);
-  const float scale = power_of_2(n > 126 ? 126 : n);
+  const float scale = power_of_2(n);
   const float value = exponential_series(r) * scale + (scale - 1.f);
   return x > 88.f ? exponential(x) : value;
 }

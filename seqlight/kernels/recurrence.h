@@ -84,14 +84,11 @@ static void product(long rows, long N, long K, const real *A, long A_row, const 
   }
 }
 
-// M rows of C += A^T B, for one panel of B: element (m, k) of A^T is A[k * A_row + m].
+// M rows of C += A^T B, for one panel of B: element (m, k) of A^T is A[k * A_row + m]. The K products are summed
+// before C is added, so that the rounding error of a long sum grows with its blocks and not with its length.
 template <int M>
 static inline void transposed_tile(long K, const real *A, long A_row, const real *B, real *C, long C_row) {
-  vec sum[M][2];
-  for (int m = 0; m < M; m++) {
-    sum[m][0] = load(C + m * C_row);
-    sum[m][1] = load(C + m * C_row + width);
-  }
+  vec sum[M][2] = {};
   for (long k = 0; k < K; k++) {
     const vec left = load(B + k * panel), right = load(B + k * panel + width);
     for (int m = 0; m < M; m++) {
@@ -101,15 +98,15 @@ static inline void transposed_tile(long K, const real *A, long A_row, const real
     }
   }
   for (int m = 0; m < M; m++) {
-    store(C + m * C_row, sum[m][0]);
-    store(C + m * C_row + width, sum[m][1]);
+    store(C + m * C_row, load(C + m * C_row) + sum[m][0]);
+    store(C + m * C_row + width, load(C + m * C_row + width) + sum[m][1]);
   }
 }
 
 // Rows [first, last) of C = A^T B: A is (K, A_row), row k of B begins at row_of(k) and has N elements, C is (A_row, N).
 template <class RowOf>
 static void transposed_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
-  constexpr long block = 256;  // rows of B at a time, which stay in the cache
+  constexpr long block = 64;  // rows of B at a time, which stay in the cache
   const long C_row = padded(N), length = std::min(block, K);
   Memory packed(length * C_row), sums((last - first) * C_row);
   std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));

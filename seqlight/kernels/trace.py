@@ -60,9 +60,12 @@ def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
         UnsupportedUpdateError: if `update` is not elementwise over units and sequences, is random, depends on
             the batch size, or uses an operation that has no expression here.
     """
-    program = _trace(cell, dtype, batch_size=2)
+    try:
+        program, again = _trace(cell, dtype, batch_size=2), _trace(cell, dtype, batch_size=3)
+    except RuntimeError as error:
+        raise UnsupportedUpdateError(f"update() can't be traced: {str(error).splitlines()[0]}") from error
     # What is drawn at random, counted in Python or taken from the batch size differs the second time.
-    if _trace(cell, dtype, batch_size=3) != program:
+    if again != program:
         raise UnsupportedUpdateError("update() gives other expressions when it is called again with another batch")
     return program
 
@@ -175,6 +178,8 @@ _SAME = {
     "bitwise_not": "logical_not",
     "bitwise_and": "logical_and",
     "bitwise_or": "logical_or",
+    "__and__": "logical_and",
+    "__or__": "logical_or",
     "true_divide": "div",
 }
 # Where an operand that is a sum over the batch may stand: there the operation is linear in it.
@@ -269,8 +274,13 @@ class _Shadow(TorchDispatchMode):
         if notes is None and not in_place:
             decomposition = decomposition_table.get(func)
             if decomposition is not None and name not in _CONSTANTS:
-                with self:
-                    return decomposition(*args, **kwargs)
+                try:
+                    with self:
+                        return decomposition(*args, **kwargs)
+                except UnsupportedUpdateError as error:
+                    # The author wrote the whole, not the part.
+                    whole = f"torch.{name}" if str(error).startswith("torch.") else str(error)
+                    raise UnsupportedUpdateError(whole) from error
         result = func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if notes is not None:
@@ -286,7 +296,8 @@ class _Shadow(TorchDispatchMode):
         """The notes of the operation's result; None if it is a view, a constant, or unknown."""
         if name in ELEMENTWISE:
             operands = list(args[: ELEMENTWISE[name]])
-            if len(operands) < ELEMENTWISE[name] or kwargs.get("rounding_mode") is not None:
+            settings = {key for key, value in kwargs.items() if value is not None} - {"alpha"}
+            if len(args) != ELEMENTWISE[name] or settings:
                 return None
             if kwargs.get("alpha", 1) != 1:
                 operands[1] = self._elementwise("mul", [operands[1], kwargs["alpha"]])

@@ -1,11 +1,14 @@
 """Generated kernels for a layer's cell."""
 
+import enum
+import functools
+import types
 import warnings
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqlight.cells.cell import GatedCell, RecurrentCell, State
 from seqlight.cells.contract import check_next_state
@@ -33,22 +36,28 @@ class Kernels:
     def __reduce__(self) -> Any:
         return Kernels, ()
 
-    def find(self, cell: RecurrentCell, inputs: Tensor) -> Kernel | str:
-        """The kernel that serves these inputs, or why none does."""
+    def find(self, cell: RecurrentCell, inputs: Tensor, *, warn: bool) -> Kernel | str:
+        """The kernel that serves these inputs, or why none does; with `warn`, a cell without one is named once."""
         dtype = torch.float32 if torch.is_autocast_enabled("cpu") else inputs.dtype
         reason = _refusal(cell, inputs, dtype)
         if reason is not None:
             return reason
         assert isinstance(cell, GatedCell)
-        key = (dtype, *_configuration(cell))
+        key: Any
+        try:
+            key = (dtype, *_configuration(cell))
+        except UnsupportedUpdateError as error:
+            key = str(error)
         if key not in self._made:
             try:
+                if isinstance(key, str):
+                    raise UnsupportedUpdateError(key)
                 self._made[key] = make_kernel(cell, dtype)
             except (UnsupportedUpdateError, BuildError) as error:
                 self._made[key] = str(error)
-                warnings.warn(
-                    f"{type(cell).__name__} has no kernel, a slower way serves: {error}", KernelWarning, stacklevel=2
-                )
+                if warn:
+                    message = f"{type(cell).__name__} runs without a kernel, with the same results, but slower: {error}"
+                    warnings.warn(message, KernelWarning, stacklevel=2)
         return self._made[key]
 
     def run(
@@ -99,18 +108,47 @@ def _refusal(cell: RecurrentCell, inputs: Tensor, dtype: torch.dtype) -> str | N
     return None
 
 
+_INTERNAL = {*vars(nn.Module()), "training"}
+
+
 def _configuration(cell: GatedCell) -> tuple[Any, ...]:
-    """What an `update` may depend on besides its tensors: a kernel is made for one such configuration."""
+    """What an `update` may depend on besides its tensors: a kernel is made for one such configuration.
+
+    Attributes of classes and modules count as constants.
+
+    Raises:
+        UnsupportedUpdateError: if an attribute is of a kind whose changes can't be seen.
+    """
     values: list[Any] = []
     for module in cell.modules() if cell._modules else (cell,):
+        values.append(module.training)
         for name, value in vars(module).items():
-            if not name.startswith("_"):
-                if isinstance(value, Tensor):
-                    value = (id(value), value._version)
-                elif value.__hash__ is None:
-                    value = repr(value)
-                values.append((name, value))
+            if name not in _INTERNAL:
+                values.append(name)
+                values.append(_constant(module, name, value))
     return tuple(values)
+
+
+def _constant(module: nn.Module, name: str, value: Any) -> Any:
+    """A value that is equal only to itself: -0.0 is not 0.0, and True not 1."""
+    kind = type(value)
+    if kind is int or kind is str:
+        return value
+    if kind in (float, bool, complex):
+        return repr(value)
+    if kind is tuple:
+        return tuple(_constant(module, name, part) for part in value)
+    if kind is functools.partial:
+        parts = (value.func, *value.args, *(part for item in value.keywords.items() for part in item))
+        return _constant(module, name, parts)
+    if value is None or isinstance(value, _UNCHANGING):
+        return value
+    raise UnsupportedUpdateError(
+        f"its attribute {name} is a {kind.__name__}, which may change unseen (make a tensor a buffer)"
+    )
+
+
+_UNCHANGING = (type, types.FunctionType, types.BuiltinFunctionType, enum.Enum, torch.dtype, torch.device)
 
 
 def _run(

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from seqlight.cells.cell import GatedCell, RecurrentCell, State
-from seqlight.cells.contract import check_one_step
+from seqlight.cells.contract import check_given_state, check_one_step
 from seqlight.kernels.function import Kernel
 from seqlight.recurrent import torch_backend
 from seqlight.recurrent.kernel_backend import Kernels
@@ -70,6 +70,8 @@ class RecurrentLayer(nn.Module):
         if not self._checked and not torch.compiler.is_compiling():
             check_one_step(self.cell, device=inputs.device, dtype=inputs.dtype)
             self._checked = True
+        if state is not None:
+            check_given_state(self.cell, state, len(inputs))
         lengths = ragged_lengths(lengths, inputs)
         if self.reverse:
             inputs = reverse_within_lengths(inputs, lengths)
@@ -82,7 +84,7 @@ class RecurrentLayer(nn.Module):
         """The table of backends: of those that are asked for, the first that can serve."""
         cell = self.cell
         if self.backend in ("kernel", "auto"):
-            kernel = self._kernels.find(cell, inputs)
+            kernel = self._kernels.find(cell, inputs, warn=self.backend == "auto")
             if isinstance(kernel, Kernel):
                 assert isinstance(cell, GatedCell)
                 return self._kernels.run(kernel, cell, inputs, state, lengths)

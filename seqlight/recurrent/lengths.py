@@ -16,13 +16,18 @@ def ragged_lengths(
     """`lengths` on the host, or None if every sequence fills its T steps.
 
     Raises:
-        ValueError: if a length is not in 1..T.
+        TypeError: if `lengths` is not int64.
+        ValueError: if a length is not in 1..T, or there is no sequence or time step.
     """
     num_steps = inputs.shape[1]
     if num_steps == 0:
         raise ValueError("inputs must have at least 1 time step, got 0")
+    if len(inputs) == 0:
+        raise ValueError("inputs must hold at least 1 sequence, got 0")
     if lengths is None:
         return None
+    if lengths.dtype != torch.int64:
+        raise TypeError(f"lengths must be int64, got {lengths.dtype}")
     if lengths.shape != inputs.shape[:1]:
         raise ValueError(
             f"lengths must be of shape ({len(inputs)},), one for each sequence, got {tuple(lengths.shape)}"
