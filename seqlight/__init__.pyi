@@ -4,7 +4,16 @@ from .cells.cell import GatedCell as GatedCell
 from .cells.cell import RecurrentCell as RecurrentCell
 from .cells.elman import ElmanCell as ElmanCell
 from .cells.gru import GRUCell as GRUCell
+from .cells.indrnn import IndRNNCell as IndRNNCell
+from .cells.janet import JANETCell as JANETCell
+from .cells.layer_norm_lstm import LayerNormLSTMCell as LayerNormLSTMCell
 from .cells.lstm import LSTMCell as LSTMCell
+from .cells.mgu import MGUCell as MGUCell
+from .cells.min_gru import MinGRUCell as MinGRUCell
+from .cells.min_lstm import MinLSTMCell as MinLSTMCell
+from .cells.peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
+from .cells.slstm import SLSTMCell as SLSTMCell
+from .cells.ugrnn import UGRNNCell as UGRNNCell
 from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import load as load
 from .classifier import SequenceClassifier as SequenceClassifier

@@ -8,7 +8,7 @@ import sys
 import seqlight
 
 _HELP = """\
-usage: seqlight fit|validate|test|predict [options]
+usage: seqlight fit|validate|test|predict|cells [options]
 
 Train recurrent sequence classifiers and use them.
 
@@ -19,6 +19,7 @@ Train recurrent sequence classifiers and use them.
   seqlight test --ckpt_path runs/.../best.ckpt       loss and metrics on the test split
   seqlight validate --ckpt_path runs/.../best.ckpt   the same on the validation split
   seqlight predict --ckpt_path runs/.../best.ckpt    probabilities for the test split, as CSV
+  seqlight cells                                     the cells that there are; with --import mycells yours too
 
   seqlight fit --help             all options of a command
   seqlight fit --print_config     the configuration, with all defaults, as YAML

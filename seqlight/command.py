@@ -18,6 +18,7 @@ from seqlight.checkpoint import CheckpointError
 from seqlight.cli import SeqlightCLI
 from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
+from seqlight.listing import list_cells
 from seqlight.usage import UsageError, explain, values_of
 
 # What these flags ask for, Lightning says by its logger.
@@ -43,7 +44,10 @@ def run(arguments: list[str]) -> int:
             # The classifier draws the training curves of such runs too.
             warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
             _import_modules(arguments)
-            SeqlightCLI(arguments)
+            if arguments[:1] == ["cells"]:
+                list_cells(arguments[1:])
+            else:
+                SeqlightCLI(arguments)
     except CheckpointError as error:
         return _fail(error, REFUSED)
     except ArgumentError as error:

@@ -82,13 +82,14 @@ def _unknown_name(flag: str, name: str) -> str:
             importlib.import_module(module)
         except Exception as error:
             return f"{flag} {name}: can't import {module}: {type(error).__name__}: {error}"
-    known = sorted(cls.__name__ for cls in _subclasses(_KINDS[key]) if not inspect.isabstract(cls))
+    known = sorted(cls.__name__ for cls in subclasses(_KINDS[key]) if not inspect.isabstract(cls))
     return (
         f"{flag}: expected {', '.join(known)}, or the path of a {_KINDS[key].__name__} of your own "
         f"(mymodule.MyClass); got {name}"
     )
 
 
-def _subclasses(cls: type[object]) -> set[type[object]]:
+def subclasses(cls: type[object]) -> set[type[object]]:
+    """`cls` and all classes below it that have been imported."""
     below: list[type[object]] = type.__subclasses__(cls)
-    return {cls}.union(*map(_subclasses, below))
+    return {cls}.union(*map(subclasses, below))

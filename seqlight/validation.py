@@ -1,5 +1,7 @@
 """Checks of arguments, with messages that name the argument, its value and what was expected."""
 
+import math
+import numbers
 import operator
 
 _MOST = 2**31 - 1
@@ -22,6 +24,14 @@ def check_fraction(name: str, value: float) -> None:
     """Raise ValueError unless 0 <= `value` < 1."""
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be at least 0 and less than 1, got {value}")
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise TypeError if `value` is no number, ValueError if it is infinite or NaN."""
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

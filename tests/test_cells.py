@@ -60,28 +60,6 @@ def _same_numbers_each_run():
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize(
-    ("cell", "reference"),
-    [
-        (ElmanCell(3, 5), nn.RNNCell(3, 5)),
-        (ElmanCell(3, 5, "relu"), nn.RNNCell(3, 5, nonlinearity="relu")),
-        (LSTMCell(3, 5), nn.LSTMCell(3, 5)),
-        (GRUCell(3, 5), nn.GRUCell(3, 5)),
-    ],
-    ids=["tanh", "relu", "lstm", "gru"],
-)
-def test_one_step_equals_torch_with_the_same_state_dict(cell, reference):
-    cell, reference = cell.double(), reference.double()
-    cell.load_state_dict(reference.state_dict())
-    inputs = torch.randn(4, 3, dtype=torch.float64)
-    state = tuple(torch.randn(4, 5, dtype=torch.float64) for _ in cell.state_names)
-    output, next_state = cell(inputs, state)
-    expected = reference(inputs, state if len(state) > 1 else state[0])
-    expected = expected if isinstance(expected, tuple) else (expected,)
-    assert_close(next_state, expected)
-    assert_close(output, expected[0])
-
-
 @pytest.mark.parametrize("cell_type", [ElmanCell, LSTMCell, GRUCell, MinimalGatedUnit, LeakyCell])
 def test_weights_have_torchs_shapes_and_range(cell_type):
     cell = cell_type(3, 64)
@@ -240,12 +218,6 @@ def test_sizes_must_be_integers(name, value):
     sizes = {"input_size": 3, "hidden_size": 4, name: value}
     with pytest.raises(TypeError, match=f"{name} must be an integer, got {value!r}"):
         GRUCell(**sizes)
-
-
-@pytest.mark.usefixtures("without_type_checks")
-def test_elman_knows_two_nonlinearities():
-    with pytest.raises(ValueError, match="nonlinearity must be one of tanh, relu; got 'sine'"):
-        ElmanCell(3, 4, "sine")
 
 
 class OneGateCell(GatedCell):

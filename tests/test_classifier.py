@@ -112,7 +112,7 @@ def test_a_model_trained_without_a_datamodule_can_be_loaded(tmp_path):
     fitted = trainer(tmp_path, max_epochs=1)
     fitted.fit(SequenceClassifier(LSTMCell, input_size=1), loader, loader)
     path = fitted.checkpoint_callback.best_model_path
-    assert seqlight.load(path).hparams["cell"]["init_args"] == {"hidden_size": 32}
+    assert seqlight.load(path).hparams["cell"]["init_args"] == {"hidden_size": 32, "forget_bias": None}
 
 
 def test_lightnings_own_way_to_load_and_test(tmp_path):

@@ -84,7 +84,10 @@ def test_fit_alone_trains_as_the_readme_says():
     assert any(line.endswith("tensorboard --logdir runs") for line in lines)
     assert "Epoch 9: 100%" in result.stderr + result.stdout
     model = seqlight.load(checkpoint)
-    assert model.hparams["cell"] == {"class_path": "seqlight.LSTMCell", "init_args": {"hidden_size": 32}}
+    assert model.hparams["cell"] == {
+        "class_path": "seqlight.LSTMCell",
+        "init_args": {"hidden_size": 32, "forget_bias": None},
+    }
     assert model.hparams["input_size"] == 1
     config = yaml.safe_load(Path("runs/SumSign-LSTMCell/version_0/config.yaml").read_text())
     assert config["data"]["init_args"]["num_train"] == 1000
@@ -96,6 +99,10 @@ def test_fit_alone_trains_as_the_readme_says():
     [
         (("--model.cell=ElmanCell", "--model.cell.nonlinearity=relu"), {"cell.nonlinearity": "relu"}),
         (("--model.cell=GRUCell", "--model.cell.hidden_size=6"), {"cell": "GRUCell", "cell.hidden_size": 6}),
+        (
+            ("--model.cell=SLSTMCell", "--model.cell.forget_gate=exponential", "--model.cell.forget_bias=1"),
+            {"cell": "SLSTMCell", "cell.forget_gate": "exponential", "cell.forget_bias": 1.0},
+        ),
         (("--model.num_layers=2", "--model.bidirectional=true", "--model.dropout=0.2"), {"num_layers": 2}),
         (("--model.readout=max", "--model.learning_rate=0.003"), {"readout": "max", "learning_rate": 0.003}),
         (("--data.task=Parity", "--data.task.max_length=6"), {"vocab_size": 2}),

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlight.validation import check_at_least
+from seqlight.validation import check_at_least, check_finite
 
 State = tuple[Tensor, ...]
 
@@ -52,9 +52,12 @@ class GatedCell(RecurrentCell):
 
     Attributes:
         num_gates: G, the number of blocks of H rows in the weights.
+        gate_names: the names of the G gates, in order, for figures; empty if they have none.
         state_names: the names of the states; the first is the output and what W_hh is applied to.
         recurrent: whether there are W_hh and b_hh; without them `update` sees the state only as it is.
         output_state: the index of the state that is the output.
+        forget_bias: what the biases of the gate named "forget" add up to at first; drawn as all others if None.
+            It is to be set before `super().__init__`, which draws.
         weight_ih: (G*H, F).
         weight_hh: (G*H, H), if recurrent.
         bias_ih: (G*H,).
@@ -65,18 +68,26 @@ class GatedCell(RecurrentCell):
         hidden_size: the number of output features H.
 
     Raises:
-        TypeError: if the subclass does not set `num_gates`.
+        TypeError: if the subclass does not set `num_gates`, or `gate_names` are more or fewer.
+        ValueError: if `forget_bias` is not finite.
     """
 
     num_gates: ClassVar[int]
+    gate_names: ClassVar[tuple[str, ...]] = ()
     state_names: ClassVar[tuple[str, ...]] = ("hidden",)
     recurrent: ClassVar[bool] = True
     output_state: ClassVar[int] = 0
+    forget_bias: float | None = None
 
     def __init__(self, input_size: int, hidden_size: int = 32) -> None:
         super().__init__(input_size, hidden_size)
         if not hasattr(self, "num_gates"):
             raise TypeError(f"{type(self).__name__} must set num_gates, the number of gates that update() reads")
+        if self.gate_names and len(self.gate_names) != self.num_gates:
+            raise TypeError(
+                f"{type(self).__name__}.gate_names must name {self.num_gates} gates, as num_gates says; "
+                f"got {self.gate_names}"
+            )
         rows = self.num_gates * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.bias_ih = nn.Parameter(torch.empty(rows))
@@ -86,11 +97,14 @@ class GatedCell(RecurrentCell):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, uniform in +-1/sqrt(H) as torch.nn does."""
+        """Draw W and b anew, uniform in +-1/sqrt(H) as torch.nn does, and set the forget gate's bias."""
         bound = self.hidden_size**-0.5
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             if hasattr(self, name):
                 nn.init.uniform_(getattr(self, name), -bound, bound)
+        if self.forget_bias is not None:
+            biases = (self.bias_ih, self.bias_hh) if self.recurrent else (self.bias_ih,)
+            set_forget_bias(biases, self.gate_names, self.forget_bias)
 
     @abstractmethod
     def update(
@@ -145,3 +159,18 @@ class GatedCell(RecurrentCell):
     def extra_repr(self) -> str:
         """The sizes, for `repr`."""
         return f"{self.input_size}, {self.hidden_size}"
+
+
+def set_forget_bias(biases: tuple[Tensor, ...], gate_names: tuple[str, ...], value: float) -> None:
+    """Let the biases (G*H,) of the gate named "forget" add up to `value`.
+
+    Raises:
+        TypeError: if no gate has that name, or `value` is no number.
+        ValueError: if `value` is not finite.
+    """
+    check_finite("forget_bias", value)
+    if "forget" not in gate_names:
+        raise TypeError(f"forget_bias needs a gate named 'forget' in gate_names, got {gate_names}")
+    gate = gate_names.index("forget")
+    for bias in biases:
+        bias.detach().view(len(gate_names), -1)[gate] = value / len(biases)

@@ -23,6 +23,7 @@ class ElmanCell(GatedCell):
     """
 
     num_gates = 1
+    gate_names = ("new",)
 
     def __init__(self, input_size: int, hidden_size: int = 32, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))

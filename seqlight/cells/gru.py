@@ -25,6 +25,7 @@ class GRUCell(GatedCell):
     """
 
     num_gates = 3
+    gate_names = ("reset", "update", "new")
 
     def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
         """h_t."""

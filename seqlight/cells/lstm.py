@@ -23,10 +23,16 @@ class LSTMCell(GatedCell):
     Args:
         input_size: the number of input features F.
         hidden_size: the number of output features H.
+        forget_bias: what b_if + b_hf is at first; drawn as torch does if None.
     """
 
     num_gates = 4
+    gate_names = ("input", "forget", "cell", "output")
     state_names = ("hidden", "cell")
+
+    def __init__(self, input_size: int, hidden_size: int = 32, forget_bias: float | None = None) -> None:
+        self.forget_bias = forget_bias
+        super().__init__(input_size, hidden_size)
 
     def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
         """(h_t, c_t)."""

@@ -1,0 +1,41 @@
+"""The minimal LSTM."""
+
+import torch
+from torch.nn import functional
+
+from seqlight.cells.cell import GatedCell, State
+
+
+class MinLSTMCell(GatedCell):
+    """minLSTM: an LSTM whose gates see the input alone and add up to 1.
+
+        i = sigmoid(W_i x_t + b_i)
+        f = sigmoid(W_f x_t + b_f)
+        n = W_n x_t + b_n
+        h_t = f / (f + i) * h_(t-1) + i / (f + i) * n
+
+    Gate order: input, forget, new. f / (f + i) is computed as sigmoid(log f - log i), which is exact where f
+    and i are too small to divide. The form that the paper computes in log space differs: there n is made
+    positive, by x + 0.5 for x >= 0 and sigmoid(x) below.
+
+    Source: Feng et al., "Were RNNs All We Needed?", 2024 (arXiv:2410.01201).
+
+    Args:
+        input_size: the number of input features F.
+        hidden_size: the number of output features H.
+        forget_bias: what b_f is at first; drawn as torch does if None.
+    """
+
+    num_gates = 3
+    gate_names = ("input", "forget", "new")
+    recurrent = False
+
+    def __init__(self, input_size: int, hidden_size: int = 32, forget_bias: float | None = None) -> None:
+        self.forget_bias = forget_bias
+        super().__init__(input_size, hidden_size)
+
+    def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """h_t."""
+        i, f, new = input_gates.chunk(3, -1)
+        forget = torch.sigmoid(functional.logsigmoid(f) - functional.logsigmoid(i))
+        return (forget * state[0] + (1 - forget) * new,)

@@ -1,0 +1,118 @@
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import seqlight
+from tests.conftest import seqlight_run
+
+# Parameters of each gate at F = 1, H = 32: W_ih 32, b_ih 32, W_hh 32 * 32, b_hh 32.
+AFFINE, NO_RECURRENCE = 32 + 32 + 32 * 32 + 32, 32 + 32
+EXPECTED = {  # parameters, states, gates
+    "ElmanCell": (AFFINE, 1, "1"),
+    "GRUCell": (3 * AFFINE, 1, "3"),
+    "IndRNNCell": (NO_RECURRENCE + 32, 1, "1"),
+    "JANETCell": (2 * AFFINE, 1, "2"),
+    "LayerNormLSTMCell": (4 * (32 + 32 * 32) + 2 * 2 * 4 * 32 + 2 * 32, 2, "step"),
+    "LSTMCell": (4 * AFFINE, 2, "4"),
+    "MGUCell": (2 * AFFINE, 1, "2"),
+    "MinGRUCell": (2 * NO_RECURRENCE, 1, "2"),
+    "MinLSTMCell": (3 * NO_RECURRENCE, 1, "3"),
+    "PeepholeLSTMCell": (4 * AFFINE + 3 * 32, 2, "4"),
+    "SLSTMCell": (4 * AFFINE, 4, "4"),
+    "UGRNNCell": (2 * AFFINE, 1, "2"),
+}
+
+MYCELLS = '''
+import torch
+from seqlight import GatedCell, LSTMCell, RecurrentCell
+
+
+class LeakyCell(GatedCell):
+    """Leaks.
+
+    And more.
+    """
+
+    num_gates = 1
+
+    def update(self, input_gates, hidden_gates, state):
+        return (0.9 * state[0] + input_gates,)
+
+
+class Unfinished(GatedCell):
+    pass
+
+
+class Last(RecurrentCell):
+    def __init__(self, input_size):
+        super().__init__(input_size, input_size)
+
+    def initial_state(self, batch_size, *, device, dtype):
+        return (torch.zeros(batch_size, 1), torch.zeros(batch_size, 1))
+
+    def forward(self, inputs, state):
+        return inputs, state
+
+
+class Demanding(LeakyCell):
+    def __init__(self, input_size, rate):
+        super().__init__(input_size)
+'''
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("listed_cells", None)
+
+
+def cells(*arguments):
+    """The header, and each row as its name, three numbers and the rest."""
+    status, out, err = seqlight_run("cells", *arguments)
+    assert status == 0, err
+    header, *lines = out.splitlines()
+    rows = [re.match(r"(\S+) +(\S+) +(\S+) +(\S+)(?:  (.*))?$", line).groups() for line in lines]
+    # Other tests have cells of their own.
+    return header, {row[0]: row[1:] for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")}
+
+
+def test_every_cell_has_a_line():
+    header, rows = cells()
+    assert header.endswith("(parameters at input_size 1 and hidden_size 32)")
+    assert {name: (int(row[0]), int(row[1]), row[2]) for name, row in rows.items()} == EXPECTED
+    for name, row in rows.items():
+        assert row[3] == inspect.getdoc(getattr(seqlight, name)).splitlines()[0]
+        assert len(row[3]) > 10
+
+
+@pytest.mark.parametrize("flag", [("--import=listed_cells",), ("--import", "listed_cells")])
+def test_imported_cells_come_too(flag):
+    Path("listed_cells.py").write_text(MYCELLS)
+    _, rows = cells(*flag)
+    mine = {name.partition(".")[2]: row for name, row in rows.items() if name.startswith("listed_cells.")}
+    assert list(mine) == ["Demanding", "Last", "LeakyCell"]
+    assert mine["LeakyCell"] == (str(AFFINE), "1", "1", "Leaks.")
+    assert mine["Last"] == ("0", "2", "step", None)
+    assert mine["Demanding"][:3] == ("-", "-", "-")
+    assert re.search("can't be made with these sizes alone: .*'rate'", mine["Demanding"][3])
+    assert list(rows)[: len(EXPECTED)] == sorted(EXPECTED, key=str.lower)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["LSTMCell"], "cells takes --import MODULE and nothing else, got LSTMCell"),
+        (["--data.task", "Parity"], "got --data.task Parity"),
+        (["--import"], "--import: expected one argument"),
+        (["--import", "nomodule"], "--import nomodule: .*No module named 'nomodule'"),
+    ],
+)
+def test_other_arguments_are_refused_in_one_line(arguments, message):
+    status, out, err = seqlight_run("cells", *arguments)
+    assert status == 2
+    assert not out
+    assert re.fullmatch(f"seqlight: error: .*{message}\n", err)
