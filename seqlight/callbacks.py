@@ -116,9 +116,7 @@ class TensorBoardFigures(NotInEveryStep):
         figures = {
             "confusion_matrix": confusion_figure(confusion),
             "roc": roc_figure(roc),
-            "memory": memory_figure(
-                {type(pl_module.recurrent.layers[0].cell).__name__: memory_curve(pl_module, self._first_batch)}
-            ),
+            "memory": memory_figure({pl_module.recurrent.cell_name: memory_curve(pl_module, self._first_batch)}),
         }
         for logger in _tensorboard_loggers(trainer):
             for name, figure in figures.items():

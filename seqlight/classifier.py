@@ -24,7 +24,7 @@ from seqlight.plain import class_path, save_plain_hyperparameters, to_plain
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import ragged_lengths, step_mask
 from seqlight.recurrent.readout import Readout, read_out
-from seqlight.recurrent.stack import RecurrentStack
+from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.validation import check_at_least, check_choice
 
 
@@ -49,6 +49,7 @@ class SequenceClassifier(pl.LightningModule):
         num_layers: recurrent layers.
         bidirectional: whether each layer also runs backwards.
         dropout: the chance to drop an output between layers.
+        input_dropout, recurrent_dropout, zoneout, residual, norm: as for `RecurrentStack`.
         readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
         backend: as for `RecurrentLayer`.
         learning_rate: of Adam, at the start.
@@ -70,6 +71,11 @@ class SequenceClassifier(pl.LightningModule):
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        residual: bool = False,
+        norm: Norm | None = None,
         readout: Readout = "last",
         backend: Backend = "auto",
         learning_rate: float = 0.01,
@@ -102,6 +108,11 @@ class SequenceClassifier(pl.LightningModule):
             num_layers=num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
+            input_dropout=input_dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
+            residual=residual,
+            norm=norm,
             backend=backend,
         )
         self.head = nn.Linear(self.recurrent.output_size, num_outputs)

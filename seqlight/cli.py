@@ -200,7 +200,7 @@ class SeqlightCLI(LightningCLI):
         data = flatten(
             "data", {"class_path": class_path(type(self.datamodule)), "init_args": dict(self.datamodule.hparams)}
         )
-        cell = type(self.model.recurrent.layers[0].cell).__name__
+        cell = self.model.recurrent.cell_name
         name = config.name or f"{data.get('data.task', data['data'])}-{cell}"
         return lean.CurvesLogger(root, name=name, default_hp_metric=False)
 

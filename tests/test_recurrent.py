@@ -287,3 +287,84 @@ def test_cell_must_make_a_recurrent_cell(cell):
 def test_backend_must_be_known():
     with pytest.raises(ValueError, match="backend must be one of auto, eager, torch, kernel; got 'fast'"):
         RecurrentLayer(GRUCell(F), backend="fast")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@one_or_both_directions
+def test_residual_and_norm_by_hand(backend, bidirectional):
+    stack = RecurrentStack(
+        CELLS["lstm"], F, num_layers=3, bidirectional=bidirectional, residual=True, norm="layer", backend=backend
+    ).double()
+    for norm in stack.norms:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    inputs = random(B, T, F)
+    outputs, _ = stack(inputs, RAGGED)
+    directions = stack.num_directions
+
+    def layer(index, value):
+        parts = [stack.layers[index * directions + direction](value, RAGGED)[0] for direction in range(directions)]
+        return torch.cat(parts, -1)
+
+    expected = layer(0, inputs)
+    for index in (1, 2):
+        norm = stack.norms[index - 1]
+        centred = expected - expected.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight + norm.bias
+        expected = layer(index, scaled) + expected
+    assert_close(outputs, expected)
+    for row, length in enumerate(RAGGED.tolist()):
+        assert (outputs[row, length:] == 0).all()
+
+
+def test_rms_norm_is_torchs():
+    stack = RecurrentStack(CELLS["gru"], F, num_layers=2, norm="rms")
+    assert [type(norm) for norm in stack.norms] == [nn.RMSNorm]
+    assert stack.norms[0].normalized_shape == (H,)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_input_dropout_has_one_mask_a_sequence_and_layer(backend):
+    stack = RecurrentStack(CELLS["tanh"], 40, num_layers=2, input_dropout=0.25, backend=backend).double()
+    inputs = random(30, T, 40)
+    seen, _ = layer_inputs(stack, inputs)
+    for below, read in ((inputs, seen[0][0]), (seen[0][1], seen[1][0])):
+        mask = read / below
+        assert_close(mask, mask[:, :1].expand_as(mask))
+        dropped = mask[:, 0] == 0
+        assert_close(mask[:, 0], torch.where(dropped, 0.0, torch.tensor(1 / 0.75, dtype=torch.float64)))
+        assert abs(dropped.double().mean() - 0.25) < 4 * (0.25 * 0.75 / dropped.numel()) ** 0.5
+    stack.eval()
+    without = RecurrentStack(CELLS["tanh"], 40, num_layers=2, backend=backend).double()
+    without.load_state_dict(stack.state_dict())
+    assert torch.equal(stack(inputs)[0], without(inputs)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_dropout": 1.0}, "input_dropout must be at least 0 and less than 1"),
+        ({"recurrent_dropout": -1.0}, "recurrent_dropout must be at least 0 and less than 1"),
+        ({"zoneout": 2.0}, "zoneout must be at least 0 and less than 1"),
+    ],
+)
+def test_noise_must_be_a_fraction(options, message):
+    with pytest.raises(ValueError, match=message):
+        RecurrentStack(GRUCell, F, **options)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("state", ["rows", "width", "count", "no-tuple"])
+def test_a_given_state_must_fit(backend, state):
+    zeros = torch.zeros(B, H)
+    given = {
+        "rows": (zeros[:1], zeros[:1]),
+        "width": (zeros[:, :2], zeros[:, :2]),
+        "count": (zeros,),
+        "no-tuple": [zeros, zeros],
+    }[state]
+    with pytest.raises(
+        (TypeError, ValueError), match=r"LSTMCell: the state before the first step must be a tuple of 2"
+    ):
+        RecurrentLayer(LSTMCell(F, H), backend=backend)(torch.zeros(B, T, F), None, given)

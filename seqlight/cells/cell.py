@@ -123,8 +123,8 @@ class GatedCell(RecurrentCell):
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
         """Zeros."""
-        zeros = torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype)
-        return (zeros,) * len(self.state_names)
+        size = (batch_size, self.hidden_size)
+        return tuple(torch.zeros(size, device=device, dtype=dtype) for _ in self.state_names)
 
     def forward(
         self, inputs: Float[Tensor, "batch features"], state: State
@@ -174,3 +174,8 @@ def set_forget_bias(biases: tuple[Tensor, ...], gate_names: tuple[str, ...], val
     gate = gate_names.index("forget")
     for bias in biases:
         bias.detach().view(len(gate_names), -1)[gate] = value / len(biases)
+
+
+def has_plain_step(cell: GatedCell) -> bool:
+    """Whether a step of the cell is its projection and its `update`, and nothing else."""
+    return type(cell).forward is GatedCell.forward and type(cell).step is GatedCell.step

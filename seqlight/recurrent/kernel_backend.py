@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, State
+from seqlight.cells.cell import GatedCell, RecurrentCell, State, has_plain_step
 from seqlight.cells.contract import check_next_state
 from seqlight.kernels.build import BuildError
 from seqlight.kernels.function import Kernel, make_kernel, run_kernel
@@ -97,7 +97,7 @@ class Kernels:
 
 def _refusal(cell: RecurrentCell, inputs: Tensor, dtype: torch.dtype) -> str | None:
     """Why no kernel can serve, before anything is traced."""
-    if not isinstance(cell, GatedCell) or type(cell).forward is not GatedCell.forward:
+    if not isinstance(cell, GatedCell) or not has_plain_step(cell):
         return f"{type(cell).__name__} is not a GatedCell whose step is its update()"
     if inputs.device.type != "cpu":
         return f"kernels run on the CPU, and the inputs are on {inputs.device}"

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, State
+from seqlight.cells.cell import GatedCell, RecurrentCell, State, has_plain_step
 from seqlight.cells.contract import check_given_state, check_one_step
 from seqlight.kernels.function import Kernel
 from seqlight.recurrent import torch_backend
@@ -95,6 +95,6 @@ class RecurrentLayer(nn.Module):
             if state is None:
                 state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
             return torch_backend.run(cell, inputs, state, lengths)
-        if isinstance(cell, GatedCell) and type(cell).forward is GatedCell.forward:
+        if isinstance(cell, GatedCell) and has_plain_step(cell):
             return unroll_projected(cell, inputs, state, lengths)
         return unroll(cell, inputs, state, lengths)

@@ -1,15 +1,19 @@
 """Layers and directions."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from seqlight.cells.cell import RecurrentCell, State
+from seqlight.cells.regularised import RegularisedCell
 from seqlight.recurrent.layer import Backend, RecurrentLayer
 from seqlight.recurrent.lengths import ragged_lengths
-from seqlight.validation import check_at_least, check_fraction
+from seqlight.validation import check_at_least, check_choice, check_fraction
+
+Norm = Literal["layer", "rms"]
 
 
 class RecurrentStack(nn.Module):
@@ -21,14 +25,24 @@ class RecurrentStack(nn.Module):
         num_layers: the number of layers.
         bidirectional: whether each layer also runs backwards; the next layer reads both outputs.
         dropout: the chance to drop an output between layers, while training.
+        input_dropout: the chance to drop a feature of a layer's inputs, the first's too, for all steps of a
+            sequence alike (variational dropout; source as for `RegularisedCell`).
+        recurrent_dropout: the same for the state that W_hh is applied to.
+        zoneout: the chance that a unit of a state stays as it was, at each step.
+        residual: whether the layers above the first add their inputs to their outputs.
+        norm: what normalises the inputs of the layers above the first: "layer" or "rms" (torch.nn.LayerNorm,
+            torch.nn.RMSNorm), or None.
         backend: as for `RecurrentLayer`.
 
     Attributes:
         layers: `num_layers * D` layers, for D directions: layer 0 forward, layer 0 backward, layer 1 forward, ...
         output_size: D * H.
+        cell_name: the name of the cell's class.
 
     Raises:
-        TypeError: if `cell` can't be called or makes no RecurrentCell.
+        TypeError: if `cell` can't be called or makes no RecurrentCell, or no GatedCell where noise on its state
+            is wanted.
+        ValueError: if an argument is out of its range, naming it.
     """
 
     def __init__(
@@ -39,6 +53,11 @@ class RecurrentStack(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        residual: bool = False,
+        norm: Norm | None = None,
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
@@ -49,18 +68,29 @@ class RecurrentStack(nn.Module):
         check_at_least("input_size", input_size, 1)
         check_at_least("num_layers", num_layers, 1)
         check_fraction("dropout", dropout)
+        check_fraction("input_dropout", input_dropout)
+        if norm is not None:
+            check_choice("norm", norm, ("layer", "rms"))
         num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList()
-        for _ in range(num_layers):
+        self.norms = nn.ModuleList()
+        for index in range(num_layers):
+            if norm is not None and index > 0:
+                self.norms.append((nn.LayerNorm if norm == "layer" else nn.RMSNorm)(input_size))
             for direction in range(num_directions):
                 made = cell(input_size)
                 if not isinstance(made, RecurrentCell):
                     raise TypeError(f"cell must make a RecurrentCell, got {made!r}")
+                self.cell_name = type(made).__name__
+                if recurrent_dropout or zoneout:
+                    made = RegularisedCell(made, recurrent_dropout=recurrent_dropout, zoneout=zoneout)
                 self.layers.append(RecurrentLayer(made, reverse=direction == 1, backend=backend))
             input_size = num_directions * made.hidden_size
         self.num_directions = num_directions
         self.output_size = input_size
         self.dropout = nn.Dropout(dropout)
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.residual = residual
 
     def forward(
         self,
@@ -82,12 +112,19 @@ class RecurrentStack(nn.Module):
         lengths = ragged_lengths(lengths, inputs)
         final: list[State] = []
         for start in range(0, len(self.layers), self.num_directions):
+            below = inputs
             if start > 0:
+                if len(self.norms) > 0:
+                    inputs = self.norms[start // self.num_directions - 1](inputs)
                 inputs = self.dropout(inputs)
+            if self.input_dropout.p and self.training:
+                inputs = inputs * self.input_dropout(torch.ones_like(inputs[:, :1]))
             directions = []
             for index in range(start, start + self.num_directions):
                 output, last = self.layers[index](inputs, lengths, None if state is None else state[index])
                 directions.append(output)
                 final.append(last)
             inputs = directions[0] if self.num_directions == 1 else torch.cat(directions, -1)
+            if self.residual and start > 0:
+                inputs = inputs + below
         return inputs, final
