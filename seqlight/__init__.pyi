@@ -5,6 +5,8 @@ from .cells.cell import RecurrentCell as RecurrentCell
 from .cells.elman import ElmanCell as ElmanCell
 from .cells.gru import GRUCell as GRUCell
 from .cells.lstm import LSTMCell as LSTMCell
+from .check import CellError as CellError
+from .check import check_cell as check_cell
 from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import load as load
 from .classifier import SequenceClassifier as SequenceClassifier

@@ -14,17 +14,19 @@ from jsonargparse import ArgumentError
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import seqlight
+from seqlight.cells import contract
+from seqlight.check_command import check
 from seqlight.checkpoint import CheckpointError
 from seqlight.cli import SeqlightCLI
 from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
 from seqlight.usage import UsageError, explain, values_of
 
-DONE, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 2, 3, 130
+DONE, UNSOUND, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; gives its exit status: 0 done, 2 usage or data, 3 checkpoint refused, 130 interrupted."""
+    """Run a command; gives its exit status, as the README lists them."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in seqlight.__all__:  # short names are found among the classes that have been imported
@@ -39,6 +41,8 @@ def run(arguments: list[str]) -> int:
             # The classifier draws the training curves of such runs too.
             warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
             _import_modules(arguments)
+            if arguments[0] == "check":
+                return DONE if check(arguments[1:]) else UNSOUND
             SeqlightCLI(arguments)
     except CheckpointError as error:
         return _fail(error, REFUSED)
@@ -49,8 +53,12 @@ def run(arguments: list[str]) -> int:
     except UnicodeDecodeError as error:
         return _fail(UsageError(f"--config: expected a file of text: {error}"), USAGE_ERROR)
     except (ValueError, TypeError, RuntimeError, ZeroDivisionError, OverflowError) as error:
-        if not _raised_by_lightning(error):
+        raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+        if raised_in == contract.__file__:
+            return _fail(error, USAGE_ERROR)
+        if os.path.dirname(lightning.__file__) not in raised_in:
             raise
+        # One of Lightning's own checks, of a Trainer's argument or a callback's.
         return _fail(UsageError(f"Lightning refuses these settings: {error}"), USAGE_ERROR)
     except KeyboardInterrupt:
         print("seqlight: interrupted", file=sys.stderr)
@@ -61,12 +69,6 @@ def run(arguments: list[str]) -> int:
             return INTERRUPTED
         raise
     return DONE
-
-
-def _raised_by_lightning(error: Exception) -> bool:
-    """Whether it was one of Lightning's own checks, of a Trainer's argument or a callback's."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return os.path.dirname(lightning.__file__) in last.filename
 
 
 def _fail(error: Exception, status: int) -> int:
