@@ -5,7 +5,6 @@ from .cells.cell import RecurrentCell as RecurrentCell
 from .cells.elman import ElmanCell as ElmanCell
 from .cells.gru import GRUCell as GRUCell
 from .cells.lstm import LSTMCell as LSTMCell
-from .check import CellError as CellError
 from .check import check_cell as check_cell
 from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import load as load
@@ -19,6 +18,7 @@ from .data.tasks.adding import Adding as Adding
 from .data.tasks.parity import Parity as Parity
 from .data.tasks.sum_sign import SumSign as SumSign
 from .memory import memory_curve as memory_curve
+from .properties.report import CellError as CellError
 from .recurrent.layer import RecurrentLayer as RecurrentLayer
 from .recurrent.stack import RecurrentStack as RecurrentStack
 from .recurrent.unroll import unroll as unroll

@@ -5,7 +5,6 @@ import os
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import nn
@@ -14,9 +13,8 @@ import seqlight
 from seqlight.cells.cell import RecurrentCell
 from seqlight.properties import copies, gradients, kernel, measures, values
 from seqlight.properties.case import Case, PropertyError, Subject
+from seqlight.properties.report import CellError, CellReport, Row
 from seqlight.validation import check_at_least
-
-Status = Literal["holds", "BROKEN", "-"]
 
 
 def _cases(
@@ -48,7 +46,7 @@ PROPERTIES = (
     ),
     _Property("arguments unchanged", values.arguments_unchanged, needs=("shapes and dtypes kept",)),
     _Property("deterministic", values.deterministic, needs=("arguments unchanged",)),
-    _Property("batched = one by one", values.batched_is_one_by_one),
+    _Property("batched = one by one", values.batched_is_one_by_one, _cases((2, 3), (1, 2, 5))),
     _Property("whole = steps = chunks", values.whole_is_chunks, needs=("batched = one by one",)),
     _Property("gradients finite", gradients.finite_gradients),
     _Property("parameters used", gradients.parameters_used, [Case(3, 5)]),
@@ -75,58 +73,6 @@ MEASURES = (
         ("batched = one by one", "gradients finite"),
     ),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """What was found of one property.
-
-    Attributes:
-        name: of the property.
-        status: "holds", "BROKEN", or "-" for what was not checked or is only measured.
-        remark: what shows that it is broken, why it was not checked, or what was measured.
-        error: the size of the error, if it is broken and has one.
-        case: the smallest case (B, T, H) that shows it, if it is broken.
-    """
-
-    name: str
-    status: Status
-    remark: str = ""
-    error: float | None = None
-    case: str = ""
-
-    def __str__(self) -> str:
-        if self.status != "BROKEN":
-            return self.remark
-        size = "" if self.error is None else f"error {self.error:.2g} "
-        return f"{size}at {self.case}: {self.remark}"
-
-
-@dataclass(frozen=True)
-class CellReport:
-    """What holds of a cell; as a string, a table."""
-
-    cell: str
-    rows: tuple[Row, ...]
-
-    @property
-    def broken(self) -> tuple[Row, ...]:
-        """The properties that do not hold."""
-        return tuple(row for row in self.rows if row.status == "BROKEN")
-
-    def __str__(self) -> str:
-        width = max(len(row.name) for row in self.rows)
-        lines = [f"{row.name:{width}}  {row.status:6}  {row}".rstrip() for row in self.rows]
-        return "\n".join([self.cell, "", *lines])
-
-
-class CellError(AssertionError):
-    """A cell is not sound; the message says which properties are broken, `report` what else was found."""
-
-    def __init__(self, report: CellReport) -> None:
-        lines = [f"  {row.name}: {row}" for row in report.broken]
-        super().__init__("\n".join([f"{report.cell}: {len(lines)} of {len(PROPERTIES)} properties are broken", *lines]))
-        self.report = report
 
 
 def check_cell(cell: Callable[[int], RecurrentCell], *, input_size: int = 3, measure: bool = False) -> CellReport:
@@ -176,10 +122,10 @@ def _try(prop: _Property, subject: Subject) -> Row:
             with torch.random.fork_rng(devices=[]), torch.enable_grad():
                 remark = prop.function(subject, case)
         except PropertyError as broken:
-            return Row(prop.name, "BROKEN", _one_line(str(broken)), broken.error, _with_hidden_size(case, subject))
+            return Row(prop.name, "BROKEN", _one_line(str(broken)), broken.error, _where(case, subject))
         except Exception as error:
             remark = _one_line(f"{type(error).__name__}: {error}") + _place(error)
-            return Row(prop.name, "BROKEN", remark, None, _with_hidden_size(case, subject))
+            return Row(prop.name, "BROKEN", remark, None, _where(case, subject))
         if remark is not None:
             return Row(prop.name, "-", remark)
     return Row(prop.name, "holds")
@@ -195,9 +141,9 @@ def _describe(subject: Subject) -> str:
     return f"{name}(input_size={subject.input_size}, hidden_size={made.hidden_size}) of {num_parameters} parameters"
 
 
-def _with_hidden_size(case: Case, subject: Subject) -> str:
+def _where(case: Case, subject: Subject) -> str:
     made = _made(subject)
-    return str(case) if made is None else str(case).replace(", float", f", H={made.hidden_size}, float")
+    return case.describe(None if made is None else made.hidden_size)
 
 
 def _made(subject: Subject) -> RecurrentCell | None:
@@ -209,13 +155,13 @@ def _made(subject: Subject) -> RecurrentCell | None:
 
 
 def _one_line(text: str) -> str:
-    """The first lines of a message, as one."""
+    """The beginning of a message, without line breaks."""
     joined = " ".join(text.split())
     return joined if len(joined) <= 240 else joined[:237] + "..."
 
 
 def _place(error: Exception) -> str:
     """The last line that is neither torch's nor seqlight's, where the cell's author can look."""
-    libraries = tuple(os.path.dirname(module.__file__ or "") + os.sep for module in (torch, seqlight))
+    libraries = ("<", *(os.path.dirname(module.__file__ or "") + os.sep for module in (torch, seqlight)))
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(libraries)]
     return f" ({os.path.basename(own[-1].filename)}:{own[-1].lineno})" if own else ""

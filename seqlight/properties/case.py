@@ -31,8 +31,11 @@ class Case:
     num_steps: int = 1
     dtype: torch.dtype = torch.float64
 
-    def __str__(self) -> str:
-        return f"B={self.batch_size}, T={self.num_steps}, {str(self.dtype).removeprefix('torch.')}"
+    def describe(self, hidden_size: int | None) -> str:
+        """As `B=2, T=1, H=16, float64`; without H if it is not known."""
+        sizes = {"B": self.batch_size, "T": self.num_steps, "H": hidden_size}
+        named = [f"{letter}={size}" for letter, size in sizes.items() if size is not None]
+        return ", ".join([*named, str(self.dtype).removeprefix("torch.")])
 
     @property
     def ragged(self) -> Tensor:

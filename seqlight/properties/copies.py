@@ -1,5 +1,6 @@
 """Properties of a cell as a module: copies of it, its state_dict, its graph."""
 
+import contextlib
 import copy
 import io
 import logging
@@ -45,9 +46,9 @@ def export_of_a_step(subject: Subject, case: Case) -> None:
     state = tuple(part.clone() for part in initial_state(cell, case))
     shapes: Any = (any_batch, (any_batch,) * len(state))
     level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # torch logs at length what it then raises
+    logging.disable(logging.CRITICAL)  # torch logs and prints at length what it then raises
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             arguments = (subject.inputs(case)[:, 0], state)
             exported = torch.export.export(cell, arguments, dynamic_shapes=shapes).module()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def parameters_used(subject: Subject, case: Case) -> None:
         found = gradients(cell, inputs, name_results(*unroll(cell, inputs)))
         unused = {name for name in unused if not found[name].any()}
     if unused:
-        raise PropertyError(f"{', '.join(sorted(unused))} is 0 everywhere", 0.0)
+        raise PropertyError(f"{', '.join(sorted(unused))} is 0 everywhere")
 
 
 class _Run(nn.Module):
@@ -59,23 +60,24 @@ class _Run(nn.Module):
 def gradcheck(subject: Subject, case: Case) -> None:
     """Gradients equal finite differences along random directions (torch.autograd.gradcheck's fast mode)."""
     run, inputs = _Run(subject.cell(case)), subject.inputs(case)
-    parameters = {name: value.detach() for name, value in run.named_parameters() if value.requires_grad}
+    tensors = {name: value.detach() for name, value in run.named_parameters() if value.requires_grad}
+    tensors["inputs"] = inputs
 
     def run_with(name: str, value: Tensor) -> tuple[Tensor, ...]:
-        if name == "inputs":
-            return run.forward(value)
-        results: tuple[Tensor, ...] = torch.func.functional_call(run, {name: value}, (inputs,))
+        parameters = tensors | {name: value}
+        results: tuple[Tensor, ...] = torch.func.functional_call(run, parameters, parameters.pop("inputs"))
         return results
 
-    for name, value in {"inputs": inputs, **parameters}.items():
+    for name, value in tensors.items():
+        of_what = f"gradient of {name.removeprefix('cell.')}"
         try:
-            torch.autograd.gradcheck(
-                lambda value, name=name: run_with(name, value), value.clone().requires_grad_(), fast_mode=True
-            )
+            torch.autograd.gradcheck(partial(run_with, name), value.clone().requires_grad_(), fast_mode=True)
         except GradcheckError as error:
-            pair = re.findall(r"^(?:numerical|analytical):tensor\(([^,)]+)", str(error), re.MULTILINE)
-            size = abs(float(pair[0]) - float(pair[1])) if len(pair) == 2 else None
-            reason = f"finite differences give {pair[0]}, backward {pair[1]}" if len(pair) == 2 else str(error)
+            found = re.search(r"numerical:(\S+)\s+analytical:(\S+)", str(error))
+            if found is None:  # what else gradcheck looks at
+                raise PropertyError(f"{of_what}: {error}") from error
+            numerical, analytical = map(float, found.groups())
             raise PropertyError(
-                f"gradient of {name.removeprefix('cell.')}, along one direction: {reason}", size
+                f"{of_what}: along some direction finite differences give {numerical:.6g}, backward {analytical:.6g}",
+                abs(numerical - analytical),
             ) from error

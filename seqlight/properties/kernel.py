@@ -2,35 +2,36 @@
 
 import warnings
 
+from torch import Tensor
+
 from seqlight.kernels.function import Kernel
 from seqlight.properties.case import Case, Subject, expect_equal, name_results
 from seqlight.properties.gradients import gradients
-from seqlight.recurrent.kernel_backend import Kernels
-from seqlight.recurrent.layer import Backend, RecurrentLayer
+from seqlight.recurrent.layer import RecurrentLayer
 
 
-def why_no_kernel(subject: Subject, case: Case) -> str | None:
-    """Why no kernel can serve the cell; None if one can."""
+def why_no_kernel(layer: RecurrentLayer, inputs: Tensor) -> str | None:
+    """Why no kernel can serve; None if one can."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = Kernels().find(subject.cell(case), subject.inputs(case))
+        found = layer._kernels.find(layer.cell, inputs)
     return None if isinstance(found, Kernel) else found
 
 
 def eager_is_kernel(subject: Subject, case: Case) -> str | None:
     """The generated kernel gives the loop's values and gradients; says why if there is none."""
-    if reason := why_no_kernel(subject, case):
-        return f"no kernel: {reason}"
     cell = subject.cell(case)
-    backends: tuple[Backend, Backend] = ("kernel", "eager")
+    layers = RecurrentLayer(cell, backend="kernel"), RecurrentLayer(cell, backend="eager")
+    if reason := why_no_kernel(layers[0], subject.inputs(case)):
+        return f"no kernel: {reason}"
     for reverse in (False, True):
-        layers = [RecurrentLayer(cell, reverse=reverse, backend=backend) for backend in backends]
         for lengths in (None, case.ragged):
             results = []
             for layer in layers:
+                layer.reverse = reverse
                 inputs = subject.inputs(case).requires_grad_()
                 values = name_results(*layer(inputs, lengths))
                 results.append(values | gradients(cell, inputs, values))
             direction = "backwards" if reverse else "forwards"
-            expect_equal(direction + ("" if lengths is None else f", lengths {lengths.tolist()}"), *results)
+            expect_equal(direction if lengths is None else f"{direction}, lengths {lengths.tolist()}", *results)
     return None

@@ -35,8 +35,9 @@ def time_per_step(subject: Subject, case: Case) -> str:
     cell = subject.cell(case)
     inputs = subject.inputs(case)
     runs: dict[str, Callable[[Tensor], Any]] = {"eager": RecurrentLayer(cell, backend="eager")}
-    if not why_no_kernel(subject, case):
-        runs["kernel"] = RecurrentLayer(cell, backend="kernel")
+    with_kernel = RecurrentLayer(cell, backend="kernel")
+    if not why_no_kernel(with_kernel, inputs):
+        runs["kernel"] = with_kernel
     name, layer_type = _nearest_torch_layer(cell, case)
     runs[name] = layer_type(subject.input_size, cell.hidden_size, batch_first=True).to(case.dtype)
 
