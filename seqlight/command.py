@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
             # The classifier draws the training curves of such runs too.
             warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
             _import_modules(arguments)
-            if arguments[0] == "check":
+            if arguments[:1] == ["check"]:
                 return DONE if check(arguments[1:]) else UNSOUND
             SeqlightCLI(arguments)
     except CheckpointError as error:

@@ -298,7 +298,7 @@ def test_state_names_must_be_a_tuple():
         state_names = "hidden"
 
     with pytest.raises(TypeError, match="OneName must set state_names to a tuple, got 'hidden'"):
-        OneName(2, 4)
+        RecurrentLayer(OneName(2, 4))(torch.randn(3, 5, 2))
 
 
 def test_the_check_of_a_cell_leaves_random_numbers_and_buffers_alone():

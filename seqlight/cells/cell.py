@@ -64,7 +64,7 @@ class GatedCell(RecurrentCell):
         hidden_size: the number of output features H.
 
     Raises:
-        TypeError: if the subclass does not set `num_gates`, or sets `state_names` to one string.
+        TypeError: if the subclass does not set `num_gates`.
     """
 
     num_gates: ClassVar[int]
@@ -75,8 +75,6 @@ class GatedCell(RecurrentCell):
         super().__init__(input_size, hidden_size)
         if not hasattr(self, "num_gates"):
             raise TypeError(f"{type(self).__name__} must set num_gates, the number of gates that update() reads")
-        if isinstance(self.state_names, str):
-            raise TypeError(f"{type(self).__name__} must set state_names to a tuple, got {self.state_names!r}")
         rows = self.num_gates * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.bias_ih = nn.Parameter(torch.empty(rows))

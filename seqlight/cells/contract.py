@@ -78,6 +78,8 @@ def check_state(cell: RecurrentCell, of_what: str, state: Any, batch_size: int, 
     """
     shape = (batch_size, cell.hidden_size)
     names = getattr(cell, "state_names", None)
+    if isinstance(names, str):
+        raise TypeError(f"{type(cell).__name__} must set state_names to a tuple, got {names!r}")
     expected = f"a tuple of {count or 'one or more'} tensors of shape (B, H)" + (f" for {names}" if names else "")
     problem = f"{type(cell).__name__}: {of_what} must give {expected}, got {_describe(state)}"
     if not isinstance(state, tuple) or not state or not all(isinstance(part, Tensor) for part in state):
