@@ -90,7 +90,7 @@ def whole_is_chunks(subject: Subject, case: Case) -> None:
         for chunk in inputs.split(size, 1):
             output, state = unroll(cell, chunk, state)
             outputs.append(output)
-            unroll(cell, between)
+            unroll(cell, between)  # another run,
             initial_state(cell, case)  # and one that is about to begin
         where = "step by step" if size == 1 else f"in chunks of {size} steps"
         expect_equal(where, name_results(torch.cat(outputs, 1), state), whole)
