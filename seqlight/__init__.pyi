@@ -14,6 +14,7 @@ from .cells.min_lstm import MinLSTMCell as MinLSTMCell
 from .cells.peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
 from .cells.slstm import SLSTMCell as SLSTMCell
 from .cells.ugrnn import UGRNNCell as UGRNNCell
+from .check import check_cell as check_cell
 from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import load as load
 from .classifier import SequenceClassifier as SequenceClassifier
@@ -26,6 +27,7 @@ from .data.tasks.adding import Adding as Adding
 from .data.tasks.parity import Parity as Parity
 from .data.tasks.sum_sign import SumSign as SumSign
 from .memory import memory_curve as memory_curve
+from .properties.report import CellError as CellError
 from .recurrent.layer import RecurrentLayer as RecurrentLayer
 from .recurrent.stack import RecurrentStack as RecurrentStack
 from .recurrent.unroll import unroll as unroll

@@ -8,7 +8,7 @@ import sys
 import seqlight
 
 _HELP = """\
-usage: seqlight fit|validate|test|predict|cells [options]
+usage: seqlight fit|validate|test|predict|check|cells [options]
 
 Train recurrent sequence classifiers and use them.
 
@@ -19,6 +19,7 @@ Train recurrent sequence classifiers and use them.
   seqlight test --ckpt_path runs/.../best.ckpt       loss and metrics on the test split
   seqlight validate --ckpt_path runs/.../best.ckpt   the same on the validation split
   seqlight predict --ckpt_path runs/.../best.ckpt    probabilities for the test split, as CSV
+  seqlight check mycells.LeakyCell                   whether a cell is sound, and how fast
   seqlight cells                                     the cells that there are; with --import mycells yours too
 
   seqlight fit --help             all options of a command
@@ -28,7 +29,7 @@ Train recurrent sequence classifiers and use them.
 
 
 def main() -> int:
-    """Run the command line; the exit status is 0 done, 2 usage or data, 3 checkpoint refused."""
+    """Run the command line; the exit status is 0 done, 1 cell not sound, 2 usage or data, 3 checkpoint refused."""
     arguments = sys.argv[1:]
     if arguments in ([], ["-h"], ["--help"]):
         print(_HELP, end="")

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentError
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import seqlight
+from seqlight.check_command import check
 from seqlight.checkpoint import CheckpointError
 from seqlight.cli import SeqlightCLI
 from seqlight.data.batch import BatchError
@@ -24,11 +25,11 @@ from seqlight.usage import UsageError, explain, values_of
 # What these flags ask for, Lightning says by its logger.
 _TOLD_BY_LIGHTNING = ("--trainer.profiler", "--trainer.enable_model_summary")
 
-DONE, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 2, 3, 130
+DONE, UNSOUND, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; gives its exit status: 0 done, 2 usage or data, 3 checkpoint refused, 130 interrupted."""
+    """Run a command; gives its exit status, as the README lists them."""
     wanted = any(argument.startswith(_TOLD_BY_LIGHTNING) for argument in arguments)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.INFO if wanted else logging.WARNING)
@@ -44,6 +45,8 @@ def run(arguments: list[str]) -> int:
             # The classifier draws the training curves of such runs too.
             warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
             _import_modules(arguments)
+            if arguments[:1] == ["check"]:
+                return DONE if check(arguments[1:]) else UNSOUND
             if arguments[:1] == ["cells"]:
                 list_cells(arguments[1:])
             else:

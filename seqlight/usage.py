@@ -55,6 +55,8 @@ def explain(message: str) -> str:
         return _unknown_name(flag, name[1])
     if failure := _IMPORT_ERROR.search(message):
         return f"{flag}: {failure[0]}"
+    if refused := re.search(r"expects a function or a callable class: (.*?)\.* Got value", message):
+        return f"{flag}: {refused[1]}"
     got = re.search(r"Got value: (\S+?)[.]?(?: Got value|$)", message, re.MULTILINE)
     # The last "Given value" is that of the argument itself.
     value = got[1] if got else (re.findall(r"Given value: (.*)", message) or [""])[-1]

@@ -253,6 +253,26 @@ def test_a_cell_that_breaks_the_contract_is_named(backend, result, error, messag
         layer(torch.randn(3, 5, 2))
 
 
+class StatesMixed(GatedCell):
+    num_gates = 1
+
+    def update(self, input_gates, hidden_gates, state):
+        return (torch.tanh(input_gates + hidden_gates.mean(0)),)
+
+
+def test_a_cell_that_mixes_the_states_of_a_batch_is_named():
+    with pytest.raises(ValueError, match="StatesMixed mixes the sequences of a batch"):
+        RecurrentLayer(StatesMixed(2, 4))(torch.randn(3, 5, 2))
+
+
+def test_state_names_must_be_a_tuple():
+    class OneName(MinimalGatedUnit):
+        state_names = "hidden"
+
+    with pytest.raises(TypeError, match="OneName must set state_names to a tuple, got 'hidden'"):
+        RecurrentLayer(OneName(2, 4))(torch.randn(3, 5, 2))
+
+
 def test_the_check_of_a_cell_leaves_random_numbers_and_buffers_alone():
     class Counting(RecurrentCell):
         def __init__(self):

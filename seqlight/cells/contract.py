@@ -5,13 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqlight.cells.cell import GatedCell, RecurrentCell
+from seqlight.cells.cell import GatedCell, RecurrentCell, State
 
 
 def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dtype) -> None:
-    """Run one step of a batch of 3 twice, and see whether its results are what the contract says.
+    """Run a step of a batch of 3, and another, and see whether the results are what the contract says.
 
-    Random numbers that the cell draws and buffers that it changes are set back.
+    The second step shows what mixes the sequences through a state that begins as zeros. Random numbers that
+    the cell draws and buffers that it changes are set back.
 
     Raises:
         TypeError: if the step does not give an output and a tuple of as many states as there were.
@@ -28,8 +29,12 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
         for rows in (inputs, torch.cat((inputs[:1] + change, inputs[1:]))):
             torch.manual_seed(0)
             state = cell.initial_state(3, device=device, dtype=dtype)
-            _check_state(cell, "initial_state()", state, (3,))
-            results.append(_check_result(cell, cell(rows, state), len(state)))
+            check_state(cell, "initial_state()", state, 3)
+            steps: list[Tensor] = []
+            for _ in range(2):
+                output, state = check_step(cell, cell(rows, state), len(state), 3)
+                steps += (output, *state)
+            results.append(steps)
     for buffer, value in buffers:
         buffer.data.copy_(value)
     for first, second in zip(*results, strict=True):
@@ -40,17 +45,22 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
             )
 
 
-def _check_result(cell: RecurrentCell, result: Any, num_states: int) -> list[Tensor]:
+def check_step(cell: RecurrentCell, result: Any, num_states: int, batch_size: int) -> tuple[Tensor, State]:
+    """The output and next state that a step gave, if they are that.
+
+    Raises:
+        TypeError, ValueError: naming the cell, what came and what was expected.
+    """
     name = type(cell).__name__
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)):
         raise TypeError(f"{name}.forward() must return (output, next_state), got {_describe(result)}")
     output, state = result
-    _check_state(cell, "update()" if isinstance(cell, GatedCell) else "forward()'s next state", state, (3,), num_states)
-    if output.shape != (3, cell.hidden_size):
-        raise ValueError(
-            f"{name}.forward() must return an output of shape (B, H) = (3, {cell.hidden_size}), got {_describe(output)}"
-        )
-    return [output, *state]
+    of_what = "update()" if isinstance(cell, GatedCell) else "forward()'s next state"
+    check_state(cell, of_what, state, batch_size, num_states)
+    shape = (batch_size, cell.hidden_size)
+    if output.shape != shape:
+        raise ValueError(f"{name}.forward() must return an output of shape (B, H) = {shape}, got {_describe(output)}")
+    return output, state
 
 
 def check_given_state(cell: RecurrentCell, state: Any, batch_size: int) -> None:
@@ -60,7 +70,7 @@ def check_given_state(cell: RecurrentCell, state: Any, batch_size: int) -> None:
         TypeError, ValueError: naming the cell, what came and what was expected.
     """
     count = len(cell.state_names) if isinstance(cell, GatedCell) else None
-    _check_state(cell, "the state before the first step", state, (batch_size,), count)
+    check_state(cell, "the state before the first step", state, batch_size, count)
 
 
 def check_next_state(cell: GatedCell, state: Any, batch_size: int) -> None:
@@ -69,12 +79,19 @@ def check_next_state(cell: GatedCell, state: Any, batch_size: int) -> None:
     Raises:
         TypeError, ValueError: naming the cell, what came and what was expected.
     """
-    _check_state(cell, "update()", state, (batch_size,), len(cell.state_names))
+    check_state(cell, "update()", state, batch_size, len(cell.state_names))
 
 
-def _check_state(cell: RecurrentCell, of_what: str, state: Any, batch: tuple[int], count: int | None = None) -> None:
-    shape = (*batch, cell.hidden_size)
+def check_state(cell: RecurrentCell, of_what: str, state: Any, batch_size: int, count: int | None = None) -> None:
+    """Whether `state` is a tuple of tensors (B, H), as many as `count` if that is given.
+
+    Raises:
+        TypeError, ValueError: naming the cell, what came and what was expected.
+    """
+    shape = (batch_size, cell.hidden_size)
     names = getattr(cell, "state_names", None)
+    if isinstance(names, str):
+        raise TypeError(f"{type(cell).__name__} must set state_names to a tuple, got {names!r}")
     expected = f"a tuple of {count or 'one or more'} tensors of shape (B, H)" + (f" for {names}" if names else "")
     problem = f"{type(cell).__name__}: {of_what} must be {expected}, got {_describe(state)}"
     if not isinstance(state, tuple) or not state or not all(isinstance(part, Tensor) for part in state):

@@ -36,7 +36,7 @@ class Kernels:
     def __reduce__(self) -> Any:
         return Kernels, ()
 
-    def find(self, cell: RecurrentCell, inputs: Tensor, *, warn: bool) -> Kernel | str:
+    def find(self, cell: RecurrentCell, inputs: Tensor, *, warn: bool = False) -> Kernel | str:
         """The kernel that serves these inputs, or why none does; with `warn`, a cell without one is named once."""
         dtype = torch.float32 if torch.is_autocast_enabled("cpu") else inputs.dtype
         reason = _refusal(cell, inputs, dtype)
