@@ -78,7 +78,6 @@ static void product(long rows, long N, long K, const real *A, long A_row, const 
     TILES(most_rows);
     if (most_rows > 8) TILES(8);
     TILES(4);
-    TILES(2);
     TILES(1);
 #undef TILES
   }
