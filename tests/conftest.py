@@ -3,6 +3,9 @@ import io
 import os
 from pathlib import Path
 
+# Two processes run the tests; each, and what it starts, has one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import jaxtyping
 import jsonargparse
 import pytest

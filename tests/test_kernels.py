@@ -228,6 +228,8 @@ FUNCTIONS = {
     "maximum": lambda x: torch.maximum(x, 0.5 - x),
     "where": lambda x: torch.where(x > 0.1, x.sin(), 2 * x),
     "comparison": lambda x: (x >= 0.2).to(x.dtype) * x,
+    "sum-of-comparisons": lambda x: ((x > 0.2) + (x > -0.2)) * x.tanh(),
+    "product-of-comparisons": lambda x: ((x < 0.2) * (x > -0.2)) * x.tanh(),
     "square": torch.square,
     "cube": lambda x: x**3,
     "power": lambda x: (x.abs() + 0.2) ** 1.7,
@@ -463,6 +465,17 @@ def test_without_gradients_nothing_is_kept():
     assert torch.equal(outputs, expected)
     with torch.inference_mode():
         assert torch.equal(layer(inputs)[0], expected)
+
+
+def test_a_kernel_made_in_inference_mode_trains():
+    layer, inputs = RecurrentLayer(GRUCell(2, 4), backend="kernel"), torch.randn(3, 4, 2)
+    with torch.inference_mode():
+        layer(inputs)
+    assert_same(
+        results(layer, inputs, None, None),
+        results(RecurrentLayer(layer.cell, backend="eager"), inputs, None, None),
+        1e-5,
+    )
 
 
 def test_backward_twice_and_a_second_derivative():

@@ -87,7 +87,8 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int) -> Program:
     def leaf(*shape: int) -> Tensor:
         return torch.linspace(0.1, 0.9, math.prod(shape), dtype=dtype).view(shape).requires_grad_()
 
-    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+    # Whatever mode the cell is first used in.
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         input_gates = leaf(batch_size, cell.num_input_gates * size)
         hidden_gates = leaf(batch_size, num_gates * size if cell.recurrent else 0)
         state = tuple(leaf(batch_size, size) for _ in range(num_states))
@@ -270,6 +271,8 @@ class _Shadow(TorchDispatchMode):
         in_place = func._schema.is_mutable
         base = name.removesuffix("_") if in_place else name
         base = _SAME.get(base, base)
+        if tensors and all(tensor.dtype == torch.bool for tensor in tensors):
+            base = {"add": "logical_or", "mul": "logical_and"}.get(base, base)
         notes = self._result(func, base, args, kwargs)
         if notes is None and not in_place:
             decomposition = decomposition_table.get(func)
