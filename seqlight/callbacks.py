@@ -17,6 +17,7 @@ from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
+from seqlight.inside.figure import cell_figure
 from seqlight.lean import NotInEveryStep
 from seqlight.memory import memory_curve
 from seqlight.metrics import torchmetrics_task
@@ -64,14 +65,16 @@ class TensorBoardFigures(NotInEveryStep):
     Args:
         every_n_epochs: epochs from one set of figures to the next; 0 draws none. By default they are drawn
             so seldom that a run has ten sets at most.
+        inside_cell: whether to draw `cell_figure` too, of the first layer and a few sequences of the first batch.
     """
 
     _MOST_SETS = 10
 
-    def __init__(self, every_n_epochs: int | None = None) -> None:
+    def __init__(self, every_n_epochs: int | None = None, inside_cell: bool = False) -> None:
         if every_n_epochs is not None:
             check_at_least("every_n_epochs", every_n_epochs, 0)
         self.every_n_epochs = every_n_epochs
+        self.inside_cell = inside_cell
         self._metrics: dict[str, Metric] = {}
         self._first_batch: Batch | None = None
 
@@ -121,6 +124,8 @@ class TensorBoardFigures(NotInEveryStep):
                 {type(pl_module.recurrent.layers[0].cell).__name__: memory_curve(pl_module, self._first_batch)}
             ),
         }
+        if self.inside_cell:
+            figures["inside_cell"] = cell_figure(pl_module, self._first_batch)
         for logger in _tensorboard_loggers(trainer):
             for name, figure in figures.items():
                 # Group names sort after train/ and val/, so the curves stand first.

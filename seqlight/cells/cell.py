@@ -53,6 +53,7 @@ class GatedCell(RecurrentCell):
     Attributes:
         num_gates: G, the number of blocks of H rows in the weights.
         state_names: the names of the states; the first is the output and what W_hh is applied to.
+        gate_names: the names of the gates, for figures.
         recurrent: whether there are W_hh and b_hh; without them `update` sees the state only as it is.
         weight_ih: (G*H, F).
         weight_hh: (G*H, H), if recurrent.
@@ -69,6 +70,7 @@ class GatedCell(RecurrentCell):
 
     num_gates: ClassVar[int]
     state_names: ClassVar[tuple[str, ...]] = ("hidden",)
+    gate_names: ClassVar[tuple[str, ...]] = ()
     recurrent: ClassVar[bool] = True
 
     def __init__(self, input_size: int, hidden_size: int = 32) -> None:
