@@ -68,7 +68,8 @@ def activation_node(program: Program, gate: int) -> int | None:
     linear = {node for node in forward if program.nodes[node] in (("input_gate", (gate,)), ("hidden_gate", (gate,)))}
     for node in forward:
         operation, operands = program.nodes[node]
-        if linear.difference(program.next_state) & {operands[place] for place in _LINEAR.get(operation, ())}:
+        # Beyond a state it is the state's way and no longer the gate's.
+        if node not in program.next_state and linear & {operands[place] for place in _LINEAR.get(operation, ())}:
             linear.add(node)
     for start in sorted(linear):
         functions = _functions_of(program, start, forward)
