@@ -64,11 +64,8 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
     was_training = model.training
     model.eval()
     try:
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-            torch.random.fork_rng([weight.device] if weight.is_cuda else []),  # a cell may draw its initial state
-        ):
+        # A cell may draw its initial state.
+        with torch.no_grad(), torch.random.fork_rng([weight.device] if weight.is_cuda else []):
             layer_inputs, outputs = _run(model, chosen, inputs, lengths)
             states, gates, untraced = _step_through(chosen, layer_inputs, lengths)
             probabilities = _running_probabilities(model, inputs, outputs, lengths)
