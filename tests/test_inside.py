@@ -407,6 +407,12 @@ def test_colours_show_the_range():
     assert len(bars) == 6
 
 
+def test_range_grows_with_the_values():
+    figure = cell_figure(classifier(Running), ragged_batch())
+    [counts] = [axis for axis in figure.axes if axis.get_ylabel() == "state 1"]
+    assert counts.images[0].get_clim() == (-6, 6)
+
+
 def test_unit_order_brings_together_what_acts_alike():
     course = torch.randn(2, 20, 1)
     sign = torch.tensor([1, -1, 1, 1, -1, -1, 1, -1])
