@@ -161,6 +161,17 @@ def test_probability_after_a_step_is_that_of_the_sequence_so_far(target, options
     torch.testing.assert_close(at_the_end, model.probabilities(batch.inputs, LENGTHS), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_types_of_numbers(dtype):
+    model, batch = classifier(LSTMCell), ragged_batch()
+    expected = cell_activity(model, batch)
+    activity = cell_activity(model.to(dtype), batch)
+    assert activity.untraced is None
+    for name, gate in activity.gates.items():
+        assert gate.dtype == dtype
+        torch.testing.assert_close(gate.double(), expected.gates[name], rtol=0, atol=0.03, equal_nan=True)
+
+
 def test_inputs_and_lengths_are_given_with_the_rest():
     batch = ragged_batch(padding=7.0)
     activity = cell_activity(classifier(GRUCell), batch)

@@ -32,7 +32,8 @@ def gate_activations(
     Raises:
         UnsupportedUpdateError: if `update` can't be traced.
     """
-    program = trace_update(cell, cell.weight_ih.dtype)
+    # Expressions are the same in any type, and not every type can be traced.
+    program = trace_update(cell, torch.promote_types(cell.weight_ih.dtype, torch.float32))
     size = cell.hidden_size
     leaves = {("input_gate", gate): part for gate, part in enumerate(input_gates.split(size, -1))}
     if cell.recurrent:
