@@ -68,7 +68,7 @@ class GatedCell(RecurrentCell):
         hidden_size: the number of output features H.
 
     Raises:
-        TypeError: if the subclass does not set `num_gates`, or `gate_names` are more or fewer.
+        TypeError: if the subclass does not set `num_gates`, or `gate_names` are not one for each gate.
         ValueError: if `forget_bias` is not finite.
     """
 
@@ -83,9 +83,9 @@ class GatedCell(RecurrentCell):
         super().__init__(input_size, hidden_size)
         if not hasattr(self, "num_gates"):
             raise TypeError(f"{type(self).__name__} must set num_gates, the number of gates that update() reads")
-        if self.gate_names and len(self.gate_names) != self.num_gates:
+        if self.gate_names and not len(set(self.gate_names)) == len(self.gate_names) == self.num_gates:
             raise TypeError(
-                f"{type(self).__name__}.gate_names must name {self.num_gates} gates, as num_gates says; "
+                f"{type(self).__name__}.gate_names must be a name for each of its {self.num_gates} gates, "
                 f"got {self.gate_names}"
             )
         rows = self.num_gates * hidden_size

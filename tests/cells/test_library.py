@@ -413,8 +413,9 @@ def cell_class(**attributes):
 
 
 def test_gate_names_must_be_as_many_as_gates():
-    with pytest.raises(TypeError, match=r"SomeCell.gate_names must name 2 gates.*got \('one',\)"):
-        cell_class(num_gates=2, gate_names=("one",))(F, H)
+    for names in (("one",), ("one", "one")):
+        with pytest.raises(TypeError, match=r"SomeCell.gate_names must be a name for each of its 2 gates, got \('one'"):
+            cell_class(num_gates=2, gate_names=names)(F, H)
     assert cell_class(num_gates=2)(F, H).gate_names == ()
 
 
