@@ -26,6 +26,8 @@ from .data.task import SequenceTask as SequenceTask
 from .data.tasks.adding import Adding as Adding
 from .data.tasks.parity import Parity as Parity
 from .data.tasks.sum_sign import SumSign as SumSign
+from .inside.activity import cell_activity as cell_activity
+from .inside.figure import cell_figure as cell_figure
 from .memory import memory_curve as memory_curve
 from .properties.report import CellError as CellError
 from .recurrent.layer import RecurrentLayer as RecurrentLayer

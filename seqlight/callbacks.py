@@ -17,6 +17,7 @@ from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
+from seqlight.inside.figure import cell_figure
 from seqlight.lean import NotInEveryStep
 from seqlight.memory import memory_curve
 from seqlight.metrics import torchmetrics_task
@@ -64,12 +65,14 @@ class TensorBoardFigures(NotInEveryStep):
     Args:
         every_n_epochs: epochs from one set of figures to the next; 0 draws none. By default they are drawn at the
             first validation of each tenth of the run; where the run has no end, at validations 1, 2, 4, 8, ...
+        inside_cell: whether to draw `cell_figure` too, of the first layer and a few sequences of the first batch.
     """
 
-    def __init__(self, every_n_epochs: int | None = None) -> None:
+    def __init__(self, every_n_epochs: int | None = None, inside_cell: bool = False) -> None:
         if every_n_epochs is not None:
             check_at_least("every_n_epochs", every_n_epochs, 0)
         self.every_n_epochs = every_n_epochs
+        self.inside_cell = inside_cell
         self._validations = self._tenths = 0
         self._metrics: dict[str, Metric] = {}
         self._first_batch: Batch | None = None
@@ -118,6 +121,8 @@ class TensorBoardFigures(NotInEveryStep):
             "roc": roc_figure(roc),
             "memory": memory_figure({pl_module.recurrent.cell_name: memory_curve(pl_module, self._first_batch)}),
         }
+        if self.inside_cell:
+            figures["inside_cell"] = cell_figure(pl_module, self._first_batch)
         for logger in _tensorboard_loggers(trainer):
             for name, figure in figures.items():
                 # Group names sort after train/ and val/, so the curves stand first.
