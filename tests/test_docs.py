@@ -1,4 +1,4 @@
-"""What docs/kernels.md shows is what is so now."""
+"""What docs/kernels.md shows is what is so now, and CONTRIBUTING names what is there."""
 
 import contextlib
 import io
@@ -57,3 +57,13 @@ def test_refusal_is_named_so(expression, message):
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", PAGE):
         assert (ROOT / "docs" / target).exists(), target
+
+
+def test_paths_of_contributing_are_there():
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:seqlight|tests|docs|notebooks|benchmarks)/[\w./]*)`", text)
+    assert len(paths) > 15
+    for path in paths:
+        assert (ROOT / path).exists(), path
+    folders = {path.name for path in (ROOT / "seqlight").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert {f"seqlight/{name}/" for name in folders} <= set(paths)
