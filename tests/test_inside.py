@@ -405,9 +405,9 @@ def test_colours_show_the_range():
     for axis in figure.axes:
         if axis.images and axis.get_ylabel():
             ranges[axis.get_ylabel()] = (axis.images[0].cmap.name, *axis.images[0].get_clim())
-    gates = {f"gate {gate}": ("viridis", 0, 1) for gate in (0, 1, 3)}
+    gates = {f"{gate}\ngate": ("viridis", 0, 1) for gate in ("input", "forget", "output")}
     states = {f"{name}\nstate": ("RdBu_r", -1, 1) for name in ("hidden", "cell")}
-    assert ranges == {**states, **gates, "gate 2": ("RdBu_r", -1, 1)}
+    assert ranges == {**states, **gates, "cell\ngate": ("RdBu_r", -1, 1)}
     bars = [axis for axis in figure.axes if axis.get_label() == "<colorbar>"]
     assert len(bars) == 6
 

@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom, and are kept without outputs."""
 
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -30,8 +31,15 @@ NEW_CELL = (
     "EPOCHS, NUM_SAMPLES, MAX_LENGTH, HIDDEN_SIZE = 8, 1000, 4, 16",
     """
 from pathlib import Path
+import math
+assert {row.name: row.status for row in report.rows}["eager = kernel"] == "holds", report
+assert "kernel" in str(report.rows[-1]) and "nn.GRU" in str(report.rows[-1]), report
 assert largest_error < 1e-12, largest_error
 assert min(accuracies.values()) > 0.9, accuracies
+assert list(memory_curves) == list(accuracies)
+for curve in memory_curves.values():
+    assert curve.shape == (MAX_LENGTH,) and math.isfinite(curve.sum()) and curve[0] > 0
+assert {"forget\\ngate", "new\\ngate"} < {axis.get_ylabel() for axis in figure.axes}
 assert type(loaded.recurrent.layers[0].cell) is MinimalGatedUnit
 assert loaded.recurrent.layers[0].cell.hidden_size == HIDDEN_SIZE
 assert after.shape == (3,) and torch.equal(before, after)
@@ -53,6 +61,14 @@ def test_kept_without_outputs(name):
         if cell.cell_type == "code":
             assert cell.outputs == []
             assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("name", ["quickstart.ipynb", "new_cell.ipynb"])
+def test_first_says_how_to_open_it(name):
+    first = nbformat.read(FOLDER / name, as_version=4).cells[0].source
+    assert f"`pip install -c constraints.txt -e '.[notebook]' && jupyter lab notebooks/{name}`" in first
+    extras = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert any(package.startswith("jupyterlab") for package in extras["notebook"])
 
 
 @pytest.mark.parametrize(
