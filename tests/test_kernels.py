@@ -22,19 +22,6 @@ from seqlight.recurrent.kernel_backend import KernelWarning
 from tests.user_cells import MinimalGatedUnit
 
 
-class Elementwise(GatedCell):
-    """A leaky cell whose candidate is any function of one number."""
-
-    num_gates = 1
-
-    def __init__(self, input_size, hidden_size=5, function=torch.tanh):
-        super().__init__(input_size, hidden_size)
-        self.function = function
-
-    def update(self, input_gates, hidden_gates, state):
-        return (0.5 * state[0] + 0.25 * self.function(input_gates + hidden_gates),)
-
-
 class Peephole(GatedCell):
     """Parameters and a buffer of shape (H,), a scalar, two states, constants."""
 
@@ -255,51 +242,73 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_function(name):
-    made = Elementwise(2, function=FUNCTIONS[name]).double()
-    assert_same(
-        {key.replace("cell.", ""): value for key, value in _run_kernel(made).items()},
-        results(made, _inputs(made), None, None, oracle(made)),
-    )
+class Functions(GatedCell):
+    """A function of each gate, each in a state of its own: one kernel for many functions."""
+
+    recurrent = False
+
+    def __init__(self, functions):
+        self.num_gates = len(functions)
+        self.state_names = tuple(functions)
+        super().__init__(2, 5)
+        self.functions = tuple(functions.values())
+
+    def update(self, input_gates, hidden_gates, state):
+        gates = input_gates.chunk(self.num_gates, -1)
+        return tuple(
+            0.5 * old + 0.25 * function(gate + 0.1 * old)
+            for function, gate, old in zip(self.functions, gates, state, strict=True)
+        )
 
 
-def _inputs(cell):
-    return torch.randn(4, 6, 2, dtype=cell.weight_ih.dtype, generator=torch.Generator().manual_seed(2)) * 2
+@pytest.mark.parametrize("start", range(0, len(FUNCTIONS), 12))
+def test_functions(start):
+    functions = dict(list(FUNCTIONS.items())[start : start + 12])
+    made = Functions(functions).double()
+    inputs = 2 * torch.randn(4, 6, 2, dtype=torch.float64)
+    found = results(RecurrentLayer(made, backend="kernel"), inputs, None, None)
+    expected = results(made, inputs, None, None, oracle(made))
+    for index, name in enumerate(functions):
+        torch.testing.assert_close(
+            found[f"final {index}"], expected[f"final {index}"], msg=name, rtol=1e-10, atol=1e-10
+        )
+        rows = slice(5 * index, 5 * index + 5)
+        gradients = found["by cell.weight_ih"][rows], expected["by weight_ih"][rows]
+        torch.testing.assert_close(*gradients, msg=f"gradient of {name}", rtol=1e-10, atol=1e-10)
 
 
-def _run_kernel(cell):
-    return results(RecurrentLayer(cell, backend="kernel"), _inputs(cell), None, None)
+WHOLE_RANGE = {
+    **{name: FUNCTIONS[name] for name in ("sigmoid", "tanh", "exp", "expm1", "softplus", "logsigmoid", "silu")},
+    "log": torch.log,
+    "log1p": torch.log1p,
+}
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "tanh", "exp", "expm1", "log", "log1p", "softplus", "logsigmoid", "silu"])
-def test_function_over_the_whole_range_in_single_precision(name):
+def test_functions_over_the_whole_range_in_single_precision():
     """Few units in the last place, infinities and NaN as torch has them."""
-    plain = {"log": torch.log, "log1p": torch.log1p}.get(name, FUNCTIONS[name])
 
-    class Pure(GatedCell):
-        num_gates = 1
-        recurrent = False
-
+    class Plain(Functions):
         def update(self, input_gates, hidden_gates, state):
-            return (plain(input_gates),)
+            gates = input_gates.chunk(self.num_gates, -1)
+            return tuple(function(gate) for function, gate in zip(self.functions, gates, strict=True))
 
-    cell = Pure(1, 1)
-    nn.init.ones_(cell.weight_ih)
+    cell = Plain(WHOLE_RANGE)
+    nn.init.constant_(cell.weight_ih, 0.5)  # x is given twice
     nn.init.zeros_(cell.bias_ih)
     sizes = torch.logspace(-30, 38, 4001)
-    special = torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan, 88.8, -87.4, -104.0, 1e-40, -1e-40])
+    special = torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan, 88.8, -87.4, -104.0, 1e-37, -1e-37])
     near = torch.linspace(-20, 20, 4001)
     x = torch.cat((sizes, -sizes, special, near))
     with torch.no_grad():
-        found = RecurrentLayer(cell, backend="kernel")(x[:, None, None])[0].flatten()
-    expected, exact = plain(x), plain(x.double())
-    assert torch.equal(found.isnan(), expected.isnan())
-    assert torch.equal(found.isinf(), expected.isinf())
-    finite = expected.isfinite()
-    error, of_torch = ((values.double() - exact)[finite].abs() for values in (found, expected))
-    unit = 2.0**-23 * exact[finite].abs() + 2.0**-126
-    assert (error / unit).max() <= 2 * (of_torch / unit).max() + 1
+        _, states = RecurrentLayer(cell, backend="kernel")(x[:, None, None].expand(-1, 1, 2))
+    for name, state in zip(WHOLE_RANGE, states, strict=True):
+        found, expected, exact = state[:, 0], WHOLE_RANGE[name](x), WHOLE_RANGE[name](x.double())
+        assert torch.equal(found.isnan(), expected.isnan()), name
+        assert torch.equal(found.isinf(), expected.isinf()), name
+        finite = expected.isfinite()
+        error, of_torch = ((values.double() - exact)[finite].abs() for values in (found, expected))
+        unit = 2.0**-23 * exact[finite].abs() + 2.0**-126
+        assert (error / unit).max() <= 2 * (of_torch / unit).max() + 1, name
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
@@ -619,6 +628,16 @@ def test_where_nothing_can_be_built_the_loop_serves(cache, monkeypatch, reason, 
     with pytest.warns(KernelWarning, match=message):
         outputs, _ = RecurrentLayer(cell)(inputs)
     torch.testing.assert_close(outputs, unroll(cell, inputs)[0])
+
+
+def test_the_compiler_may_have_arguments_and_be_a_link(cache, monkeypatch, tmp_path):
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text('#!/bin/sh\n[ "$(basename "$0")" = c++ ] || exit 1\nexec g++ "$@"\n')
+    wrapper.chmod(0o755)
+    (tmp_path / "c++").symlink_to(wrapper)
+    monkeypatch.setenv("CXX", f"'{tmp_path}/c++' -DARGUMENT")
+    RecurrentLayer(GRUCell(2, 4), backend="kernel")(torch.randn(3, 4, 2))
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_other_flags_or_headers_are_another_entry(cache, monkeypatch):

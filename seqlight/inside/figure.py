@@ -84,7 +84,7 @@ def _first_of_each_label(targets: Tensor) -> list[int]:
 
 def _title(model: SequenceClassifier, layer: int, activity: CellActivity) -> str:
     num_directions = model.recurrent.num_directions
-    title = type(model.recurrent.layers[layer].cell).__name__
+    title = model.recurrent.cell_name
     if len(model.recurrent.layers) > num_directions:
         title += f", layer {layer // num_directions + 1} of {len(model.recurrent.layers) // num_directions}"
     if num_directions > 1:

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -23,17 +24,18 @@ class BuildError(Exception):
     """No library; the message names the compiler and what it said."""
 
 
-def find_compiler() -> str:
-    """The C++ compiler: `$CXX`, or the first of c++, g++ and clang++ that is there.
+def find_compiler() -> list[str]:
+    """The C++ compiler: `$CXX`, with its arguments, or the first of c++, g++ and clang++ that is there.
 
     Raises:
         BuildError: if there is none.
     """
-    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
-    for candidate in candidates:
-        if path := shutil.which(candidate):
-            return os.path.realpath(path)
-    raise BuildError(f"no C++ compiler ({', '.join(candidates)}) on this machine")
+    candidates = [shlex.split(os.environ["CXX"])] if os.environ.get("CXX") else [["c++"], ["g++"], ["clang++"]]
+    for program, *arguments in candidates:
+        if path := shutil.which(program):
+            return [path, *arguments]
+    tried = ", ".join(program for program, *_ in candidates)
+    raise BuildError(f"no C++ compiler ({tried}) on this machine")
 
 
 def cache_folder() -> Path:
@@ -73,13 +75,13 @@ def load(source: str) -> ctypes.CDLL:
         raise BuildError(f"can't keep a kernel in {folder}: {error}") from error
 
 
-def _compile(compiler: str, source: str, folder: Path) -> Path:
+def _compile(compiler: list[str], source: str, folder: Path) -> Path:
     (folder / "cell.cpp").write_text(source)
-    command = [compiler, *FLAGS, f"-I{HEADERS}", "cell.cpp", "-o", "cell.so"]
+    command = [*compiler, *FLAGS, f"-I{HEADERS}", "cell.cpp", "-o", "cell.so"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-        raise BuildError(f"{compiler} failed: {reason}")
+        raise BuildError(f"{' '.join(compiler)} failed: {reason}")
     return folder / "cell.so"
 
 
@@ -97,10 +99,11 @@ def _digest(*parts: str | bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def _identity(compiler: str) -> tuple[str, ...]:
-    """A compiler's path and age, without starting it."""
-    status = os.stat(compiler)
-    return compiler, str(status.st_size), str(status.st_mtime_ns)
+def _identity(compiler: list[str]) -> tuple[str, ...]:
+    """A compiler's path, age and arguments, without starting it."""
+    path = os.path.realpath(compiler[0])
+    status = os.stat(path)
+    return path, str(status.st_size), str(status.st_mtime_ns), *compiler[1:]
 
 
 @functools.cache

@@ -47,7 +47,7 @@ static inline float exponential(float x) {
 }
 
 static inline float exponential_minus_1(float x) {
-    const float bounded = x > 88.f ? 88.f : (x < -30.f ? -30.f : x);
+  const float bounded = x > 88.f ? 88.f : (x < -30.f ? -30.f : x);
   int32_t n;
   const float r = reduce(bounded, n);
   const float scale = power_of_2(n);

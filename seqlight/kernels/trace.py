@@ -261,6 +261,8 @@ class _Shadow(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
+        if name == "_local_scalar_dense":
+            raise UnsupportedUpdateError("update() takes a tensor's value into Python, for an if, say")
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise UnsupportedUpdateError(f"torch.{name}, which is random")
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -282,7 +284,7 @@ class _Shadow(TorchDispatchMode):
                         return decomposition(*args, **kwargs)
                 except UnsupportedUpdateError as error:
                     # The author wrote the whole, not the part.
-                    whole = f"torch.{name}" if str(error).startswith("torch.") else str(error)
+                    whole = f"torch.{name.lstrip('_')}" if str(error).startswith("torch.") else str(error)
                     raise UnsupportedUpdateError(whole) from error
         result = func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
@@ -292,7 +294,7 @@ class _Shadow(TorchDispatchMode):
         elif name not in _CONSTANTS and not (
             outputs and all(self._knows(output) for output in outputs) and not in_place
         ):
-            raise UnsupportedUpdateError(f"torch.{name}")
+            raise UnsupportedUpdateError(f"torch.{name.lstrip('_')}")
         return result
 
     def _result(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor | None:

@@ -114,7 +114,7 @@ _INTERNAL = {*vars(nn.Module()), "training"}
 def _configuration(cell: GatedCell) -> tuple[Any, ...]:
     """What an `update` may depend on besides its tensors: a kernel is made for one such configuration.
 
-    Attributes of classes and modules count as constants.
+    Python modules' variables count as constants.
 
     Raises:
         UnsupportedUpdateError: if an attribute is of a kind whose changes can't be seen.
@@ -122,11 +122,26 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
     values: list[Any] = []
     for module in cell.modules() if cell._modules else (cell,):
         values.append(module.training)
+        attributes = _class_attributes(type(module))  # type: ignore[arg-type] # mypy takes Module's hash for its class's
+        values += (_constant(module, name, getattr(module, name)) for name in attributes)
         for name, value in vars(module).items():
             if name not in _INTERNAL:
                 values.append(name)
                 values.append(_constant(module, name, value))
     return tuple(values)
+
+
+@functools.cache
+def _class_attributes(cls: type) -> tuple[str, ...]:
+    """The numbers and strings, and tuples of them, that the class of a cell or its part sets."""
+    own = (base for base in cls.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins", "abc"))
+    kinds = (int, float, str, tuple)
+    return tuple(
+        name
+        for base in own
+        for name, value in vars(base).items()
+        if isinstance(value, kinds) and not name.startswith("__")
+    )
 
 
 def _constant(module: nn.Module, name: str, value: Any) -> Any:
