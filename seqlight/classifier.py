@@ -148,8 +148,12 @@ class SequenceClassifier(pl.LightningModule):
     ) -> Float[Tensor, "batch *outputs"]:
         """Logits of features (B, T, F); shaped as `forward`'s."""
         lengths = ragged_lengths(lengths, features)
-        outputs, _ = self.recurrent(features, lengths)
-        logits: Tensor = self.head(read_out(self.readout, outputs, lengths, self.recurrent.num_directions))
+        outputs, final = self.recurrent(features, lengths)
+        # The last outputs are there already; to pick them out of all costs a small model's backward pass a tenth.
+        summary = self.recurrent.last_outputs(final) if self.readout == "last" else None
+        if summary is None:
+            summary = read_out(self.readout, outputs, lengths, self.recurrent.num_directions)
+        logits: Tensor = self.head(summary)
         return logits.squeeze(-1) if self.target == "binary" else logits
 
     def forward(

@@ -399,8 +399,7 @@ def test_heat_maps_hold_the_activity_in_one_order():
 
 
 def test_colours_show_the_range():
-    cell = type("Unnamed", (LSTMCell,), {"gate_names": ()})
-    figure = cell_figure(classifier(cell), ragged_batch())
+    figure = cell_figure(classifier(LSTMCell), ragged_batch())
     ranges = {}
     for axis in figure.axes:
         if axis.images and axis.get_ylabel():

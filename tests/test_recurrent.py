@@ -210,6 +210,18 @@ def test_last_readout_is_the_final_states(backend, bidirectional):
     outputs, final = stack(random(B, T, F), RAGGED)
     hidden = torch.cat([state[0] for state in final[-stack.num_directions :]], -1)
     assert_close(read_out("last", outputs, RAGGED, stack.num_directions), hidden)
+    assert_close(stack.last_outputs(final), hidden)
+
+
+@pytest.mark.parametrize("options", [{"recurrent_dropout": 0.3}, {"zoneout": 0.3}, {"residual": True, "num_layers": 2}])
+@one_or_both_directions
+def test_last_outputs_are_those_of_the_last_steps(options, bidirectional):
+    stack = RecurrentStack(CELLS["gru"], F, bidirectional=bidirectional, **options).double()
+    outputs, final = stack(random(B, T, F), RAGGED)
+    last = stack.last_outputs(final)
+    assert (last is None) == ("residual" in options)
+    if last is not None:
+        assert_close(last, read_out("last", outputs, RAGGED, stack.num_directions))
 
 
 def layer_inputs(stack, inputs):

@@ -1,13 +1,13 @@
 """Layers and directions."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seqlight.cells.cell import RecurrentCell, State
+from seqlight.cells.cell import GatedCell, RecurrentCell, State
 from seqlight.cells.regularised import RegularisedCell
 from seqlight.recurrent.layer import Backend, RecurrentLayer
 from seqlight.recurrent.lengths import ragged_lengths
@@ -128,3 +128,11 @@ class RecurrentStack(nn.Module):
             if self.residual and start > 0:
                 inputs = inputs + below
         return inputs, final
+
+    def last_outputs(self, final: list[State]) -> Float[Tensor, "batch output"] | None:
+        """Each direction's output at its last step, (B, D*H), of the final states; None where they do not hold it."""
+        cells: list[Any] = [layer.cell for layer in list(self.layers)[-self.num_directions :]]
+        if self.residual or not all(isinstance(cell, GatedCell) for cell in cells):
+            return None
+        last = [state[cell.output_state] for state, cell in zip(final[-len(cells) :], cells, strict=True)]
+        return last[0] if len(last) == 1 else torch.cat(last, -1)
