@@ -123,7 +123,9 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
     for module in cell.modules() if cell._modules else (cell,):
         values.append(module.training)
         attributes = _class_attributes(type(module))  # type: ignore[arg-type] # mypy takes Module's hash for its class's
-        values += (_constant(module, name, getattr(module, name)) for name in attributes)
+        for name, known, constant in attributes:
+            value = getattr(module, name)
+            values.append(constant if value is known else _constant(module, name, value))
         for name, value in vars(module).items():
             if name not in _INTERNAL:
                 values.append(name)
@@ -132,19 +134,19 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
 
 
 @functools.cache
-def _class_attributes(cls: type) -> tuple[str, ...]:
-    """The numbers and strings, and tuples of them, that the class of a cell or its part sets."""
+def _class_attributes(cls: type) -> tuple[tuple[str, Any, Any], ...]:
+    """The numbers and strings, and tuples of them, that the class of a cell or its part sets: name, value, constant."""
     own = (base for base in cls.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins", "abc"))
     kinds = (int, float, str, tuple)
     return tuple(
-        name
+        (name, value, _constant(cls, name, value))
         for base in own
         for name, value in vars(base).items()
         if isinstance(value, kinds) and not name.startswith("__")
     )
 
 
-def _constant(module: nn.Module, name: str, value: Any) -> Any:
+def _constant(owner: object, name: str, value: Any) -> Any:
     """A value that is equal only to itself: -0.0 is not 0.0, and True not 1."""
     kind = type(value)
     if kind is int or kind is str:
@@ -152,10 +154,10 @@ def _constant(module: nn.Module, name: str, value: Any) -> Any:
     if kind in (float, bool, complex):
         return repr(value)
     if kind is tuple:
-        return tuple(_constant(module, name, part) for part in value)
+        return tuple(_constant(owner, name, part) for part in value)
     if kind is functools.partial:
         parts = (value.func, *value.args, *(part for item in value.keywords.items() for part in item))
-        return _constant(module, name, parts)
+        return _constant(owner, name, parts)
     if value is None or isinstance(value, _UNCHANGING):
         return value
     raise UnsupportedUpdateError(
