@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from seqlight import GatedCell
-from seqlight.kernels.trace import UnsupportedUpdateError, trace_update
+from seqlight.kernels.shadow import UnsupportedUpdateError
+from seqlight.kernels.trace import trace_update
 from tests.test_readme import PYTHON as README_PYTHON
 
 ROOT = Path(__file__).parent.parent

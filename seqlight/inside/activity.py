@@ -11,7 +11,7 @@ from seqlight.cells.cell import GatedCell, has_plain_step
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
 from seqlight.inside.gates import gate_activations, pre_activations
-from seqlight.kernels.trace import UnsupportedUpdateError
+from seqlight.kernels.shadow import UnsupportedUpdateError
 from seqlight.metrics import to_probabilities
 from seqlight.recurrent.layer import RecurrentLayer
 from seqlight.recurrent.lengths import reverse_within_lengths, step_mask

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqlight.cells.cell import GatedCell
-from seqlight.kernels.trace import LEAVES, Program, own_tensors, trace_update
+from seqlight.kernels.shadow import LEAVES
+from seqlight.kernels.trace import Program, own_tensors, trace_update
 
 # The places of the operands that an operation is linear in.
 _LINEAR = {"neg": {0}, "add": {0, 1}, "sub": {0, 1}, "mul": {0, 1}, "div": {0}}

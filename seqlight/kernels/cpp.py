@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from seqlight.kernels.trace import LEAVES, Program
+from seqlight.kernels.shadow import LEAVES
+from seqlight.kernels.trace import Program
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}

@@ -14,7 +14,7 @@ from seqlight.cells.cell import GatedCell, RecurrentCell, State, has_plain_step
 from seqlight.cells.contract import check_next_state
 from seqlight.kernels.build import BuildError
 from seqlight.kernels.function import Kernel, make_kernel, run_kernel
-from seqlight.kernels.trace import UnsupportedUpdateError
+from seqlight.kernels.shadow import UnsupportedUpdateError
 from seqlight.recurrent.lengths import run_packed
 from seqlight.recurrent.unroll import unroll
 
