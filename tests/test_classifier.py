@@ -155,6 +155,16 @@ def test_a_subclass_with_arguments_of_its_own_can_be_loaded(tmp_path):
     assert model.recurrent.output_size == 3
 
 
+class Positional(SequenceClassifier):
+    def __init__(self, *sizes):
+        super().__init__(partial(GRUCell, hidden_size=sizes[0]), input_size=1)
+
+
+def test_arguments_that_no_checkpoint_could_hold_are_refused():
+    with pytest.raises(TypeError, match=r"Positional must be given its arguments by name.*\*sizes = \(3, 4\)"):
+        Positional(3, 4)
+
+
 @pytest.mark.parametrize("lengths", [[3], [4, 4, 4]])
 @pytest.mark.usefixtures("without_type_checks")
 def test_lengths_must_be_one_for_each_sequence(lengths):
@@ -320,12 +330,12 @@ def test_a_second_fit_of_a_model_begins_its_curves_anew(fails, tmp_path):
                 raise RuntimeError("stopped")
 
     model = model_for(data)
-    options = {"max_epochs": 1, "log_every_n_steps": 4, "limit_val_batches": 0, "callbacks": [Watch()]}
+    options = {"max_epochs": 1, "log_every_n_steps": 4, "limit_val_batches": 0, "enable_checkpointing": False}
     with pytest.raises(RuntimeError, match="stopped") if fails else contextlib.nullcontext():
-        trainer(tmp_path, **options).fit(model, data)
+        trainer(tmp_path, **options, callbacks=[Watch()]).fit(model, data)
     losses.clear()
     logger = CSVLogger(tmp_path / "curves", name=None, version="")
-    trainer(tmp_path, **options, logger=logger).fit(model, data)
+    trainer(tmp_path, **options, callbacks=[Watch()], logger=logger).fit(model, data)
     logger.save()
     points = [point for point in curves(tmp_path / "curves") if "train/loss" in point]
     assert [point["step"] for point in points] == [4, 8]
