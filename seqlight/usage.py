@@ -47,6 +47,8 @@ def explain(message: str) -> str:
     """The message of a parsing error, shortened."""
     lines = [line.strip().removeprefix("- ") for line in message.splitlines() if line.strip()]
     flag = "--" + ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    if wanted := re.search(r"DefaultCPUAllocator: .*?(you tried to allocate \d+ bytes)", message):
+        return f"not enough memory: {wanted[1]}"
     if "Unexpected config" in message:
         return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
     if unknown := re.search(r"Option '([^']+)' is not accepted", message):

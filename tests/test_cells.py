@@ -295,3 +295,9 @@ def test_the_check_of_a_cell_leaves_random_numbers_and_buffers_alone():
     torch.manual_seed(0)
     again, _ = layer(torch.ones(3, 5, 2))
     assert torch.equal(outputs, again)
+
+
+def test_the_check_of_a_cell_leaves_other_devices_alone(monkeypatch):
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, lambda seed: pytest.fail("it seeds the GPU"))
+    RecurrentLayer(MinimalGatedUnit(2, 4))(torch.randn(3, 5, 2))

@@ -1,3 +1,5 @@
+import contextlib
+import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch import nn
 from torch.nn import functional
 
 import seqlight
@@ -152,11 +155,47 @@ def test_a_subclass_with_arguments_of_its_own_can_be_loaded(tmp_path):
     assert model.recurrent.output_size == 3
 
 
+class Positional(SequenceClassifier):
+    def __init__(self, *sizes):
+        super().__init__(partial(GRUCell, hidden_size=sizes[0]), input_size=1)
+
+
+def test_arguments_that_no_checkpoint_could_hold_are_refused():
+    with pytest.raises(TypeError, match=r"Positional must be given its arguments by name.*\*sizes = \(3, 4\)"):
+        Positional(3, 4)
+
+
 @pytest.mark.parametrize("lengths", [[3], [4, 4, 4]])
 @pytest.mark.usefixtures("without_type_checks")
 def test_lengths_must_be_one_for_each_sequence(lengths):
     with pytest.raises(ValueError, match=r"lengths must be of shape \(2,\)"):
         SequenceClassifier(input_size=1).probabilities(torch.randn(2, 4, 1), torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.bool, torch.float32])
+@pytest.mark.parametrize(
+    "inputs", [torch.randn(2, 4, 1), torch.zeros(2, 4, dtype=torch.int64)], ids=["floats", "tokens"]
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_lengths_must_be_of_type_int64(inputs, dtype):
+    model = SequenceClassifier(input_size=1) if inputs.ndim == 3 else SequenceClassifier(vocab_size=2)
+    with pytest.raises(TypeError, match=f"lengths must be int64, got {dtype}"):
+        model.probabilities(inputs, torch.tensor([1, 4]).to(dtype))
+
+
+@pytest.mark.parametrize("lengths", [None, torch.zeros(0, dtype=torch.int64)])
+@pytest.mark.parametrize("shape", [(0, 4), (2, 0)])
+def test_a_batch_without_sequences_or_steps_is_refused(shape, lengths):
+    message = (
+        "inputs must have at least 1 time step, got 0" if shape[0] else "inputs must hold at least 1 sequence, got 0"
+    )
+    lengths = None if shape[0] else lengths
+    for model, inputs in (
+        (SequenceClassifier(input_size=1), torch.zeros(*shape, 1)),
+        (SequenceClassifier(vocab_size=2), torch.zeros(shape, dtype=torch.int64)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.probabilities(inputs, lengths)
 
 
 def test_padding_of_tokens_may_hold_anything():
@@ -175,22 +214,69 @@ def test_probabilities_leave_the_mode_as_it_was():
     assert model.recurrent.dropout.training
 
 
-def test_learning_rate_falls_along_a_cosine_and_clipping_bounds_the_update(tmp_path):
+def test_learning_rate_falls_along_a_cosine(tmp_path):
     data = SyntheticSequences(SumSign(), num_train=320)
-    rates, norms = [], []
+    rates = []
 
     class Watch(pl.Callback):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             rates.append(optimizer.param_groups[0]["lr"])
-            gradients = [p.grad.flatten() for p in pl_module.parameters() if p.grad is not None]
-            norms.append(torch.cat(gradients).norm().item())
 
-    trainer(tmp_path, max_epochs=3, gradient_clip_val=0.05, callbacks=[Watch()]).fit(model_for(data), data)
+    trainer(tmp_path, max_epochs=3, callbacks=[Watch()]).fit(model_for(data), data)
     steps = torch.arange(30, dtype=torch.float64)
     expected = 0.01 * (1 + torch.cos(torch.pi * steps / 30)) / 2
     torch.testing.assert_close(torch.tensor(rates, dtype=torch.float64), expected)
-    # The hook comes before clipping; what matters is what the optimiser sees.
-    assert max(norms) > 0.05
+
+
+class Descent(SequenceClassifier):
+    """By plain gradient descent, whose steps are as long as the gradient; Adam's first is not."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "clip"),
+    [
+        ({"gradient_clip_val": 0.05}, lambda parameters: nn.utils.clip_grad_norm_(parameters, 0.05)),
+        (
+            {"gradient_clip_val": 0.05, "gradient_clip_algorithm": "norm"},
+            lambda parameters: nn.utils.clip_grad_norm_(parameters, 0.05),
+        ),
+        (
+            {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
+            lambda parameters: nn.utils.clip_grad_value_(parameters, 0.01),
+        ),
+        ({"gradient_clip_val": 100.0}, None),
+        ({"gradient_clip_val": None}, None),
+        ({"gradient_clip_val": 0}, None),
+    ],
+)
+@pytest.mark.parametrize("every", [1, 0], ids=["with a point", "without"])
+def test_clipping_bounds_the_step(options, clip, every, tmp_path):
+    data = SyntheticSequences(SumSign(), num_train=32)
+    model = Descent(partial(GRUCell, hidden_size=4), input_size=1).double()
+    before, batch = copy.deepcopy(model), data.split("train")
+    loss = functional.binary_cross_entropy(before(batch.inputs.double()).sigmoid(), batch.targets.double())
+    parameters = list(before.parameters())
+    gradients = torch.autograd.grad(loss, parameters)
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
+    assert 0.1 < norm < 100
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient.clone()
+    if clip is not None:
+        clip(parameters)
+        assert any(not torch.equal(p.grad, gradient) for p, gradient in zip(parameters, gradients, strict=True))
+
+    logger = CSVLogger(tmp_path, name=None, version="")
+    limits = {"max_steps": 1, "limit_val_batches": 0, "precision": "64-true", "log_every_n_steps": every}
+    trainer(tmp_path, **limits, logger=logger, **options).fit(model, data)
+    for parameter, after in zip(parameters, model.parameters(), strict=True):
+        torch.testing.assert_close(after, parameter - parameter.grad, rtol=1e-9, atol=1e-12)
+    if every:
+        logger.save()
+        [point] = [point for point in curves(tmp_path) if "train/gradient_norm" in point]
+        assert point["train/gradient_norm"] == pytest.approx(norm, rel=1e-6)
 
 
 def curves(folder):
@@ -220,6 +306,41 @@ def test_training_curve_points(every, steps, tmp_path):
         assert point["train/loss"] == pytest.approx(sum(window) / len(window), rel=1e-5)
     epoch = losses[-4:]
     assert fitted.callback_metrics["train/loss"].item() == pytest.approx(sum(epoch) / len(epoch), rel=1e-5)
+
+
+@pytest.mark.parametrize(("max_steps", "steps"), [(4, [4]), (10, [10]), (13, [10, 13])])
+def test_a_run_that_ends_within_an_epoch_has_a_training_point(max_steps, steps, tmp_path):
+    data = SyntheticSequences(SumSign(), num_train=320)
+    logger = CSVLogger(tmp_path, name=None, version="")
+    options = {"max_epochs": -1, "max_steps": max_steps, "log_every_n_steps": 50, "limit_val_batches": 0}
+    trainer(tmp_path, logger=logger, **options).fit(model_for(data), data)
+    logger.save()
+    assert [point["step"] for point in curves(tmp_path) if "train/loss" in point] == steps
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_second_fit_of_a_model_begins_its_curves_anew(fails, tmp_path):
+    data = SyntheticSequences(SumSign(), num_train=320)
+    losses = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            losses.append(outputs["loss"].item())
+            if fails and batch_idx == 6 and trainer.logger is None:
+                raise RuntimeError("stopped")
+
+    model = model_for(data)
+    options = {"max_epochs": 1, "log_every_n_steps": 4, "limit_val_batches": 0, "enable_checkpointing": False}
+    with pytest.raises(RuntimeError, match="stopped") if fails else contextlib.nullcontext():
+        trainer(tmp_path, **options, callbacks=[Watch()]).fit(model, data)
+    losses.clear()
+    logger = CSVLogger(tmp_path / "curves", name=None, version="")
+    trainer(tmp_path, **options, callbacks=[Watch()], logger=logger).fit(model, data)
+    logger.save()
+    points = [point for point in curves(tmp_path / "curves") if "train/loss" in point]
+    assert [point["step"] for point in points] == [4, 8]
+    for start, point in zip([0, 4], points, strict=True):
+        assert point["train/loss"] == pytest.approx(sum(losses[start : start + 4]) / 4, rel=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed", "ignore:Be aware that when using `ckpt_path`")

@@ -1,4 +1,5 @@
 import csv
+import logging
 import re
 import subprocess
 import sys
@@ -115,6 +116,28 @@ def test_fit_flags_reach_the_model(arguments, expected):
     hparams = seqlight.plain.flatten("model", {"class_path": "m", "init_args": dict(model.hparams)})
     for name, value in expected.items():
         assert hparams[f"model.{name}"] == value
+
+
+def test_flags_reach_the_stack():
+    model = seqlight.load(
+        fit(
+            "--model.num_layers=2",
+            "--model.bidirectional=true",
+            "--model.dropout=0.1",
+            "--model.input_dropout=0.2",
+            "--model.recurrent_dropout=0.3",
+            "--model.zoneout=0.4",
+            "--model.residual=true",
+            "--model.norm=layer",
+            "--model.backend=eager",
+        )
+    )
+    stack = model.recurrent
+    assert [(layer.reverse, layer.backend) for layer in stack.layers] == [(False, "eager"), (True, "eager")] * 2
+    assert (stack.num_directions, stack.output_size, model.head.in_features) == (2, 64, 64)
+    assert (stack.dropout.p, stack.input_dropout.p, stack.residual) == (0.1, 0.2, True)
+    assert [(layer.cell.recurrent_dropout, layer.cell.zoneout) for layer in stack.layers] == [(0.3, 0.4)] * 4
+    assert [(type(norm), norm.normalized_shape) for norm in stack.norms] == [(torch.nn.LayerNorm, (64,))]
 
 
 def test_configuration_file_and_flags_over_it():
@@ -321,6 +344,58 @@ def test_a_subclass_keeps_its_own_default_cell():
     forget("models")
 
 
+def test_a_model_that_a_configuration_file_names_keeps_its_own_default_cell():
+    Path("mymodels.py").write_text(
+        "from collections.abc import Callable\n"
+        "from seqlight import *\n"
+        "class MineGru(SequenceClassifier):\n"
+        "    def __init__(self, cell: Callable[[int], RecurrentCell] = GRUCell, **kwargs):\n"
+        "        super().__init__(cell, **kwargs)\n"
+    )
+    Path("run.yaml").write_text("model: {class_path: mymodels.MineGru, init_args: {num_layers: 2}}\n")
+    model = seqlight.load(fit("--config=run.yaml"))
+    forget("mymodels")
+    assert type(model).__name__ == "MineGru"
+    assert [type(layer.cell) for layer in model.recurrent.layers] == [seqlight.GRUCell] * 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "shown"),
+    [("--model.help", ["--model.learning_rate", "--model.cell"]), ("--data.help", ["--data.num_train", "--data.task"])],
+)
+def test_help_of_model_and_data_is_about_the_default_class(flag, shown):
+    status, out, err = seqlight_run("fit", flag)
+    assert status == 0, err
+    for argument in shown:
+        assert argument in out
+
+
+@pytest.fixture
+def told():
+    """What Lightning's logger says."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logging.getLogger("lightning.pytorch").addHandler(handler)
+    yield records
+    logging.getLogger("lightning.pytorch").removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), []),
+        (("--trainer.profiler", "simple"), ["Profiler Report", "run_training_batch"]),
+        (("--trainer.enable_model_summary", "true"), ["RecurrentStack", "Trainable params"]),
+    ],
+)
+def test_reports_that_lightnings_logger_gives(flags, expected, told):
+    fit(*flags)
+    text = "\n".join(told)
+    assert all(part in text for part in expected), text
+    assert expected or not told
+
+
 def test_a_checkpoint_that_knows_no_data_needs_them_named():
     path = fit()
     checkpoint = torch.load(path, weights_only=True)
@@ -413,12 +488,28 @@ def test_a_gpu_where_there_is_none_is_one_line(flag):
     assert "gpu" in err.lower()
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_failing_run_leaves_earlier_checkpoints_as_they_were():
-    path = Path(fit())
-    before = path.read_bytes()
-    assert seqlight_run("fit", *SMALL, *QUIET, "--model.cell.hidden_size=-1")[0] == 2
-    assert seqlight_run("test", "--ckpt_path", str(path), "--model.cell.hidden_size=3", *QUIET)[0] == 2
-    assert path.read_bytes() == before
+    Path("failing.py").write_text(
+        "from pathlib import Path\n"
+        "from seqlight import SequenceClassifier\n"
+        "class Failing(SequenceClassifier):\n"
+        "    def training_step(self, batch, batch_idx):\n"
+        "        Path('steps').write_text(str(self.global_step))\n"
+        "        if self.current_epoch == 1 and batch_idx == 5:\n"
+        "            raise RuntimeError('the sixth step')\n"
+        "        return super().training_step(batch, batch_idx)\n"
+    )
+    fit("--model=failing.Failing", "--data.batch_size=8", "--checkpoint.dirpath=kept")
+    before = {path.name: path.read_bytes() for path in Path("kept").iterdir()}
+    assert set(before) == {"best.ckpt", "last.ckpt"}
+    again = ("--ckpt_path=kept/last.ckpt", "--checkpoint.dirpath=kept", *QUIET, "--device=cpu")
+    assert seqlight_run("fit", *SMALL, *again, "--import=failing", "--model.cell.hidden_size=-1")[0] == 2
+    with pytest.raises(RuntimeError, match="the sixth step"):
+        seqlight_run("fit", *again, "--import=failing", "--trainer.max_epochs=3")
+    assert Path("steps").read_text() == "13"  # it had begun
+    assert {path.name: path.read_bytes() for path in Path("kept").iterdir()} == before
+    forget("failing")
 
 
 def test_version_and_help_do_not_import_torch():

@@ -128,6 +128,19 @@ def test_evaluation_metrics_equal_sklearn_over_batches(target, num_outputs):
     assert values == pytest.approx(expected, rel=1e-6)
 
 
+@every_target
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_evaluation_counts_half_precision_logits_as_training_does(target, num_outputs, dtype):
+    # So near to 0 that sigmoid and softmax in half precision give many ties.
+    logits, targets = draw(target, num_outputs, 200)
+    logits = (1e-4 * logits).to(dtype)
+    metrics = evaluation_metrics(target, num_outputs)
+    metrics.update(to_probabilities(logits, target), targets.long())
+    expected = slow_correct(logits.double(), targets, target) / 200
+    assert metrics.compute()["accuracy"].item() == pytest.approx(expected, rel=1e-6)
+    assert count_correct(logits, targets, target).item() / 200 == pytest.approx(expected, rel=1e-6)
+
+
 def classifier(cell, target, num_outputs, **options):
     return SequenceClassifier(cell, target=target, num_outputs=num_outputs, **options).double()
 
@@ -183,6 +196,15 @@ def test_memory_curve_is_zero_beyond_the_longest_sequence():
     curve = memory_curve(model, padded)
     torch.testing.assert_close(curve[:6], memory_curve(model, batch), rtol=1e-12, atol=1e-14)
     assert (curve[6:] == 0).all()
+
+
+def test_memory_curve_of_tokens_whose_padding_is_no_token():
+    model = classifier(partial(GRUCell, hidden_size=4), "binary", 1, vocab_size=4)
+    batch = ragged_batch("binary", 1, vocab_size=4)
+    padding = torch.arange(6) >= batch.lengths[:, None]
+    padded = batch._replace(inputs=batch.inputs.masked_fill(padding, -1))
+    torch.testing.assert_close(memory_curve(model, padded), memory_curve(model, batch), rtol=0, atol=0)
+    assert (padded.inputs[padding] == -1).all()
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -196,7 +196,7 @@ def test_modules_are_not_imported(module):
 
 @pytest.mark.parametrize("path", ["GRUCell", "", ".GRUCell"])
 def test_paths_without_module_are_refused(path):
-    with pytest.raises(NotImportedError):
+    with pytest.raises(ValueError, match=f"expected the path of a object, got '{path}'"):
         from_plain({"class_path": path})
 
 

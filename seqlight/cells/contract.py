@@ -27,7 +27,7 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices):
         for rows in (inputs, torch.cat((inputs[:1] + change, inputs[1:]))):
-            torch.manual_seed(0)
+            _seed(device)
             state = cell.initial_state(3, device=device, dtype=dtype)
             check_state(cell, "initial_state()", state, 3)
             steps: list[Tensor] = []
@@ -43,6 +43,16 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
                 f"{type(cell).__name__} mixes the sequences of a batch: another input for the first "
                 "changes the results of the others; expected each to depend on its own input and state"
             )
+
+
+def _seed(device: torch.device) -> None:
+    """Seed what a cell may draw from; torch.manual_seed would seed other devices too, and nothing sets those back."""
+    torch.default_generator.manual_seed(0)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(0)
+    elif device.type != "cpu":
+        torch.get_device_module(device).manual_seed(0)
 
 
 def check_step(cell: RecurrentCell, result: Any, num_states: int, batch_size: int) -> tuple[Tensor, State]:

@@ -51,8 +51,8 @@ class Subject:
     input_size: int
 
     def cell(self, case: Case, seed: int = 0) -> RecurrentCell:
-        """A cell in evaluation mode; this sets torch's seed."""
-        torch.manual_seed(seed)
+        """A cell in evaluation mode; this sets torch's seed on the CPU."""
+        torch.default_generator.manual_seed(seed)
         cell = self.make(self.input_size)
         if not isinstance(cell, RecurrentCell):
             raise TypeError(f"cell must make a RecurrentCell, got {cell!r}")

@@ -57,7 +57,7 @@ def deterministic(subject: Subject, case: Case) -> None:
     cell, inputs = subject.cell(case), subject.inputs(case)
     results = []
     for seed in (0, 1):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         results.append(name_results(*unroll(cell, inputs)))
     expect_equal("second run", results[1], results[0], exact=True)
 
@@ -74,7 +74,7 @@ def batched_is_one_by_one(subject: Subject, case: Case) -> None:
     others = torch.cat((subject.inputs(case, seed=2)[:1], inputs[1:]))
     results = []
     for batch in (inputs, others):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         outputs, state = unroll(cell, batch)
         results.append(name_results(outputs[1:], tuple(part[1:] for part in state)))
     expect_equal("another sequence 0, in training mode, changes the others", results[1], results[0])

@@ -1,0 +1,106 @@
+"""When figures are drawn, and for which batches they can be."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
+
+from seqlight import (
+    Batch,
+    SequenceClassifier,
+    SequenceLoader,
+    SumSign,
+    SyntheticSequences,
+    TensorBoardFigures,
+    callbacks,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
+SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Names and steps of the figures that go to TensorBoard."""
+    figures = []
+    monkeypatch.setattr(SummaryWriter, "add_figure", lambda self, name, figure, step: figures.append((name, step)))
+    return figures
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    for name in ("confusion_figure", "roc_figure", "memory_figure"):
+        monkeypatch.setattr(callbacks, name, lambda *_: None)
+
+
+class StopAfter(pl.Callback):
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
+
+
+def trainer(folder, *more, **options):
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=TensorBoardLogger(folder),
+        callbacks=list(more),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def steps_of(written):
+    """The step of each set of figures."""
+    assert [name for name, _ in sorted(written)] == sorted(SET * (len(written) // 3))
+    return sorted({step for _, step in written})
+
+
+ENDLESS = {"max_epochs": -1}
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "options", "expected"),
+    [
+        (0, 3, {}, []),
+        (1, 3, {}, [4, 8, 12]),
+        (2, 5, {}, [8, 16, 20]),
+        (2, 6, {}, [8, 16, 24]),
+        (None, 3, {}, [4, 8, 12]),
+        (None, 10, {}, list(range(4, 44, 4))),
+        (None, 25, {}, list(range(12, 100, 20)) + list(range(20, 120, 20))),
+        (None, 5, {"val_check_interval": 1}, list(range(2, 22, 2))),
+        (None, 9, ENDLESS, [4, 8, 16, 32]),
+        (None, 3, ENDLESS | {"val_check_interval": 1}, [1, 2, 4, 8]),
+        (None, 5, {"max_epochs": None, "max_time": "00:01:00:00"}, [4, 8, 16]),
+        (None, 5, {"max_epochs": 1000}, []),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_figures_are_drawn_at(every, epochs, options, expected, written, tmp_path):
+    data = SyntheticSequences(SumSign(3), num_train=16, num_val=16, batch_size=4)
+    model = SequenceClassifier(input_size=1, lr_schedule="constant")
+    options = {"max_epochs": epochs, **options}
+    trainer(tmp_path, TensorBoardFigures(every), StopAfter(epochs), **options, num_sanity_val_steps=-1).fit(model, data)
+    assert steps_of(written) == sorted(expected)
+
+
+@pytest.mark.parametrize(("every", "sets"), [(None, 1), (7, 1), (0, 0)])
+@pytest.mark.usefixtures("undrawn")
+def test_a_validation_alone_draws_a_set(every, sets, written, tmp_path):
+    data = SyntheticSequences(SumSign(3), num_val=64)
+    trainer(tmp_path, TensorBoardFigures(every)).validate(SequenceClassifier(input_size=1), data, verbose=False)
+    assert len(written) == 3 * sets
+
+
+def test_tokens_whose_padding_is_no_token(written, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 7, (16,), generator=generator)
+    tokens = torch.randint(3, (16, 6), generator=generator).masked_fill(torch.arange(6) >= lengths[:, None], -1)
+    loader = SequenceLoader(Batch(tokens, torch.arange(16.0) % 2, lengths), 8)
+    trainer(tmp_path, TensorBoardFigures(), max_epochs=1).fit(SequenceClassifier(vocab_size=3), loader, loader)
+    assert steps_of(written) == [2]

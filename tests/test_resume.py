@@ -1,0 +1,123 @@
+"""The learning rates of a run that goes on from a checkpoint."""
+
+import functools
+import math
+from functools import partial
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from seqlight import GRUCell, SequenceClassifier, SumSign, SyntheticSequences
+
+EPOCH = 5  # steps
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The number of training batches",
+    "ignore:The dirpath has changed",
+    "ignore:Be aware that when using `ckpt_path`",
+)
+
+
+class Usual(SequenceClassifier):
+    def __init__(self, learning_rate=0.01, lr_schedule="cosine"):
+        super().__init__(
+            partial(GRUCell, hidden_size=4), input_size=1, learning_rate=learning_rate, lr_schedule=lr_schedule
+        )
+
+
+class Quiet(SequenceClassifier):
+    """Its arguments say nothing of its learning rate."""
+
+    def __init__(self, hidden=4):
+        super().__init__(partial(GRUCell, hidden_size=hidden), input_size=1, learning_rate=0.02)
+
+
+class Stepwise(Usual):
+    """Its optimiser is its own."""
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.learning_rate)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Rates(pl.Callback):
+    def __init__(self):
+        self.rates = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+def train(model, folder, max_epochs=2, ckpt_path=None):
+    """The learning rate of each step; every step leaves a checkpoint."""
+    watch = Rates()
+    pl.Trainer(
+        accelerator="cpu",
+        max_epochs=max_epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[watch, ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)],
+    ).fit(model, SyntheticSequences(SumSign(3), num_train=8 * EPOCH, batch_size=8), ckpt_path=ckpt_path)
+    return watch.rates
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Rates and folder of a run of two epochs that nothing interrupts, by its model."""
+
+    @functools.cache
+    def run(kind, **options):
+        folder = tmp_path_factory.mktemp(kind.__name__)
+        return train(kind(**options), folder), folder
+
+    return run
+
+
+def cosine(first, step, end):
+    return [first * (1 + math.cos(math.pi * at / end)) / 2 for at in range(step, end)]
+
+
+every_step = pytest.mark.parametrize("step", [EPOCH - 1, EPOCH, EPOCH + 2])
+
+
+@every_step
+@pytest.mark.parametrize(("kind", "first"), [(Usual, 0.01), (Quiet, 0.02)])
+def test_the_cosine_goes_on(kind, first, step, whole, tmp_path):
+    rates, folder = whole(kind)
+    assert rates == pytest.approx(cosine(first, 0, 2 * EPOCH), rel=1e-12)
+    assert train(kind(), tmp_path, ckpt_path=folder / f"step={step}.ckpt") == rates[step:]
+
+
+@every_step
+def test_an_optimiser_of_the_users_own_goes_on(step, whole, tmp_path):
+    rates, folder = whole(Stepwise)
+    assert rates == [0.01 * 0.5**at for at in range(2 * EPOCH)]
+    assert train(Stepwise(0.5), tmp_path, ckpt_path=folder / f"step={step}.ckpt") == rates[step:]
+
+
+@every_step
+@pytest.mark.parametrize(
+    ("before", "after", "max_epochs", "expected"),
+    [
+        ({}, {"learning_rate": 0.3}, 2, lambda step: cosine(0.3, step, 2 * EPOCH)),
+        ({}, {}, 4, lambda step: cosine(0.01, step, 4 * EPOCH)),
+        ({}, {"learning_rate": 0.3}, 4, lambda step: cosine(0.3, step, 4 * EPOCH)),
+        ({}, {"lr_schedule": "constant"}, 2, lambda step: [0.01] * (2 * EPOCH - step)),
+        ({"lr_schedule": "constant"}, {}, 2, lambda step: cosine(0.01, step, 2 * EPOCH)),
+        (
+            {"lr_schedule": "constant"},
+            {"lr_schedule": "constant", "learning_rate": 0.3},
+            3,
+            lambda step: [0.3] * (3 * EPOCH - step),
+        ),
+    ],
+    ids=["new rate", "more epochs", "new rate, more epochs", "to constant", "to cosine", "new constant rate"],
+)
+def test_a_schedule_given_anew_holds_for_the_rest(before, after, max_epochs, expected, step, whole, tmp_path):
+    _, folder = whole(Usual, **before)
+    rates = train(Usual(**after), tmp_path, max_epochs, folder / f"step={step}.ckpt")
+    assert rates == pytest.approx(expected(step), rel=1e-12)
