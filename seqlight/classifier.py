@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -25,6 +26,7 @@ from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import ragged_lengths, step_mask
 from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import Norm, RecurrentStack
+from seqlight.schedule import Kind, Schedule
 from seqlight.validation import check_at_least, check_choice
 
 
@@ -79,7 +81,7 @@ class SequenceClassifier(pl.LightningModule):
         readout: Readout = "last",
         backend: Backend = "auto",
         learning_rate: float = 0.01,
-        lr_schedule: Literal["cosine", "constant"] = "cosine",
+        lr_schedule: Kind = "cosine",
     ) -> None:
         super().__init__()
         if (input_size is None) == (vocab_size is None):
@@ -96,7 +98,7 @@ class SequenceClassifier(pl.LightningModule):
         self.target: Target = target
         self.readout: Readout = readout
         self.learning_rate = learning_rate
-        self.lr_schedule = lr_schedule
+        self.lr_schedule: Kind = lr_schedule
         self.embedding = None
         if vocab_size is not None:
             check_at_least("vocab_size", vocab_size, 1)
@@ -224,9 +226,8 @@ class SequenceClassifier(pl.LightningModule):
     def on_train_start(self) -> None:
         """Begin the curves, and let the learning rate be that of this step of this run, resumed or not."""
         self._curves.begin(self.trainer)
-        if type(self).configure_optimizers is SequenceClassifier.configure_optimizers and self.lr_schedule == "cosine":
-            for group in self.trainer.optimizers[0].param_groups:
-                group["lr"] = self.learning_rate * self._cosine(self.global_step)
+        if not self._own_schedule:
+            self._schedule.begin(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's totals."""
@@ -305,20 +306,16 @@ class SequenceClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam, with the learning rate falling to 0 along a cosine unless it is to stay constant."""
-        # The fused step unscales float16 gradients itself, and so can't go with clipping.
-        fused = self.trainer.precision != "16-mixed"
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=fused)
-        if self.lr_schedule == "constant":
-            return optimizer
-        # A plain function is not saved with the scheduler's state; a bound method would be, and the model with it.
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._cosine(step))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self._schedule.configure(self)
 
-    def _cosine(self, step: int) -> float:
-        """The share of the learning rate at a step: 1 at the first, 0 at the end of the run."""
-        # The number of steps is asked for only once training runs: asked for before, Lightning makes the
-        # loader too early to restore its place in an epoch.
-        return 1.0 if step == 0 else (1 + math.cos(math.pi * step / self.trainer.estimated_stepping_batches)) / 2
+    @property
+    def _schedule(self) -> Schedule:
+        return Schedule(self.learning_rate, self.lr_schedule)
+
+    @property
+    def _own_schedule(self) -> bool:
+        """Whether a subclass has an optimiser of its own."""
+        return type(self).configure_optimizers is not SequenceClassifier.configure_optimizers
 
     def describe(self) -> dict[str, Any]:
         """What `seqlight.load` and the command line rebuild model and data from, as plain data.
@@ -365,24 +362,12 @@ class SequenceClassifier(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a learning rate or schedule that is given anew win over the one in the checkpoint."""
-        schedule = {"learning_rate": self.learning_rate, "lr_schedule": self.lr_schedule}
-        if checkpoint["seqlight"].get("schedule") == schedule or "optimizer_states" not in checkpoint:
-            return
-        if type(self).configure_optimizers is not SequenceClassifier.configure_optimizers:
-            return
-        for state in checkpoint["optimizer_states"]:
-            for group in state["param_groups"]:
-                group["lr"] = group["initial_lr"] = self.learning_rate
-        if self.lr_schedule == "cosine":
-            # The rate itself is set when training starts.
-            step, rates = checkpoint["global_step"], [self.learning_rate]
-            counts = {"last_epoch": step, "_step_count": step + 1}
-            checkpoint["lr_schedulers"] = [{"base_lrs": rates, "_last_lr": rates, "lr_lambdas": [None], **counts}]
+        if not self._own_schedule:
+            self._schedule.replace_in(checkpoint)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description."""
-        schedule = {"learning_rate": self.learning_rate, "lr_schedule": self.lr_schedule}
-        checkpoint["seqlight"] = {**self.describe(), "schedule": schedule}
+        checkpoint["seqlight"] = {**self.describe(), "schedule": asdict(self._schedule)}
         checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
 
 
