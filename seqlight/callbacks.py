@@ -64,7 +64,7 @@ class TensorBoardFigures(NotInEveryStep):
 
     Args:
         every_n_epochs: epochs from one set of figures to the next; 0 draws none. By default they are drawn at the
-            first validation of each tenth of the run; where the run has no end, at validations 1, 2, 4, 8, ...
+            first validation, and at the first of each further tenth of the run; where the run has no end, at validations 1, 2, 4, 8, ...
         inside_cell: whether to draw `cell_figure` too, of the first layer and a few sequences of the first batch.
     """
 
@@ -73,7 +73,7 @@ class TensorBoardFigures(NotInEveryStep):
             check_at_least("every_n_epochs", every_n_epochs, 0)
         self.every_n_epochs = every_n_epochs
         self.inside_cell = inside_cell
-        self._validations = self._tenths = 0
+        self._validations, self._tenths = 0, -1
         self._metrics: dict[str, Metric] = {}
         self._first_batch: Batch | None = None
 

@@ -72,12 +72,12 @@ ENDLESS = {"max_epochs": -1}
         (2, 6, {}, [8, 16, 24]),
         (None, 3, {}, [4, 8, 12]),
         (None, 10, {}, list(range(4, 44, 4))),
-        (None, 25, {}, list(range(12, 100, 20)) + list(range(20, 120, 20))),
-        (None, 5, {"val_check_interval": 1}, list(range(2, 22, 2))),
+        (None, 25, {}, [4, *range(12, 100, 20), *range(20, 120, 20)]),
+        (None, 5, {"val_check_interval": 1}, [1, *range(2, 22, 2)]),
         (None, 9, ENDLESS, [4, 8, 16, 32]),
         (None, 3, ENDLESS | {"val_check_interval": 1}, [1, 2, 4, 8]),
         (None, 5, {"max_epochs": None, "max_time": "00:01:00:00"}, [4, 8, 16]),
-        (None, 5, {"max_epochs": 1000}, []),
+        (None, 5, {"max_epochs": 1000}, [4]),
     ],
 )
 @pytest.mark.usefixtures("undrawn")
