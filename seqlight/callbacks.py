@@ -64,7 +64,8 @@ class TensorBoardFigures(NotInEveryStep):
 
     Args:
         every_n_epochs: epochs from one set of figures to the next; 0 draws none. By default they are drawn at the
-            first validation, and at the first of each further tenth of the run; where the run has no end, at validations 1, 2, 4, 8, ...
+            first validation, and at the first of each further tenth of the run; where the run has no end, at
+            validations 1, 2, 4, 8, ...
         inside_cell: whether to draw `cell_figure` too, of the first layer and a few sequences of the first batch.
     """
 
