@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 from seqlight import ElmanCell, GatedCell, GRUCell, LSTMCell, RecurrentLayer, RecurrentStack, unroll
 from seqlight.kernels import build, function
@@ -216,6 +217,11 @@ FUNCTIONS = {
     "where": lambda x: torch.where(x > 0.1, x.sin(), 2 * x),
     "comparison": lambda x: (x >= 0.2).to(x.dtype) * x,
     "sum-of-comparisons": lambda x: ((x > 0.2) + (x > -0.2)) * x.tanh(),
+    "comparison-times-number": lambda x: ((x > 0.1) * 2) * x.tanh() + ((x > 0) + 1) * x,
+    "alpha": lambda x: (
+        torch.add(x.tanh(), 2.0, alpha=0.5) + torch.sub(x, x.sin(), alpha=0.3) + torch.rsub(x, 2.0, alpha=0.5)
+    ),
+    "constants": lambda x: x * torch.tensor([0.5, 2.0], dtype=x.dtype)[0] + x.tanh() * x.new_tensor([0.5, 2.0])[1],
     "product-of-comparisons": lambda x: ((x < 0.2) * (x > -0.2)) * x.tanh(),
     "square": torch.square,
     "cube": lambda x: x**3,
@@ -397,6 +403,14 @@ REFUSED = {
     "random": (lambda cell, new, old: new * torch.rand_like(new), "torch.rand"),
     "cumulative": (lambda cell, new, old: new.cumsum(-1), "torch.cumsum"),
     "softmax": (lambda cell, new, old: new.softmax(-1), "torch"),
+    "detached-mean": (lambda cell, new, old: new.detach().mean(-1, keepdim=True).expand_as(new), "mixes the units"),
+    "integers": (lambda cell, new, old: new * ~(old > 0).int(), "a conversion from torch.bool to torch.int32"),
+    "bits": (lambda cell, new, old: new * ((old > 0) | 2), "which gives torch.int64"),
+    "cast": (lambda cell, new, old: new * torch.zeros_like(old, dtype=torch.int64).copy_(old), "a conversion from"),
+    "view": (lambda cell, new, old: new + old.view(torch.int32), "view"),
+    "precision": (lambda cell, new, old: (new.double() * 0.1).float(), "a conversion from"),
+    "affine": (lambda cell, new, old: new / (1 + cell.weight_hh.norm()), "reads the weights of the gates"),
+    "numpy": (lambda cell, new, old: new * float(old.detach().numpy().max()), "gives other expressions"),
     "uneven": (lambda cell, new, old: torch.cat((new[:, :2], old[:, 2:]), -1), "treats units"),
 }
 
@@ -450,6 +464,53 @@ def test_attributes_that_may_change_unseen_are_refused_by_name(value):
         RecurrentLayer(cell)(torch.randn(3, 4, 2))
 
 
+def test_weights_that_a_kernel_would_misread_are_refused():
+    cell = LSTMCell(2, 4)
+    cell.register_parameter("bias_hh", None)
+    with pytest.raises(ValueError, match=r"its bias_hh must be torch.float32 \(16,\) on the CPU, got None"):
+        RecurrentLayer(cell, backend="kernel")(torch.randn(3, 4, 2))
+    layer = RecurrentLayer(LSTMCell(2, 4), backend="kernel")
+    with pytest.raises(TypeError, match=r"the state must be torch.float32 on cpu.*got torch.float64"):
+        layer(torch.randn(3, 4, 2), None, (torch.zeros(3, 4).double(), torch.zeros(3, 4).double()))
+
+
+def test_hooks_of_a_cell_run_as_in_the_loop():
+    cell = LSTMCell(2, 4)
+    prune.l1_unstructured(cell, "weight_hh", 0.5)
+    with pytest.warns(KernelWarning, match="its step is more than its update"):
+        outputs, _ = RecurrentLayer(cell)(torch.randn(3, 4, 2))
+    outputs.sum().backward()
+    assert cell.weight_hh_orig.grad.abs().sum() > 0
+
+
+def test_threads_may_make_the_first_call_at_once():
+    layer = RecurrentLayer(Peephole(2), backend="kernel")
+    before = {name: id(parameter) for name, parameter in layer.named_parameters()}
+    inputs, found = torch.randn(3, 4, 2), []
+    workers = [threading.Thread(target=lambda: found.append(layer(inputs)[0])) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert {name: id(parameter) for name, parameter in layer.named_parameters()} == before
+    assert len(found) == 4
+    for outputs in found:
+        torch.testing.assert_close(outputs, unroll(layer.cell, inputs)[0])
+
+
+@pytest.mark.parametrize("cell", [ElmanCell, Diagonal])
+def test_error_of_long_sums_is_that_of_the_loop(cell):
+    made = cell(2, 4)
+    inputs = torch.randn(8, 2000, 2)
+    exact_cell = copy.deepcopy(made).double()
+    exact = results(exact_cell, inputs.double(), None, None, oracle(exact_cell))
+    eager = results(RecurrentLayer(made, backend="eager"), inputs, None, None)
+    kernel = results(RecurrentLayer(made, backend="kernel"), inputs, None, None)
+    for (name, value), found, of_eager in zip(exact.items(), kernel.values(), eager.values(), strict=True):
+        error, error_of_eager = ((part.double() - value).abs().max() for part in (found, of_eager))
+        assert error <= 4 * error_of_eager + 1e-12, name
+
+
 # As an autograd operation.
 
 
@@ -496,8 +557,23 @@ def test_backward_twice_and_a_second_derivative():
     assert torch.equal(first, second)
     [gradient] = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
     assert torch.equal(first, gradient)
-    with pytest.raises(RuntimeError, match="does not require grad"):
-        torch.autograd.grad(gradient.sum(), inputs)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        (outputs.sum() + gradient.pow(2).sum()).backward()
+
+
+@pytest.mark.parametrize("cell", [LSTMCell, ElmanCell, GRUCell, Diagonal])
+def test_gradients_have_memory_of_their_own(cell):
+    """Accumulated over two steps and clipped, as the loop's are."""
+    layer = RecurrentLayer(cell(2, 5), backend="kernel")
+    eager = copy.deepcopy(layer)
+    eager.backend = "eager"
+    inputs = torch.randn(3, 4, 2)
+    for one in (layer, eager):
+        for _ in range(2):
+            one(inputs)[0].sum().backward()
+        nn.utils.clip_grad_norm_(one.parameters(), 0.5)
+    for (name, parameter), other in zip(layer.named_parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, msg=name)
 
 
 def test_an_update_in_place_is_refused():

@@ -177,5 +177,6 @@ def set_forget_bias(biases: tuple[Tensor, ...], gate_names: tuple[str, ...], val
 
 
 def has_plain_step(cell: GatedCell) -> bool:
-    """Whether a step of the cell is its projection and its `update`, and nothing else."""
-    return type(cell).forward is GatedCell.forward and type(cell).step is GatedCell.step
+    """Whether a step of the cell is its projection and its `update`, and nothing else, such as a hook."""
+    hooks = cell._forward_pre_hooks or cell._forward_hooks
+    return type(cell).forward is GatedCell.forward and type(cell).step is GatedCell.step and not hooks

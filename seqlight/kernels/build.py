@@ -30,7 +30,11 @@ def find_compiler() -> list[str]:
     Raises:
         BuildError: if there is none.
     """
-    candidates = [shlex.split(os.environ["CXX"])] if os.environ.get("CXX") else [["c++"], ["g++"], ["clang++"]]
+    given = os.environ.get("CXX", "").strip()
+    try:
+        candidates = [shlex.split(given)] if given else [["c++"], ["g++"], ["clang++"]]
+    except ValueError as error:
+        raise BuildError(f"CXX={given!r}: {error}") from error
     for program, *arguments in candidates:
         if path := shutil.which(program):
             return [path, *arguments]
@@ -65,7 +69,7 @@ def load(source: str) -> ctypes.CDLL:
         for path in folder.glob(f"{key}-*.so"):
             if _is_sound(path, key):
                 return ctypes.CDLL(str(path))
-            path.unlink()
+            path.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             built = _compile(compiler, source, Path(scratch))
             path = folder / f"{key}-{_digest(built.read_bytes())}.so"
@@ -79,13 +83,16 @@ def _compile(compiler: list[str], source: str, folder: Path) -> Path:
     (folder / "cell.cpp").write_text(source)
     command = [*compiler, *FLAGS, f"-I{HEADERS}", "cell.cpp", "-o", "cell.so"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode or not (folder / "cell.so").exists():
         reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
         raise BuildError(f"{' '.join(compiler)} failed: {reason}")
     return folder / "cell.so"
 
 
 def _is_sound(path: Path, key: str) -> bool:
+    """Whether the file is the user's own, and holds what its name says."""
+    if not path.exists():  # another process has found it broken too
+        return False
     status = path.stat()
     own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
     return own and not path.is_symlink() and path.name == f"{key}-{_digest(path.read_bytes())}.so"

@@ -195,6 +195,8 @@ def _choose_saved(program: Program) -> tuple[int, ...]:
     (states, parameters) and what is cheap to compute again from the others.
     """
     computed = set(_reachable(program, program.next_state))
+    # A gate that only the backward pass reads, by an author's own autograd function, say, is there in the forward pass.
+    computed |= {number for number, (kind, _) in enumerate(program.nodes) if kind in ("input_gate", "hidden_gate")}
     roots = (*program.grad_input_gates, *program.grad_hidden_gates, *program.grad_state, *program.grad_parameters)
     at_hand = {number for number, (kind, _) in enumerate(program.nodes) if kind in ("constant", "state", "parameter")}
     at_hand |= set(program.next_state)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqlight.cells.cell import GatedCell, State
 from seqlight.kernels.build import load
@@ -69,11 +68,12 @@ def run_kernel(
     Returns:
         Outputs (B, T, H), or (N, H) with `batch_sizes`, and the final state.
     """
-    own = [_in_blocks(tensor, cell.hidden_size) for tensor in own_tensors(cell).values()]
+    own = [_in_blocks(tensor.to(kernel.dtype), cell.hidden_size) for tensor in own_tensors(cell).values()]
     # A projection of the cell's own is left to torch.
     projected = type(cell).project is GatedCell.project
     outputs, final = _Recurrence.apply(
         kernel,
+        torch.is_grad_enabled(),
         batch_sizes,
         inputs if projected else cell.project(inputs),
         cell.weight_ih if projected else None,
@@ -102,6 +102,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any,
         kernel: Kernel,
+        with_gradients: bool,
         batch_sizes: Tensor | None,
         inputs: Tensor,
         weight_ih: Tensor | None,
@@ -124,7 +125,7 @@ class _Recurrence(torch.autograd.Function):
         final = rows.new_empty(kernel.num_states, batch_size, hidden_size)
         saved = None
         weights = [_contiguous(weight) for weight in (weight_ih, bias_ih, weight_hh, bias_hh, parameters)]
-        if any(ctx.needs_input_grad):
+        if with_gradients and any(ctx.needs_input_grad):
             saved = rows.new_empty(num_rows, kernel.source.num_saved, hidden_size)
             ctx.save_for_backward(rows, *weights, states, saved)
             ctx.kernel, ctx.batch_sizes, ctx.shape = kernel, batch_sizes, inputs.shape
@@ -137,11 +138,28 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> Any:
-        # With gradients on, a second derivative may be asked for, which must be an error.
-        differentiate = once_differentiable(_differentiate) if torch.is_grad_enabled() else _differentiate
-        return differentiate(ctx, grad_outputs, grad_final)
+        gradients = _differentiate(ctx, grad_outputs, grad_final)
+        if torch.is_grad_enabled():  # a second derivative may be asked for
+            return tuple(None if gradient is None else _NotTwice.apply(gradient, _ANY) for gradient in gradients)
+        return gradients
 
 
+_ANY = torch.zeros((), requires_grad=True)
+
+
+class _NotTwice(torch.autograd.Function):
+    """A gradient that has none of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, differentiable: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError("a kernel has no second derivative: use backend='eager'")
+
+
+@torch.no_grad()
 def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> tuple[Tensor | None, ...]:
     """The gradients by the arguments of `_Recurrence.forward`."""
     rows, weight_ih, bias_ih, weight_hh, bias_hh, parameters, states, saved = ctx.saved_tensors
@@ -173,18 +191,19 @@ def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | N
     tensors += [None, saved, grad_outputs, grad_state, by_input, by_hidden, sums, by_weight_ih, by_weight_hh]
     _call(_library(source.text).seqlight_backward, kernel, batch_sizes, states, rows.shape[1], tensors)
 
-    needs = ctx.needs_input_grad[2:]
+    needs = ctx.needs_input_grad[3:]
     if weight_ih is not None:
         by_inputs = by_input @ weight_ih if needs[0] else None
     if by_inputs is not None and len(ctx.shape) == 3:
         by_inputs = by_inputs.view(-1, batch_size, ctx.shape[2]).transpose(0, 1)
     by_bias_hh, first_own = None, input_size
     if weight_hh is not None and source.same_gate_gradients:
-        by_bias_hh = sums[:size]
+        by_bias_hh = sums[:size].clone()  # each parameter's gradient has memory of its own
     elif weight_hh is not None:
         first_own = input_size + size
         by_bias_hh = sums[input_size:first_own]
     return (
+        None,
         None,
         None,
         by_inputs,

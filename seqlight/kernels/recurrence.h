@@ -109,6 +109,7 @@ static void transposed_product(long first, long last, long N, long K, const real
   const long C_row = padded(N), length = std::min(block, K);
   Memory packed(length * C_row), sums((last - first) * C_row);
   std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));
+  std::fill(C + first * N, C + last * N, real(0));
   for (long start = 0; start < K; start += block) {
     const long rows = std::min(block, K - start);
     for (long k = 0; k < rows; k++) {
@@ -129,8 +130,11 @@ static void transposed_product(long first, long last, long N, long K, const real
     TILES(4);
     TILES(1);
 #undef TILES
+    if (start / block % 32 != 31 && start + block < K) continue;
+    for (long m = first; m < last; m++)
+      for (long n = 0; n < N; n++) C[m * N + n] += sums.data[(m - first) * C_row + n];
+    std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));
   }
-  for (long m = first; m < last; m++) std::memcpy(C + m * N, sums.data + (m - first) * C_row, N * sizeof(real));
 }
 
 // --- the loop over time ----------------------------------------------------------------------------------
@@ -239,6 +243,10 @@ static void backward_rows(const Model &model, long begin, long end, long block, 
   const long H = model.H, GH = model.GH, IH = model.IH, state_row = padded(H), k = model.k, batch = end - begin;
   const long grad_plane = batch * state_row, num_sums = Cell::num_sums * H;
   Memory grad(Cell::num_states * grad_plane);
+  // Sums of some steps, added to those of all: so the rounding error of a long sum grows less.
+  const long first_block = begin / block, num_recent = ((end - 1) / block - first_block + 1) * num_sums;
+  Memory recent(num_recent);
+  std::memset(recent.data, 0, num_recent * sizeof(real));
   real *given = a.grad_state + k * Cell::num_states * a.batch * H;
   for (long s = 0; s < Cell::num_states; s++)
     for (long b = 0; b < batch; b++)
@@ -255,7 +263,11 @@ static void backward_rows(const Model &model, long begin, long end, long block, 
                      model.plane(), a.saved + (k * a.rows + row) * Cell::num_saved * H,
                      a.grad_outputs ? a.grad_outputs + (k * a.rows + row) * H : nullptr, by_input + b * IH,
                      by_hidden + b * GH, grad.data + b * state_row, state_row, grad_plane,
-                     sums + (begin + b) / block * num_sums);
+                     recent.data + ((begin + b) / block - first_block) * num_sums);
+    }
+    if (t % 32 == 0) {
+      for (long i = 0; i < num_recent; i++) sums[first_block * num_sums + i] += recent.data[i];
+      std::memset(recent.data, 0, num_recent * sizeof(real));
     }
     if (Cell::recurrent)
       product(rows, H, GH, by_hidden, GH, model.weight_hh.data, grad.data, state_row, grad.data, state_row);

@@ -54,13 +54,15 @@ class Shadow(TorchDispatchMode):
     that it is about; a constant is about any. A view needs no care, since it is a view of the same notes.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.size = size
+        self.dtype = dtype
         self.nodes: list[tuple[str, tuple[Any, ...]]] = []
         self._numbers: dict[tuple[str, tuple[Any, ...]], int] = {}
         self._notes: dict[int, tuple[Any, Tensor]] = {}  # by address: storage, which stays taken, and its notes
         self._leaves: list[tuple[Tensor, Tensor]] = []
+        self._forbidden: set[int] = set()
 
     def node(self, operation: str, *operands: Any) -> int:
         """The number of an expression; the same for the same expression."""
@@ -89,21 +91,29 @@ class Shadow(TorchDispatchMode):
         self._leaves.append((tensor, notes.clone()))
         return num_blocks
 
+    def forbid(self, tensor: Tensor) -> None:
+        """Refuse an `update` that reads this tensor, whose values a kernel would not see change."""
+        self._forbidden.add(tensor.untyped_storage().data_ptr())
+
     def check_leaves(self) -> None:
         """Refuse an `update` that wrote into what it was given."""
         for tensor, notes in self._leaves:
             if not torch.equal(self._read(tensor), notes):
                 raise UnsupportedUpdateError("update() changes its arguments in place")
 
-    def blocks(self, value: Tensor) -> tuple[int, ...]:
-        """The expression of each block of H columns, if each is the same for every unit and sequence."""
+    def blocks(self, value: Tensor, *, of_parameter: bool = False) -> tuple[int, ...]:
+        """The expression of each block of H columns, if each is the same for every unit and sequence.
+
+        The gradient of a parameter may be a sum over sequences, or units, that is still to be done.
+        """
         numbers, rows, columns = _unpack(self._read(value))
         width = value.shape[-1] if value.ndim == 2 else max(1, value.numel())
         units = torch.arange(width).view((-1,) if value.ndim == 2 else value.shape or ())
         own_row = torch.arange(len(value))[:, None] if value.ndim == 2 else torch.tensor(_SUM_ROW)
         if not ((rows == own_row) | (rows == _ANY_ROW)).all():
             raise UnsupportedUpdateError("update() mixes the sequences of a batch")
-        if not ((columns == units % self.size) | (columns == _ANY_COLUMN) | (columns == _SUM_COLUMN)).all():
+        summed = (columns == _SUM_COLUMN) if of_parameter else torch.tensor(False)
+        if not ((columns == units % self.size) | (columns == _ANY_COLUMN) | summed).all():
             raise UnsupportedUpdateError("update() mixes the units")
         found = []
         for block in numbers.reshape(-1, width).split(self.size, 1):
@@ -120,14 +130,16 @@ class Shadow(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise UnsupportedUpdateError(f"torch.{name}, which is random")
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if any(tensor.untyped_storage().data_ptr() in self._forbidden for tensor in tensors):
+            raise UnsupportedUpdateError("update() reads the weights of the gates")
         if not any(self._knows(tensor) for tensor in tensors):
             return func(*args, **kwargs)  # a constant, noted when it meets what is not
-        if func.namespace not in ("aten", "prims"):
+        if func.namespace not in ("aten", "prims") or func is torch.ops.aten.view.dtype:
             raise UnsupportedUpdateError(f"{func.namespace}::{name}")
         in_place = func._schema.is_mutable
         base = name.removesuffix("_") if in_place else name
         base = _SAME.get(base, base)
-        if tensors and all(tensor.dtype == torch.bool for tensor in tensors):
+        if args and all(isinstance(part, Tensor) and part.dtype == torch.bool for part in args[:2]):
             base = {"add": "logical_or", "mul": "logical_and"}.get(base, base)
         notes = self._result(func, base, args, kwargs)
         if notes is None and not in_place:
@@ -142,6 +154,12 @@ class Shadow(TorchDispatchMode):
                     raise UnsupportedUpdateError(whole) from error
         result = func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        for output in outputs:
+            # Whole numbers are exact as they are, but not their bits.
+            of_bits = base.startswith("logical") or name in _CASTS
+            whole = not output.is_floating_point() and output.dtype != torch.bool
+            if (whole and of_bits) or (output.is_floating_point() and output.dtype != self.dtype):
+                raise UnsupportedUpdateError(f"torch.{name.lstrip('_')}, which gives {output.dtype} among {self.dtype}")
         if notes is not None:
             [output] = outputs
             self._write(output, notes)
@@ -159,12 +177,13 @@ class Shadow(TorchDispatchMode):
             if len(args) != ELEMENTWISE[name] or settings:
                 return None
             if kwargs.get("alpha", 1) != 1:
-                operands[1] = self._elementwise("mul", [operands[1], kwargs["alpha"]])
+                operands[1] = self._carry(self._elementwise("mul", [operands[1], kwargs["alpha"]]))
             if name == "pow" and not isinstance(operands[1], Tensor):
                 return self._power(operands[0], operands[1])
             return self._elementwise(name, operands)
         if name == "rsub":
-            other = self._elementwise("mul", [args[0], kwargs.get("alpha", 1)]) if "alpha" in kwargs else args[0]
+            alpha = args[2] if len(args) > 2 else kwargs.get("alpha", 1)
+            other = self._carry(self._elementwise("mul", [args[0], alpha])) if alpha != 1 else args[0]
             return self._elementwise("sub", [args[1], other])
         if name in ("clamp", "clamp_min", "clamp_max"):
             return self._clamp(name, *args, **kwargs)
@@ -172,6 +191,8 @@ class Shadow(TorchDispatchMode):
             return self._elementwise("where", [args[1], args[2], args[0]])
         if name in ("copy", "fill", "zero"):
             source = args[1] if name != "zero" else 0.0
+            if isinstance(source, Tensor) and source.dtype != args[0].dtype:
+                raise UnsupportedUpdateError(f"a conversion from {source.dtype} to {args[0].dtype}")
             return self._notes_of(source).expand(args[0].shape)
         if name in _CASTS:
             return self._cast(args[0], args[1] if len(args) > 1 else kwargs.get("dtype"))
@@ -193,12 +214,11 @@ class Shadow(TorchDispatchMode):
         linear = _LINEAR.get(operation, set())
         for tags, total in ((rows, _SUM_ROW), (columns, _SUM_COLUMN)):
             summed = [bool((tag == total).any()) for tag in tags]
-            both = operation in ("add", "sub")
-            if (
-                any(summed)
-                and (any(summed[i] and i not in linear for i in range(len(tags))) or all(summed) != both)
-                and len(tags) > 1
-            ):
+            if not any(summed):
+                continue
+            # Of a sum, minus it and its multiples; and the sum or difference of two.
+            alone = len(tags) == 1 or all(summed) == (operation in ("add", "sub"))
+            if not alone or any(total and i not in linear for i, total in enumerate(summed)):
                 raise UnsupportedUpdateError("a parameter's gradient that is not a sum over sequences")
         combinations, inverse = torch.unique(torch.stack([n.flatten() for n in numbers]), dim=1, return_inverse=True)
         made = torch.tensor([self.node(operation, *parts) for parts in combinations.T.tolist()])
@@ -208,14 +228,18 @@ class Shadow(TorchDispatchMode):
             _agree(columns, _ANY_COLUMN, "units"),
         )
 
+    def _carry(self, notes: Tensor) -> Tensor:
+        """A tensor with these notes, and no values."""
+        carrier = torch.empty(notes.shape)
+        self._write(carrier, notes)
+        return carrier
+
     def _power(self, base: Tensor, exponent: float) -> Tensor | None:
         if exponent in (2, 3):
             square = self._elementwise("mul", [base, base])
             if exponent == 2:
                 return square
-            keep = torch.empty(base.shape)  # a tensor to carry the square's notes
-            self._write(keep, square)
-            return self._elementwise("mul", [keep, base])
+            return self._elementwise("mul", [self._carry(square), base])
         if exponent == 1:
             return self._read(base)
         simple = {0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}.get(exponent)
@@ -226,13 +250,11 @@ class Shadow(TorchDispatchMode):
         high = kwargs.get("max", second if name == "clamp" else (first if name == "clamp_max" else None))
         for operation, bound in (("maximum", low), ("minimum", high)):
             if bound is not None:
-                notes = self._elementwise(operation, [value, bound])
-                value = torch.empty(notes.shape)
-                self._write(value, notes)
+                value = self._carry(self._elementwise(operation, [value, bound]))
         return self._read(value)
 
     def _cast(self, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-        if dtype is not None and dtype != value.dtype and value.dtype != torch.bool:
+        if dtype is not None and dtype != value.dtype and not (value.dtype == torch.bool and dtype.is_floating_point):
             raise UnsupportedUpdateError(f"a conversion from {value.dtype} to {dtype}")
         return self._read(value)
 
@@ -271,9 +293,13 @@ class Shadow(TorchDispatchMode):
     def _read(self, tensor: Tensor) -> Tensor:
         """The notes of a tensor; of one not seen before, constants."""
         if not self._knows(tensor):
-            values, inverse = torch.unique(tensor.detach().flatten(), return_inverse=True)
+            if tensor.requires_grad:
+                raise UnsupportedUpdateError("a parameter that is not the cell's own")
+            # All of its memory: another view of it may be read later.
+            memory = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
+            values, inverse = torch.unique(memory, return_inverse=True)
             numbers = torch.tensor([self.constant(value) for value in values.tolist()], dtype=torch.int64)
-            self._write(tensor, _pack(numbers[inverse].view(tensor.shape), _ANY_ROW, _ANY_COLUMN))
+            self._write(memory, _pack(numbers[inverse], _ANY_ROW, _ANY_COLUMN))
         return self._view(tensor)
 
     def _write(self, tensor: Tensor, notes: Tensor) -> None:

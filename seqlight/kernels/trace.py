@@ -1,5 +1,6 @@
 """A cell's `update` and its vector-Jacobian product as scalar expressions for one unit of one sequence."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,10 +56,10 @@ def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
             the batch size, or uses an operation that has no expression here.
     """
     try:
-        program, again = _trace(cell, dtype, batch_size=2), _trace(cell, dtype, batch_size=3)
+        program, again = _trace(cell, dtype, 2, 1.0), _trace(cell, dtype, 3, -0.7)
     except RuntimeError as error:
         raise UnsupportedUpdateError(f"update() can't be traced: {str(error).splitlines()[0]}") from error
-    # What is drawn at random, counted in Python or taken from the batch size differs the second time.
+    # What is drawn at random, counted in Python, or taken from the batch size or past torch from a parameter differs.
     if again != program:
         raise UnsupportedUpdateError("update() gives other expressions when it is called again with another batch")
     return program
@@ -75,11 +76,22 @@ class _Update(nn.Module):
         return self.cell.update(input_gates, hidden_gates, state)
 
 
-def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int) -> Program:
+def _replica(module: nn.Module) -> Any:
+    """A module of the same tensors; to replace them in it changes nothing for those who use `module` meanwhile."""
+    replica = copy.copy(module)
+    for kind in ("_parameters", "_buffers", "_modules"):
+        vars(replica)[kind] = dict(vars(module)[kind])
+    for name, child in module._modules.items():
+        replica._modules[name] = None if child is None else _replica(child)
+    return replica
+
+
+def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -> Program:
+    """One trace, with the values of all that `update` reads times `scale`."""
     size, num_gates, num_states = cell.hidden_size, cell.num_gates, len(cell.state_names)
 
     def leaf(*shape: int) -> Tensor:
-        return torch.linspace(0.1, 0.9, math.prod(shape), dtype=dtype).view(shape).requires_grad_()
+        return torch.linspace(0.1 * scale, 0.9 * scale, math.prod(shape), dtype=dtype).view(shape).requires_grad_()
 
     # Whatever mode the cell is first used in.
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
@@ -91,9 +103,14 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int) -> Program:
         for name, tensor in own_tensors(cell).items():
             if not tensor.is_floating_point() or (tensor.numel() > 1 and tensor.numel() % size):
                 raise UnsupportedUpdateError(f"{name} of shape {tuple(tensor.shape)}, which is not (H,)")
-            own[name] = tensor.detach().to("cpu", dtype, copy=True).requires_grad_()
+            if tensor.ndim > 0 and tensor.dtype != dtype:
+                raise UnsupportedUpdateError(f"{name} of {tensor.dtype} among {dtype}")
+            own[name] = (scale * tensor.detach().to("cpu", dtype)).requires_grad_()
 
-        shadow = Shadow(size)
+        shadow = Shadow(size, dtype)
+        for name in AFFINE:
+            if isinstance(weight := getattr(cell, name, None), Tensor):
+                shadow.forbid(weight)
         shadow.mark(input_gates, "input_gate", 0)
         if cell.recurrent:
             shadow.mark(hidden_gates, "hidden_gate", 0)
@@ -106,7 +123,8 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int) -> Program:
 
         with shadow:
             wrapped = {f"cell.{name}": tensor for name, tensor in own.items()}
-            next_state = torch.func.functional_call(_Update(cell), wrapped, (input_gates, hidden_gates, state))
+            arguments = (input_gates, hidden_gates, state)
+            next_state = torch.func.functional_call(_Update(_replica(cell)), wrapped, arguments)
             check_next_state(cell, next_state, batch_size)
             leaves = [input_gates, *state, *own.values(), hidden_gates]
             used = [(new, grad) for new, grad in zip(next_state, grads, strict=True) if new.requires_grad]
@@ -115,9 +133,10 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int) -> Program:
                 outputs, output_grads = zip(*used, strict=True)
                 found = torch.autograd.grad(outputs, leaves, output_grads, allow_unused=True)
 
-    def blocks(value: Tensor | None, count: int) -> tuple[int, ...]:
+    def blocks(value: Tensor | None, count: int, *, of_parameter: bool = False) -> tuple[int, ...]:
         """The expression of each block of H columns."""
-        return (shadow.constant(0.0),) * count if value is None else shadow.blocks(value)
+        zeros = (shadow.constant(0.0),) * count
+        return zeros if value is None else shadow.blocks(value, of_parameter=of_parameter)
 
     of_gates, of_state, of_own = found[0], found[1 : 1 + num_states], found[1 + num_states : 1 + num_states + len(own)]
     roots = (
@@ -128,7 +147,7 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int) -> Program:
         tuple(
             node
             for tensor, grad in zip(own.values(), of_own, strict=True)
-            for node in blocks(grad, max(1, tensor.numel() // size))
+            for node in blocks(grad, max(1, tensor.numel() // size), of_parameter=True)
         ),
     )
     shadow.check_leaves()

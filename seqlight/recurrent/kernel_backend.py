@@ -4,6 +4,7 @@ import enum
 import functools
 import types
 import warnings
+from abc import ABC
 from typing import Any
 
 import torch
@@ -45,6 +46,9 @@ class Kernels:
         assert isinstance(cell, GatedCell)
         key: Any
         try:
+            if not has_plain_step(cell):
+                raise UnsupportedUpdateError("its step is more than its update()")
+            _check_weights(cell)
             key = (dtype, *_configuration(cell))
         except UnsupportedUpdateError as error:
             key = str(error)
@@ -96,9 +100,9 @@ class Kernels:
 
 
 def _refusal(cell: RecurrentCell, inputs: Tensor, dtype: torch.dtype) -> str | None:
-    """Why no kernel can serve, before anything is traced."""
-    if not isinstance(cell, GatedCell) or not has_plain_step(cell):
-        return f"{type(cell).__name__} is not a GatedCell whose step is its update()"
+    """Why no kernel can serve here, whatever the cell's `update`."""
+    if not isinstance(cell, GatedCell):
+        return f"{type(cell).__name__} is not a GatedCell"
     if inputs.device.type != "cpu":
         return f"kernels run on the CPU, and the inputs are on {inputs.device}"
     if dtype not in (torch.float32, torch.float64) or cell.weight_ih.dtype != dtype:
@@ -106,6 +110,23 @@ def _refusal(cell: RecurrentCell, inputs: Tensor, dtype: torch.dtype) -> str | N
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return "torch.compile, torch.export and torch.func see through a loop, not through a kernel"
     return None
+
+
+def _check_weights(cell: GatedCell) -> None:
+    """Whether the weights are what a kernel reads without looking.
+
+    Raises:
+        UnsupportedUpdateError: naming the weight.
+    """
+    rows, dtype = cell.num_gates * cell.hidden_size, cell.weight_ih.dtype
+    shapes = {"weight_hh": (rows, cell.hidden_size), "bias_hh": (rows,)} if cell.recurrent else {}
+    if type(cell).project is GatedCell.project:
+        shapes |= {"weight_ih": (rows, cell.input_size), "bias_ih": (rows,)}
+    for name, shape in shapes.items():
+        weight = getattr(cell, name)
+        if weight is None or weight.shape != shape or weight.dtype != dtype or not weight.is_cpu:
+            got = "None" if weight is None else f"{weight.dtype} {tuple(weight.shape)} on {weight.device}"
+            raise UnsupportedUpdateError(f"its {name} must be {dtype} {shape} on the CPU, got {got}")
 
 
 _INTERNAL = {*vars(nn.Module()), "training"}
@@ -122,10 +143,9 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
     values: list[Any] = []
     for module in cell.modules() if cell._modules else (cell,):
         values.append(module.training)
-        attributes = _class_attributes(type(module))  # type: ignore[arg-type] # mypy takes Module's hash for its class's
-        for name, known, constant in attributes:
-            value = getattr(module, name)
-            values.append(constant if value is known else _constant(module, name, value))
+        for base, name, known, constant in _class_attributes(type(module)):  # type: ignore[arg-type] # of Module's hash
+            value = vars(base).get(name)
+            values.append(constant if value is known else _constant(base, name, value))
         for name, value in vars(module).items():
             if name not in _INTERNAL:
                 values.append(name)
@@ -134,15 +154,19 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
 
 
 @functools.cache
-def _class_attributes(cls: type) -> tuple[tuple[str, Any, Any], ...]:
-    """The numbers and strings, and tuples of them, that the class of a cell or its part sets: name, value, constant."""
-    own = (base for base in cls.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins", "abc"))
-    kinds = (int, float, str, tuple)
+def _class_attributes(cls: type) -> tuple[tuple[type, str, Any, Any], ...]:
+    """What the classes of a cell or its part set, methods too: class, name, value and constant.
+
+    Raises:
+        UnsupportedUpdateError: as `_configuration`.
+    """
+    fixed = {RecurrentCell, GatedCell, ABC, nn.Module, object}
     return tuple(
-        (name, value, _constant(cls, name, value))
-        for base in own
+        (base, name, value, _constant(base, name, value))
+        for base in cls.__mro__
+        if base not in fixed and not base.__module__.startswith("torch.")
         for name, value in vars(base).items()
-        if isinstance(value, kinds) and not name.startswith("__")
+        if not (name.startswith("__") and name.endswith("__")) and not name.startswith("_abc_")
     )
 
 
@@ -165,7 +189,10 @@ def _constant(owner: object, name: str, value: Any) -> Any:
     )
 
 
-_UNCHANGING = (type, types.FunctionType, types.BuiltinFunctionType, enum.Enum, torch.dtype, torch.device)
+_UNCHANGING = (
+    *(type, property, staticmethod, classmethod, types.FunctionType, types.BuiltinFunctionType),
+    *(enum.Enum, torch.dtype, torch.device),
+)
 
 
 def _run(
@@ -174,6 +201,9 @@ def _run(
     if state is None and type(cell).initial_state is not GatedCell.initial_state:
         state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
         check_next_state(cell, state, len(inputs))
+    if state is not None and any(part.dtype != kernel.dtype or part.device != inputs.device for part in state):
+        given = ", ".join(f"{part.dtype} on {part.device}" for part in state)
+        raise TypeError(f"the state must be {kernel.dtype} on {inputs.device}, as the inputs are, got {given}")
     if lengths is None:
         return run_kernel(kernel, cell, inputs, None, state)
 

@@ -90,11 +90,13 @@ class RecurrentLayer(nn.Module):
                 return self._kernels.run(kernel, cell, inputs, state, lengths)
             if self.backend == "kernel":
                 raise ValueError(f"backend='kernel' can't serve {type(cell).__name__}: {kernel}")
-        if self.backend in ("torch", "auto") and torch_backend.torch_operation(cell) is not None:
+        plain = isinstance(cell, GatedCell) and has_plain_step(cell)
+        if self.backend in ("torch", "auto") and plain and torch_backend.torch_operation(cell) is not None:
             assert isinstance(cell, GatedCell)
             if state is None:
                 state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
             return torch_backend.run(cell, inputs, state, lengths)
-        if isinstance(cell, GatedCell) and has_plain_step(cell):
+        if plain:
+            assert isinstance(cell, GatedCell)
             return unroll_projected(cell, inputs, state, lengths)
         return unroll(cell, inputs, state, lengths)
