@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 
+import seqlight
 from seqlight.cells.cell import RecurrentCell
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
@@ -62,6 +63,7 @@ def explain(message: str) -> str:
     got = re.search(r"Got value: (\S+?)[.]?(?: Got value|$)", message, re.MULTILINE)
     # The last "Given value" is that of the argument itself.
     value = got[1] if got else (re.findall(r"Given value: (.*)", message) or [""])[-1]
+    value = re.sub(r"^NestedArg\(key='\w+', val='?(.*?)'?\)$", r"\1", value)
     if choices := re.search(r"Expected a typing\.Literal\[(.*?)\]", message):
         return f"{flag}: expected one of {choices[1].replace(chr(39), '')}; got {value}"
     types = [name for name in re.findall(r"Expected a <class '([^']+)'>", message) if name != "NoneType"]
@@ -96,4 +98,6 @@ def _unknown_name(flag: str, name: str) -> str:
 def subclasses(cls: type[object]) -> set[type[object]]:
     """`cls` and all classes below it that have been imported."""
     below: list[type[object]] = type.__subclasses__(cls)
-    return {cls}.union(*map(subclasses, below))
+    found = {cls}.union(*map(subclasses, below))
+    # What seqlight has for itself is nobody's to name.
+    return {each for each in found if not each.__module__.startswith("seqlight.") or each.__name__ in seqlight.__all__}

@@ -1,5 +1,7 @@
 """Noise on the recurrent state of a cell, while it is trained."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -47,6 +49,9 @@ class RegularisedCell(GatedCell):
             raise ValueError(f"zoneout can't serve {name}: its states {cell.state_names} have no mean of their own")
         RecurrentCell.__init__(self, cell.input_size, cell.hidden_size)  # the weights are the inner cell's
         self.cell = cell
+        # Named as the cell's own, so that a checkpoint serves with and without noise.
+        self.register_state_dict_post_hook(_leave_out_cell)
+        self.register_load_state_dict_pre_hook(_put_in_cell)
         self.recurrent_dropout = recurrent_dropout
         self.zoneout = zoneout
         self.num_gates, self.gate_names, self.recurrent = cell.num_gates, cell.gate_names, cell.recurrent  # type: ignore[misc]
@@ -119,3 +124,14 @@ class RegularisedCell(GatedCell):
         if not self.recurrent_dropout:
             return after
         return state[-1] * after[0], *after, state[-1]
+
+
+def _leave_out_cell(module: RegularisedCell, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
+    for name in [name for name in state_dict if name.startswith(f"{prefix}cell.")]:
+        state_dict[prefix + name.removeprefix(f"{prefix}cell.")] = state_dict.pop(name)
+
+
+def _put_in_cell(module: RegularisedCell, state_dict: dict[str, Any], prefix: str, *details: Any) -> None:
+    for name in module.cell.state_dict():
+        if prefix + name in state_dict:
+            state_dict[f"{prefix}cell.{name}"] = state_dict.pop(prefix + name)

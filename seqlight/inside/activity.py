@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqlight.cells.cell import GatedCell, has_plain_step
+from seqlight.cells.regularised import RegularisedCell
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
 from seqlight.inside.gates import gate_activations, pre_activations
@@ -123,6 +124,8 @@ def _step_through(
     if len(names) != len(after):
         names = [f"state {index}" for index in range(len(after))]
     states = dict(zip(names, after, strict=True))
+    if isinstance(cell, RegularisedCell):  # its masks are of no interest here
+        states = {name: states[name] for name in cell.cell.state_names}
     if not isinstance(cell, GatedCell) or not has_plain_step(cell):
         return states, {}, None
 

@@ -156,9 +156,9 @@ class Shadow(TorchDispatchMode):
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for output in outputs:
             # Whole numbers are exact as they are, but not their bits.
-            of_bits = base.startswith("logical") or name in _CASTS
-            whole = not output.is_floating_point() and output.dtype != torch.bool
-            if (whole and of_bits) or (output.is_floating_point() and output.dtype != self.dtype):
+            by_bits = base.startswith("logical") or name in _CASTS
+            integers = not output.is_floating_point() and output.dtype != torch.bool
+            if (integers and by_bits) or (output.is_floating_point() and output.dtype != self.dtype):
                 raise UnsupportedUpdateError(f"torch.{name.lstrip('_')}, which gives {output.dtype} among {self.dtype}")
         if notes is not None:
             [output] = outputs

@@ -32,7 +32,7 @@ def gradient_by_lag(subject: Subject, case: Case) -> str:
 
 def time_per_step(subject: Subject, case: Case) -> str:
     """A training step's time over the case's time steps, on one thread: of the loop, and of others against it."""
-    cell = subject.cell(case)
+    cell = subject.cell(case).train()
     inputs = subject.inputs(case)
     runs: dict[str, Callable[[Tensor], Any]] = {"eager": RecurrentLayer(cell, backend="eager")}
     with_kernel = RecurrentLayer(cell, backend="kernel")

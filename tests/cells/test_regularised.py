@@ -1,11 +1,23 @@
 """Dropout of the recurrent state and zoneout, against their formulas, and on every backend."""
 
+import copy
+import pickle
 from functools import partial
 
 import pytest
 import torch
 
-from seqlight import ElmanCell, GRUCell, IndRNNCell, LayerNormLSTMCell, LSTMCell, RecurrentLayer, SLSTMCell, unroll
+from seqlight import (
+    ElmanCell,
+    GRUCell,
+    IndRNNCell,
+    LayerNormLSTMCell,
+    LSTMCell,
+    RecurrentLayer,
+    RecurrentStack,
+    SLSTMCell,
+    unroll,
+)
 from seqlight.cells.regularised import RegularisedCell
 
 assert_close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
@@ -109,7 +121,19 @@ def test_no_noise_is_the_cell_itself(backend):
     noisy = made(LSTMCell)
     inputs = torch.randn(3, 8, 3, dtype=torch.float64)
     assert_close(RecurrentLayer(noisy, backend=backend)(inputs), unroll(noisy.cell, inputs))
-    assert set(noisy.state_dict()) == {f"cell.{name}" for name in noisy.cell.state_dict()}
+
+
+@pytest.mark.parametrize("noise", [{"zoneout": 0.1}, {"recurrent_dropout": 0.1}])
+def test_a_checkpoint_serves_with_and_without_noise(noise):
+    plain = RecurrentStack(partial(LSTMCell, hidden_size=6), 3, num_layers=2)
+    noisy = RecurrentStack(partial(LSTMCell, hidden_size=6), 3, num_layers=2, **noise)
+    assert list(noisy.state_dict()) == list(plain.state_dict())
+    noisy.load_state_dict(plain.state_dict())
+    plain.load_state_dict(pickle.loads(pickle.dumps(noisy)).state_dict())
+    inputs = torch.randn(3, 8, 3)
+    assert_close(copy.deepcopy(noisy).eval()(inputs)[0][:, 0] != 0, plain.eval()(inputs)[0][:, 0] != 0)
+    for parameter, other in zip(noisy.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(parameter, other)
 
 
 @pytest.mark.parametrize(
