@@ -138,10 +138,12 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> Any:
-        gradients = _differentiate(ctx, grad_outputs, grad_final)
-        if torch.is_grad_enabled():  # a second derivative may be asked for
-            return tuple(None if gradient is None else _NotTwice.apply(gradient, _ANY) for gradient in gradients)
-        return gradients
+        if not torch.is_grad_enabled():
+            return _differentiate(ctx, grad_outputs, grad_final)
+        # A second derivative may be asked for.
+        with torch.no_grad():
+            gradients = _differentiate(ctx, grad_outputs, grad_final)
+        return tuple(None if gradient is None else _NotTwice.apply(gradient, _ANY) for gradient in gradients)
 
 
 _ANY = torch.zeros((), requires_grad=True)
@@ -159,7 +161,6 @@ class _NotTwice(torch.autograd.Function):
         raise RuntimeError("a kernel has no second derivative: use backend='eager'")
 
 
-@torch.no_grad()
 def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> tuple[Tensor | None, ...]:
     """The gradients by the arguments of `_Recurrence.forward`."""
     rows, weight_ih, bias_ih, weight_hh, bias_hh, parameters, states, saved = ctx.saved_tensors

@@ -137,6 +137,24 @@ static void transposed_product(long first, long last, long N, long K, const real
   }
 }
 
+// The same for few columns, which would leave most of a panel empty: vectors run over the rows of C.
+template <class RowOf>
+static void narrow_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
+  const long M = last - first;
+  std::vector<real> recent(M * N), sums(M * N);
+  for (long k = 0; k < K; k++) {
+    const real *a = A + k * A_row + first, *b = row_of(k);
+    for (long n = 0; n < N; n++)
+#pragma GCC ivdep
+      for (long m = 0; m < M; m++) recent[n * M + m] += a[m] * b[n];
+    if (k % 64 != 63 && k + 1 < K) continue;
+    for (long i = 0; i < M * N; i++) sums[i] += recent[i];
+    std::fill(recent.begin(), recent.end(), real(0));
+  }
+  for (long m = 0; m < M; m++)
+    for (long n = 0; n < N; n++) C[(first + m) * N + n] = sums[n * M + m];
+}
+
 // --- the loop over time ----------------------------------------------------------------------------------
 
 // Shapes: K models of their own weights, N rows of all steps together, B sequences, F features, H units, G gates,
@@ -315,9 +333,12 @@ static void weight_gradients(const Model &model) {
   const real *by_input = a.grad_input_gates + k * a.rows * model.IH;
   const real *by_hidden = Cell::same_gate_gradients ? by_input : a.grad_hidden_gates + k * a.rows * GH;
   run(bounds, [&](long first, long last) {
-    if (a.inputs)
-      transposed_product(first, last, F, a.rows, by_input, GH,
-                         [&](long row) { return a.inputs + (k * a.rows + row) * F; }, a.grad_weight_ih + k * GH * F);
+    if (a.inputs) {
+      auto row_of = [&](long row) { return a.inputs + (k * a.rows + row) * F; };
+      real *to = a.grad_weight_ih + k * GH * F;
+      if (F <= 8) narrow_product(first, last, F, a.rows, by_input, GH, row_of, to);
+      else transposed_product(first, last, F, a.rows, by_input, GH, row_of, to);
+    }
     if (Cell::recurrent)
       transposed_product(first, last, H, a.rows, by_hidden, GH, [&](long row) { return before[row]; },
                          a.grad_weight_hh + k * GH * H);
