@@ -59,7 +59,7 @@ def main() -> None:
     print(f"{'cell':10}{'B':>5}{'T':>5}{'H':>5}{'Mop/step':>10}{'ms, 1':>9}{'ms, all':>9}{'ratio':>7}{'quartiles':>14}")
     for cell_type in (LSTMCell, GRUCell):
         for batch_size, num_steps, hidden_size in SIZES:
-            layer = RecurrentLayer(cell_type(INPUT_SIZE, hidden_size))
+            layer = RecurrentLayer(cell_type(INPUT_SIZE, hidden_size), backend="torch")
             inputs = torch.randn(batch_size, num_steps, INPUT_SIZE)
             operations = 2 * batch_size * (INPUT_SIZE + hidden_size) * cell_type.num_gates * hidden_size
             seconds_per_step(layer, inputs, all_threads, 0.0)
