@@ -1,8 +1,6 @@
 """The commands: the only file that knows LightningCLI."""
 
 import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +19,7 @@ from seqlight.data.datamodule import SequenceDataModule
 from seqlight.plain import NotImportedError, class_path, flatten
 from seqlight.predictions import write_predictions
 from seqlight.report import metrics_table, places, run_line
-from seqlight.threads import choose_num_threads
+from seqlight.threads import choose_num_threads, limit_threads
 from seqlight.usage import UsageError, explain, values_of
 from seqlight.validation import check_at_least
 
@@ -225,7 +223,7 @@ class SeqlightCLI(LightningCLI):
                     f"flags and --ckpt_path {config.ckpt_path} describe different models:\n{reason}"
                 ) from error
         num_threads = config.num_threads or choose_num_threads(self.model, self.datamodule.batch_size)
-        with _threads(num_threads):
+        with limit_threads(num_threads):
             super()._run_subcommand(subcommand)
 
     def predict(self, **kwargs: Any) -> None:
@@ -253,22 +251,6 @@ class SeqlightCLI(LightningCLI):
     def after_test(self) -> None:
         """A table of the results."""
         _print(self.trainer, metrics_table(self.trainer, ("test",)))
-
-
-@contextlib.contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    """So many threads for torch, also where Lightning starts processes and would choose the number by itself."""
-    previous, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
-    torch.set_num_threads(num_threads)
-    os.environ["OMP_NUM_THREADS"] = str(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(previous)
-        if variable is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = variable
 
 
 def _models_of(paths: list[str]) -> list[str]:

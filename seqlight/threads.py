@@ -1,5 +1,9 @@
 """How many threads a model can use."""
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 import torch
 
 from seqlight.cells.cell import GatedCell
@@ -27,3 +31,19 @@ def choose_num_threads(model: SequenceClassifier, batch_size: int) -> int:
             operations, 2 * batch_size * (cell.input_size + cell.hidden_size) * num_gates * cell.hidden_size
         )
     return max(1, min(torch.get_num_threads(), operations // _OPERATIONS_PER_THREAD))
+
+
+@contextlib.contextmanager
+def limit_threads(num_threads: int) -> Iterator[None]:
+    """So many threads for torch, also where Lightning starts processes and would choose the number by itself."""
+    previous, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    torch.set_num_threads(num_threads)
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(previous)
+        if variable is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = variable

@@ -1,0 +1,148 @@
+// Matrix products for the loop over time: small ones at full speed, in an order of sums that does not depend on how
+// the work is divided.
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+typedef REAL real;
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64, most_rows = 12;  // 24 of 32 registers hold sums
+#elif defined(__AVX__)
+constexpr int vector_bytes = 32, most_rows = 6;
+#else
+constexpr int vector_bytes = 16, most_rows = 6;
+#endif
+constexpr long width = vector_bytes / sizeof(real);
+constexpr long panel = 2 * width;
+struct Memory {  // aligned, and not filled
+  real *data;
+  explicit Memory(long size) : data((real *)std::aligned_alloc(64, (size * sizeof(real) + 127) / 64 * 64)) {}
+  Memory(Memory &&other) : data(other.data) { other.data = nullptr; }
+  ~Memory() { std::free(data); }
+};
+
+typedef real vec __attribute__((vector_size(vector_bytes), aligned(sizeof(real)), may_alias));
+
+static inline long padded(long n) { return (n + panel - 1) / panel * panel; }
+static inline vec load(const real *from) { return *(const vec *)from; }
+static inline void store(real *to, vec value) { *(vec *)to = value; }
+
+// Element (k, n) of a K x N matrix is from[k * down + n * right]; laid out in panels, the last filled up with 0.
+static void pack(long K, long N, const real *from, long down, long right, real *to) {
+  for (long first = 0; first < N; first += panel)
+    for (long k = 0; k < K; k++)
+      for (long n = first; n < first + panel; n++) *to++ = n < N ? from[k * down + n * right] : 0;
+}
+
+// M rows of C = start + A B, for one panel of B; every sum runs over k in order, whatever M is.
+template <int M>
+static inline void tile(long K, const real *A, long A_row, const real *B, const real *start, long start_row, real *C,
+                        long C_row) {
+  vec sum[M][2];
+  for (int m = 0; m < M; m++) {
+    sum[m][0] = load(start + m * start_row);
+    sum[m][1] = load(start + m * start_row + width);
+  }
+  for (long k = 0; k < K; k++) {
+    const vec left = load(B + k * panel), right = load(B + k * panel + width);
+    for (int m = 0; m < M; m++) {
+      const real a = A[m * A_row + k];
+      sum[m][0] += a * left;
+      sum[m][1] += a * right;
+    }
+  }
+  for (int m = 0; m < M; m++) {
+    store(C + m * C_row, sum[m][0]);
+    store(C + m * C_row + width, sum[m][1]);
+  }
+}
+
+// C = start + A B for `rows` rows; rows of C and start have room for whole panels.
+static void product(long rows, long N, long K, const real *A, long A_row, const real *B, const real *start,
+                    long start_row, real *C, long C_row) {
+  for (long n = 0; n < N; n += panel, B += K * panel, start += panel, C += panel) {
+    long m = 0;
+#define TILES(M) \
+  for (; m + M <= rows; m += M) tile<M>(K, A + m * A_row, A_row, B, start + m * start_row, start_row, C + m * C_row, C_row)
+    TILES(most_rows);
+    if (most_rows > 8) TILES(8);
+    TILES(4);
+    TILES(1);
+#undef TILES
+  }
+}
+
+// M rows of C += A^T B, for one panel of B: element (m, k) of A^T is A[k * A_row + m]. The K products are summed
+// before C is added, so that the rounding error of a long sum grows with its blocks and not with its length.
+template <int M>
+static inline void transposed_tile(long K, const real *A, long A_row, const real *B, real *C, long C_row) {
+  vec sum[M][2] = {};
+  for (long k = 0; k < K; k++) {
+    const vec left = load(B + k * panel), right = load(B + k * panel + width);
+    for (int m = 0; m < M; m++) {
+      const real a = A[k * A_row + m];
+      sum[m][0] += a * left;
+      sum[m][1] += a * right;
+    }
+  }
+  for (int m = 0; m < M; m++) {
+    store(C + m * C_row, load(C + m * C_row) + sum[m][0]);
+    store(C + m * C_row + width, load(C + m * C_row + width) + sum[m][1]);
+  }
+}
+
+// Rows [first, last) of C = A^T B: A is (K, A_row), row k of B begins at row_of(k) and has N elements, C is (A_row, N).
+template <class RowOf>
+static void transposed_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
+  constexpr long block = 64;  // rows of B at a time, which stay in the cache
+  const long C_row = padded(N), length = std::min(block, K);
+  Memory packed(length * C_row), sums((last - first) * C_row);
+  std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));
+  std::fill(C + first * N, C + last * N, real(0));
+  for (long start = 0; start < K; start += block) {
+    const long rows = std::min(block, K - start);
+    for (long k = 0; k < rows; k++) {
+      const real *row = row_of(start + k);
+      for (long n = 0; n < N; n += panel) {
+        real *to = packed.data + n * rows + k * panel;
+        const long here = std::min(panel, N - n);
+        std::memcpy(to, row + n, here * sizeof(real));
+        std::memset(to + here, 0, (panel - here) * sizeof(real));
+      }
+    }
+    long m = first;
+#define TILES(M) \
+  for (; m + M <= last; m += M) \
+    for (long n = 0; n < C_row; n += panel) \
+      transposed_tile<M>(rows, A + start * A_row + m, A_row, packed.data + n * rows, sums.data + (m - first) * C_row + n, C_row)
+    TILES(most_rows);
+    TILES(4);
+    TILES(1);
+#undef TILES
+    if (start / block % 32 != 31 && start + block < K) continue;
+    for (long m = first; m < last; m++)
+      for (long n = 0; n < N; n++) C[m * N + n] += sums.data[(m - first) * C_row + n];
+    std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));
+  }
+}
+
+// The same for few columns, which would leave most of a panel empty: vectors run over the rows of C.
+template <class RowOf>
+static void narrow_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
+  const long M = last - first;
+  std::vector<real> recent(M * N), sums(M * N);
+  for (long k = 0; k < K; k++) {
+    const real *a = A + k * A_row + first, *b = row_of(k);
+    for (long n = 0; n < N; n++)
+#pragma GCC ivdep
+      for (long m = 0; m < M; m++) recent[n * M + m] += a[m] * b[n];
+    if (k % 64 != 63 && k + 1 < K) continue;
+    for (long i = 0; i < M * N; i++) sums[i] += recent[i];
+    std::fill(recent.begin(), recent.end(), real(0));
+  }
+  for (long m = 0; m < M; m++)
+    for (long n = 0; n < N; n++) C[(first + m) * N + n] = sums[n * M + m];
+}
