@@ -302,6 +302,24 @@ def test_library_cells_are_sound(cell):
     assert not others or not issubclass(cell, GatedCell)
 
 
+def test_a_cell_that_only_training_keeps_from_a_kernel_is_told_so():
+    class Noisy(GatedCell):
+        num_gates = 1
+
+        def update(self, input_gates, hidden_gates, state):
+            return (torch.dropout(torch.tanh(input_gates + hidden_gates), 0.3, self.training),)
+
+    assert "no kernel in training: torch." in str(_report(Noisy))
+
+
+def _report(cell):
+    """What is found of a cell, also of one that can't be pickled, since it is defined in a function."""
+    try:
+        return check_cell(cell)
+    except CellError as error:
+        return error.report
+
+
 def test_relu_cells_are_sound():
     check_cell(partial(ElmanCell, hidden_size=5, nonlinearity="relu"), input_size=1)
 

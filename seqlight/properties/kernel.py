@@ -30,4 +30,6 @@ def eager_is_kernel(subject: Subject, case: Case) -> str | None:
                 results.append(values | gradients(cell, inputs, values))
             direction = "backwards" if reverse else "forwards"
             expect_equal(direction if lengths is None else f"{direction}, lengths {lengths.tolist()}", *results)
-    return None
+    cell.train()
+    reason = why_no_kernel(layers[0], subject.inputs(case))
+    return None if reason is None else f"no kernel in training: {reason}"
