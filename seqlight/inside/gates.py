@@ -7,11 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqlight.cells.cell import GatedCell
-from seqlight.kernels.shadow import LEAVES
-from seqlight.kernels.trace import Program, own_tensors, trace_update
-
-# The places of the operands that an operation is linear in.
-_LINEAR = {"neg": {0}, "add": {0, 1}, "sub": {0, 1}, "mul": {0, 1}, "div": {0}}
+from seqlight.kernels.shadow import LEAVES, LINEAR
+from seqlight.kernels.trace import Program, own_tensors, reachable, trace_update
 
 
 def gate_activations(
@@ -66,12 +63,12 @@ def activation_node(program: Program, gate: int) -> int | None:
     of them that the rest of `update` reads are activations of the gate, and the first one is taken, without
     what is linear at its end: z where 1 - z is read.
     """
-    forward = _needed(program, program.next_state)
+    forward = sorted(reachable(program.nodes, program.next_state))
     linear = {node for node in forward if program.nodes[node] in (("input_gate", (gate,)), ("hidden_gate", (gate,)))}
     for node in forward:
         operation, operands = program.nodes[node]
         # Beyond a state it is the state's way and no longer the gate's.
-        if node not in program.next_state and linear & {operands[place] for place in _LINEAR.get(operation, ())}:
+        if node not in program.next_state and linear & {operands[place] for place in LINEAR.get(operation, ())}:
             linear.add(node)
     for start in sorted(linear):
         functions = _functions_of(program, start, forward)
@@ -85,7 +82,7 @@ def activation_node(program: Program, gate: int) -> int | None:
             while node != start:
                 operation, operands = program.nodes[node]
                 inner = [place for place, operand in enumerate(operands) if operand in functions]
-                if len(inner) > 1 or inner[0] not in _LINEAR.get(operation, ()):
+                if len(inner) > 1 or inner[0] not in LINEAR.get(operation, ()):
                     return node
                 node = operands[inner[0]]
     return None
@@ -95,7 +92,7 @@ def evaluate(program: Program, wanted: Iterable[int], leaves: Mapping[tuple[str,
     """The values of the nodes that are wanted and of those that they need, given the leaves'."""
     example = next(iter(leaves.values()))
     values: dict[int, Tensor] = {}
-    for node in _needed(program, wanted):
+    for node in sorted(reachable(program.nodes, wanted)):
         operation, operands = program.nodes[node]
         if operation == "constant":
             values[node] = example.new_tensor(float(operands[0]))
@@ -107,20 +104,6 @@ def evaluate(program: Program, wanted: Iterable[int], leaves: Mapping[tuple[str,
                 first = first != 0  # conditions are numbers, as all else
             values[node] = getattr(torch, operation)(first, *others).to(example.dtype)
     return values
-
-
-def _needed(program: Program, roots: Iterable[int]) -> list[int]:
-    """The nodes that the roots are computed from, and they themselves, in order."""
-    found: set[int] = set()
-    waiting = list(roots)
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            operation, operands = program.nodes[node]
-            if operation not in LEAVES:
-                waiting.extend(operands)
-    return sorted(found)
 
 
 def _functions_of(program: Program, start: int, among: Iterable[int]) -> set[int]:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from seqlight.kernels.shadow import LEAVES
-from seqlight.kernels.trace import Program
+from seqlight.kernels.trace import Program, reachable
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -166,13 +165,7 @@ def _body(program: Program, named: dict[int, str], results: list[tuple[str, int]
 
     Every value has been read before the first result is written, so a result may take the place of an input.
     """
-    needed, waiting = set(), [node for _, node in results]
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            if node not in named:
-                waiting.extend(program.nodes[node][1])
+    needed = reachable(program.nodes, (node for _, node in results), stop=named)
     lines = []
     for node in sorted(needed):
         operation, operands = program.nodes[node]
@@ -194,13 +187,13 @@ def _choose_saved(program: Program) -> tuple[int, ...]:
     They are where the backward pass's expressions first meet the forward pass's, less what it reads anyway
     (states, parameters) and what is cheap to compute again from the others.
     """
-    computed = set(_reachable(program, program.next_state))
+    computed = set(reachable(program.nodes, program.next_state))
     # A gate that only the backward pass reads, by an author's own autograd function, say, is there in the forward pass.
     computed |= {number for number, (kind, _) in enumerate(program.nodes) if kind in ("input_gate", "hidden_gate")}
     roots = (*program.grad_input_gates, *program.grad_hidden_gates, *program.grad_state, *program.grad_parameters)
     at_hand = {number for number, (kind, _) in enumerate(program.nodes) if kind in ("constant", "state", "parameter")}
     at_hand |= set(program.next_state)
-    met = {node for node in _reachable(program, roots, stop=computed) if node in computed} - at_hand
+    met = {node for node in reachable(program.nodes, roots, stop=computed) if node in computed} - at_hand
 
     def derivable(node: int, given: set[int]) -> bool:
         operation, operands = program.nodes[node]
@@ -210,17 +203,3 @@ def _choose_saved(program: Program) -> tuple[int, ...]:
         if derivable(node, (met | at_hand) - {node}):
             met.remove(node)
     return tuple(sorted(met))
-
-
-def _reachable(program: Program, roots: tuple[int, ...], stop: set[int] | None = None) -> set[int]:
-    """The nodes that the roots are computed from, themselves included; not beyond those of `stop`."""
-    found: set[int] = set()
-    waiting = list(roots)
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            operation, operands = program.nodes[node]
-            if operation not in LEAVES and node not in (stop or ()):
-                waiting.extend(operands)
-    return found

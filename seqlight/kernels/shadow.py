@@ -37,8 +37,8 @@ _SAME = {
     "__or__": "logical_or",
     "true_divide": "div",
 }
-# Where an operand that is a sum over the batch may stand: there the operation is linear in it.
-_LINEAR = {"neg": {0}, "mul": {0, 1}, "div": {0}, "add": {0, 1}, "sub": {0, 1}}
+# The places of the operands that an operation is linear in: a sum over the batch may stand there.
+LINEAR = {"neg": {0}, "mul": {0, 1}, "div": {0}, "add": {0, 1}, "sub": {0, 1}}
 _MOVES = "cat stack clone slice_scatter select_scatter repeat flip roll index_select constant_pad_nd contiguous".split()
 _CASTS = ("_to_copy", "convert_element_type")
 _CONSTANTS = "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty".split()
@@ -211,7 +211,7 @@ class Shadow(TorchDispatchMode):
     def _elementwise(self, operation: str, operands: Sequence[Tensor | float]) -> Tensor:
         notes = torch.broadcast_tensors(*(self._notes_of(operand) for operand in operands))
         numbers, rows, columns = zip(*(_unpack(note) for note in notes), strict=True)
-        linear = _LINEAR.get(operation, set())
+        linear = LINEAR.get(operation, set())
         for tags, total in ((rows, _SUM_ROW), (columns, _SUM_COLUMN)):
             summed = [bool((tag == total).any()) for tag in tags]
             if not any(summed):

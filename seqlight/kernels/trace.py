@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,17 +154,25 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -
     return _live_program(shadow.nodes, roots)
 
 
-def _live_program(nodes: Sequence[tuple[str, tuple[Any, ...]]], roots: tuple[tuple[int, ...], ...]) -> Program:
-    """The nodes that the roots need, numbered anew, so that two traces compare equal."""
-    live = set()
-    waiting = [node for group in roots for node in group]
+def reachable(
+    nodes: Sequence[tuple[str, tuple[Any, ...]]], roots: Iterable[int], stop: Container[int] = ()
+) -> set[int]:
+    """The numbers of the nodes that the roots are computed from, and of the roots; nothing beyond those of `stop`."""
+    found: set[int] = set()
+    waiting = list(roots)
     while waiting:
         node = waiting.pop()
-        if node not in live:
-            live.add(node)
+        if node not in found:
+            found.add(node)
             operation, operands = nodes[node]
-            if operation not in LEAVES:
+            if operation not in LEAVES and node not in stop:
                 waiting.extend(operands)
+    return found
+
+
+def _live_program(nodes: Sequence[tuple[str, tuple[Any, ...]]], roots: tuple[tuple[int, ...], ...]) -> Program:
+    """The nodes that the roots need, numbered anew, so that two traces compare equal."""
+    live = reachable(nodes, [node for group in roots for node in group])
     numbers = {node: number for number, node in enumerate(sorted(live))}
     kept = []
     for node in sorted(live):
