@@ -20,8 +20,8 @@ from .checkpoint import load as load
 from .classifier import SequenceClassifier as SequenceClassifier
 from .data.batch import Batch as Batch
 from .data.datamodule import SequenceDataModule as SequenceDataModule
-from .data.datamodule import SyntheticSequences as SyntheticSequences
 from .data.loader import SequenceLoader as SequenceLoader
+from .data.synthetic import SyntheticSequences as SyntheticSequences
 from .data.task import SequenceTask as SequenceTask
 from .data.tasks.adding import Adding as Adding
 from .data.tasks.parity import Parity as Parity

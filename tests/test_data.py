@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seqlight import Adding, Batch, Parity, SequenceLoader, SequenceTask, SumSign, SyntheticSequences
-from seqlight.data import datamodule
+from seqlight.data import synthetic
 from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
 
@@ -201,6 +201,7 @@ def test_data_module_describes_its_task():
         "num_test": 1000,
         "batch_size": 4,
         "seed": 5,
+        "bucketing": True,
     }
 
 
@@ -283,23 +284,52 @@ def test_every_sample_is_given_once_per_epoch(n, batch_size, world_size, shuffle
     assert numbers(steps) == loader.order().tolist()
 
 
-def epoch_order(n, batch_size, world_size, seed, epoch):
+def epoch_order(n, batch_size, world_size, seed, epoch, **options):
     ranks = []
     for rank in range(world_size):
-        loader = SequenceLoader(numbered(n), batch_size, shuffle=True, seed=seed, rank=rank, world_size=world_size)
+        place = {"rank": rank, "world_size": world_size}
+        loader = SequenceLoader(numbered(n), batch_size, shuffle=True, seed=seed, **place, **options)
         loader.set_epoch(epoch)
         ranks.append(list(loader))
     return numbers(batch for step in zip(*ranks, strict=True) for batch in step)
 
 
-def test_order_depends_on_seed_and_epoch_alone():
-    expected = epoch_order(50, 8, 1, seed=3, epoch=2)
+@pytest.mark.parametrize(
+    ("bucketing", "same_steps"),
+    [(False, [(1, 1), (8, 2), (5, 3), (64, 4)]), (True, [(16, 1), (8, 2), (4, 4), (2, 8)])],
+)
+def test_order_depends_on_seed_and_epoch_and_with_buckets_on_the_samples_of_a_step(bucketing, same_steps):
+    expected = epoch_order(50, *same_steps[0], seed=3, epoch=2, bucketing=bucketing)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
-    for batch_size, world_size in ((1, 1), (8, 2), (5, 3), (64, 4)):
-        assert epoch_order(50, batch_size, world_size, seed=3, epoch=2) == expected
-    orders = {tuple(epoch_order(50, 8, 1, seed, epoch)) for seed in range(4) for epoch in range(4)}
+    for batch_size, world_size in same_steps[1:]:
+        assert epoch_order(50, batch_size, world_size, seed=3, epoch=2, bucketing=bucketing) == expected
+    orders = {tuple(epoch_order(50, 8, 1, seed, epoch, bucketing=bucketing)) for seed in range(4) for epoch in range(4)}
     assert len(orders) == 16
+
+
+@pytest.mark.parametrize("num_samples", [1000, 1019])
+def test_buckets_hold_sequences_of_similar_length(num_samples):
+    rng = np.random.default_rng(0)
+    lengths = torch.from_numpy(rng.integers(1, 100, num_samples))
+    data = Batch(torch.zeros(num_samples, 100, 1), torch.zeros(num_samples), lengths)
+    padded = {}
+    for bucketing in (False, True):
+        batches = list(SequenceLoader(data, 20, shuffle=True, bucketing=bucketing))
+        assert sorted(torch.cat([batch.lengths for batch in batches]).tolist()) == sorted(lengths.tolist())
+        padded[bucketing] = sum(batch.inputs[..., 0].numel() for batch in batches) / int(lengths.sum())
+        widths = [batch.inputs.shape[1] for batch in batches]
+    assert padded[False] > 1.8
+    assert padded[True] < 1.1
+    assert widths != sorted(widths)  # short and long ones come in no order
+
+
+def test_buckets_change_nothing_where_all_lengths_are_equal():
+    data = Batch(torch.zeros(50, 4, 1), torch.arange(50) % 2.0, torch.full((50,), 4))
+    orders = [
+        SequenceLoader(data, 8, shuffle=True, bucketing=bucketing).order().tolist() for bucketing in (False, True)
+    ]
+    assert orders[0] == orders[1]
 
 
 def test_order_without_shuffling_is_that_of_the_data():
@@ -457,4 +487,4 @@ class Given(SequenceTask):
 @pytest.mark.usefixtures("without_type_checks")
 def test_samples_that_are_not_what_their_task_says(options, change, message):
     with pytest.raises(BatchError, match=message):
-        datamodule.draw(Given(change, **options), 5, 0, "train")
+        synthetic.draw(Given(change, **options), 5, 0, "train")

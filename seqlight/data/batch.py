@@ -16,7 +16,8 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: features, float of shape (B, T, F), or tokens, int64 of shape (B, T).
-        targets: float (B,) for binary, float (B, L) for multilabel, int64 (B,) for multiclass.
+        targets: float (B,) for binary, float (B, L) for multilabel, int64 (B,) for multiclass. A target that is
+            not known, in a predict split, is NaN or -1.
         lengths: the number of true time steps of each sequence, int64 of shape (B,). They stay on the
             host when the batch moves to an accelerator, where reading them would stall the device.
     """
@@ -32,11 +33,34 @@ class Batch(NamedTuple):
             targets=self.targets.to(device, non_blocking=non_blocking),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that inputs and targets take."""
+        return self.inputs.nbytes + self.targets.nbytes
+
+    def take(self, rows: Int64[Tensor, " rows"], device_rows: Int64[Tensor, " rows"]) -> "Batch":
+        """The sequences of these rows, without steps that are padding to all of them.
+
+        Args:
+            rows: (B,), on the host.
+            device_rows: the same on the device of the inputs.
+        """
+        lengths = self.lengths.index_select(0, rows)
+        inputs = self.inputs.index_select(0, device_rows)[:, : int(lengths.max())]
+        return Batch(inputs, self.targets.index_select(0, device_rows), lengths)
+
 
 def check_batch(
-    batch: Batch, source: str, *, input_size: int | None, vocab_size: int | None, target: str, num_outputs: int
+    batch: Batch,
+    source: str,
+    *,
+    input_size: int | None,
+    vocab_size: int | None,
+    target: str,
+    num_outputs: int,
+    predict: bool = False,
 ) -> None:
-    """Whether a batch is what its source says.
+    """Whether a batch is what its source says; those of a predict split may have targets that are not known.
 
     Raises:
         BatchError: naming the source, the part of the batch, what came and what was expected.
@@ -69,8 +93,10 @@ def check_batch(
     expect("lengths", in_range, f"between 1 and the {num_steps} time steps of inputs")
     if target == "multiclass":
         expect("targets", targets.dtype == torch.int64 and targets.shape == (size,), f"int64 classes ({size},)")
-        expect("targets", bool(((targets >= 0) & (targets < num_outputs)).all()), f"from 0 to {num_outputs - 1}")
+        lowest = -1 if predict else 0
+        expect("targets", bool(((targets >= lowest) & (targets < num_outputs)).all()), f"from 0 to {num_outputs - 1}")
     else:
         shape = (size,) if target == "binary" else (size, num_outputs)
         expect("targets", targets.dtype == torch.float32 and targets.shape == shape, f"float32 {shape}")
-        expect("targets", bool(((targets == 0) | (targets == 1)).all()), "0 or 1")
+        known = (targets == 0) | (targets == 1)
+        expect("targets", bool((known | targets.isnan() if predict else known).all()), "0 or 1")

@@ -7,11 +7,16 @@ import numpy as np
 import torch
 
 from seqlight.data.batch import Batch
+from seqlight.data.sequences import Sequences
 from seqlight.validation import check_at_least
 
 
 class ResumeError(ValueError):
     """A position within an epoch that does not fit the loader."""
+
+
+# Full steps among which sequences are sorted by length: with more, batches are padded less and are less random.
+_WINDOW = 64
 
 
 class SequenceLoader:
@@ -23,6 +28,10 @@ class SequenceLoader:
     the same number of steps; the last step shares what is left. A batch is trimmed to its longest
     sequence.
 
+    With `bucketing`, the samples of a step are of similar length, which saves padding: shuffled samples are
+    sorted by length within windows of 64 steps, and the steps are shuffled again. What is left for the last step is
+    drawn from all lengths. Without `shuffle` there is no bucketing.
+
     The loader is resumable: `state_dict` in the middle of an epoch, loaded into another loader, makes
     its next iteration go on with the following batch.
 
@@ -30,6 +39,7 @@ class SequenceLoader:
         data: all samples of the split, on the device where the batches are wanted.
         batch_size: sequences per step and rank.
         shuffle: whether the order changes from epoch to epoch; else it is the order of `data`.
+        bucketing: whether shuffled batches hold sequences of similar length.
         seed: with the epoch, all that the order depends on.
         rank: this process among `world_size`.
         world_size: the number of processes that share the split.
@@ -40,10 +50,11 @@ class SequenceLoader:
 
     def __init__(
         self,
-        data: Batch,
+        data: Batch | Sequences,
         batch_size: int,
         *,
         shuffle: bool = False,
+        bucketing: bool = True,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -53,6 +64,7 @@ class SequenceLoader:
         self.data = data
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.bucketing = bucketing and shuffle and bool((data.lengths != data.lengths[0]).any())
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -77,9 +89,20 @@ class SequenceLoader:
         if not self.shuffle:
             return np.arange(num_samples)
         # Philox keyed by a SeedSequence: neighbouring seeds and epochs give unrelated orders.
-        return np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, self.epoch)))).permutation(
-            num_samples
-        )
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, self.epoch))))
+        order = rng.permutation(num_samples)
+        if self.bucketing:
+            self._sort_into_buckets(order, rng)
+        return order
+
+    def _sort_into_buckets(self, order: np.ndarray, rng: np.random.Generator) -> None:
+        per_step = self.batch_size * self.world_size
+        full_steps = order[: len(order) // per_step * per_step]
+        lengths = self.data.lengths.numpy()
+        for start in range(0, len(full_steps), _WINDOW * per_step):
+            window = full_steps[start : start + _WINDOW * per_step]
+            window[:] = window[np.argsort(lengths[window], kind="stable")]
+        rng.shuffle(full_steps.reshape(-1, per_step))
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
@@ -93,7 +116,7 @@ class SequenceLoader:
         per_step = self.batch_size * self.world_size
         last = len(self) - 1
         host_order = torch.from_numpy(order)
-        device_order = host_order.to(self.data.inputs.device)
+        device_order = host_order.to(self.data.targets.device)
         for step in range(first_batch, last + 1):
             start = step * per_step
             stop = start + per_step if step < last else len(order)
@@ -101,12 +124,8 @@ class SequenceLoader:
             size = stop - start
             begin = start + size * self.rank // self.world_size
             end = start + size * (self.rank + 1) // self.world_size
-            lengths = self.data.lengths.index_select(0, host_order[begin:end])
-            rows = device_order[begin:end]
-            longest = int(lengths.max())
-            inputs = self.data.inputs.index_select(0, rows)
             self._position = {"epoch": self.epoch, "next_batch": step + 1}
-            yield Batch(inputs[:, :longest], self.data.targets.index_select(0, rows), lengths)
+            yield self.data.take(host_order[begin:end], device_order[begin:end])
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration under way is: its epoch, and the batch that comes next."""
@@ -119,6 +138,7 @@ class SequenceLoader:
             "number of processes": self.world_size,
             "number of samples": len(self.data.lengths),
             "seed": self.seed,
+            "bucketing": self.bucketing,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

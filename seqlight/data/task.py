@@ -21,12 +21,14 @@ class SequenceTask(ABC):
         vocab_size: the number of tokens, for token inputs; else None.
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
+        class_names: of the two classes for binary, else of the classes or labels; None if they are numbers.
     """
 
     input_size: int | None = None
     vocab_size: int | None = None
     target: Target = "binary"
     num_outputs: int = 1
+    class_names: tuple[str, ...] | None = None
 
     @abstractmethod
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:

@@ -1,0 +1,67 @@
+"""Sequences end to end, as files hold them."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int, Int64
+from torch import Tensor
+
+from seqlight.data.batch import Batch
+
+
+class Sequences(NamedTuple):
+    """Sequences of unequal length, one after the other, without padding.
+
+    In place of a `Batch` of all samples, which one long sequence would blow up. Subsets share the values.
+
+    Attributes:
+        values: features, float of shape (S, F), or tokens, integers of shape (S,), of all S time steps.
+        starts: where in the values each sequence begins, int64 (N,), on their device.
+        lengths: the number of time steps of each sequence, int64 (N,), on the host.
+        targets: as a batch's.
+    """
+
+    values: Float[Tensor, "steps features"] | Int[Tensor, " steps"]
+    starts: Int64[Tensor, " sequences"]
+    lengths: Int64[Tensor, " sequences"]
+    targets: Float[Tensor, "sequences *labels"] | Int64[Tensor, " sequences"]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Sequences":
+        """The sequences with all but the lengths on `device`."""
+        return self._replace(
+            values=self.values.to(device, non_blocking=non_blocking),
+            starts=self.starts.to(device, non_blocking=non_blocking),
+            targets=self.targets.to(device, non_blocking=non_blocking),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that values and targets take."""
+        return self.values.nbytes + self.targets.nbytes
+
+    def subset(self, rows: Int64[Tensor, " rows"]) -> "Sequences":
+        """The sequences of these rows; the values are shared."""
+        return Sequences(self.values, self.starts[rows], self.lengths[rows], self.targets[rows])
+
+    def take(self, rows: Int64[Tensor, " rows"], device_rows: Int64[Tensor, " rows"]) -> Batch:
+        """The sequences of these rows, padded with 0 to the longest of them.
+
+        Args:
+            rows: (B,), on the host.
+            device_rows: the same on the device of the values.
+        """
+        lengths = self.lengths.index_select(0, rows)
+        longest = int(lengths.max())
+        device = self.values.device
+        steps = torch.arange(longest, device=device)
+        places = self.starts.index_select(0, device_rows)[:, None] + steps
+        padding = None
+        if int(lengths.min()) < longest:
+            padding = steps >= lengths.to(device)[:, None]
+            places.masked_fill_(padding, 0)
+        inputs = self.values[places]
+        if padding is not None:
+            inputs.masked_fill_(padding if inputs.ndim == 2 else padding[..., None], 0)
+        if not inputs.is_floating_point():
+            inputs = inputs.long()
+        return Batch(inputs, self.targets.index_select(0, device_rows), lengths)

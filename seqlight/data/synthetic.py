@@ -1,0 +1,80 @@
+"""Sequences drawn from a task."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+
+from seqlight.data.batch import Batch, BatchError, check_batch
+from seqlight.data.datamodule import SequenceDataModule, Split, kind
+from seqlight.data.task import SequenceTask
+from seqlight.plain import save_plain_hyperparameters
+from seqlight.validation import check_at_least
+
+
+class SyntheticSequences(SequenceDataModule):
+    """Splits drawn from a task.
+
+    What a sample contains depends on (seed, split, index) alone: not on the batch size, the number of
+    samples, processes or workers, or on where a run was resumed. To that end samples are drawn in
+    blocks of fixed size, each from a counter-based generator of its own.
+
+    The predict split is the test split.
+
+    Args:
+        task: where the samples come from.
+        num_train: samples in the train split.
+        num_val: samples in the validation split.
+        num_test: samples in the test split.
+        batch_size: sequences per step and process.
+        seed: with split and index, all that a sample depends on; with the epoch, all that the order of
+            the training samples depends on.
+        bucketing: whether training batches hold sequences of similar length, which saves padding.
+    """
+
+    def __init__(
+        self,
+        task: SequenceTask,
+        num_train: int = 1000,
+        num_val: int = 1000,
+        num_test: int = 1000,
+        batch_size: int = 32,
+        seed: int = 0,
+        bucketing: bool = True,
+    ) -> None:
+        super().__init__(batch_size, seed, bucketing)
+        # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
+        save_plain_hyperparameters(self)
+        self.task = task
+        self.num_samples = {"train": num_train, "val": num_val, "test": num_test, "predict": num_test}
+        for split, num_samples in self.num_samples.items():
+            check_at_least(f"num_{split}", num_samples, 1)
+        self.input_size = task.input_size
+        self.vocab_size = task.vocab_size
+        self.target = task.target
+        self.num_outputs = task.num_outputs
+        self.class_names = task.class_names
+
+    def split(self, split: Split) -> Batch:
+        """All samples of a split."""
+        return draw(self.task, self.num_samples[split], self.seed, "test" if split == "predict" else split)
+
+
+_BLOCK = 1024
+_STREAMS = {"train": 0, "val": 1, "test": 2}
+
+
+def draw(task: SequenceTask, num_samples: int, seed: int, split: Literal["train", "val", "test"]) -> Batch:
+    """The first `num_samples` samples of the endless split that (task, seed, split) defines."""
+    blocks: list[Batch] = []
+    for block in range(-(-num_samples // _BLOCK)):
+        key = np.random.SeedSequence((seed, _STREAMS[split], block))
+        sampled = task.sample(_BLOCK, np.random.Generator(np.random.Philox(key)))
+        check_batch(sampled, f"{type(task).__name__}.sample()", **kind(task))
+        if sampled.inputs.shape[:2] != (_BLOCK, blocks[0].inputs.shape[1] if blocks else sampled.inputs.shape[1]):
+            raise BatchError(
+                f"{type(task).__name__}.sample({_BLOCK}) must give {_BLOCK} sequences, padded to the same number of "
+                f"time steps at each call; got inputs of {tuple(sampled.inputs.shape)}"
+            )
+        blocks.append(sampled)
+    return Batch(*(torch.cat(parts)[:num_samples] for parts in zip(*blocks, strict=True)))
