@@ -20,7 +20,9 @@ from .checkpoint import load as load
 from .classifier import SequenceClassifier as SequenceClassifier
 from .data.batch import Batch as Batch
 from .data.datamodule import SequenceDataModule as SequenceDataModule
+from .data.files import SequenceFiles as SequenceFiles
 from .data.loader import SequenceLoader as SequenceLoader
+from .data.reading.raw import DataError as DataError
 from .data.synthetic import SyntheticSequences as SyntheticSequences
 from .data.task import SequenceTask as SequenceTask
 from .data.tasks.adding import Adding as Adding

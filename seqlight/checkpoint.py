@@ -3,6 +3,7 @@
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         raise CheckpointError(f"{path} does not describe a model that can be built here: {error}") from error
     assert isinstance(model, SequenceClassifier)
     return model.to(map_location).eval()
+
+
+def load_data(path: str | os.PathLike[str], changes: Mapping[str, Any]) -> SequenceDataModule:
+    """The data module that a checkpoint describes, with some of its arguments changed.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as `load`.
+    """
+    try:
+        description = read_description(path).get("data")
+    except NotImportedError as error:
+        raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
+    if description is None:
+        raise CheckpointError(f"{path} says nothing of the data it was trained on")
+    cls = resolve(description["class_path"], SequenceDataModule)
+    data = cls(**{**from_plain(description["init_args"]), **changes})
+    assert isinstance(data, SequenceDataModule)
+    return data
 
 
 def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu") -> dict[str, Any]:

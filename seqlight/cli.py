@@ -16,7 +16,7 @@ from seqlight.callbacks import RunDescription, TensorBoardFigures
 from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
-from seqlight.plain import NotImportedError, class_path, flatten
+from seqlight.plain import NotImportedError
 from seqlight.predictions import write_predictions
 from seqlight.report import metrics_table, places, run_line
 from seqlight.threads import choose_num_threads, limit_threads
@@ -195,11 +195,8 @@ class SeqlightCLI(LightningCLI):
                 sub_dir=self.subcommand,
                 default_hp_metric=False,
             )
-        data = flatten(
-            "data", {"class_path": class_path(type(self.datamodule)), "init_args": dict(self.datamodule.hparams)}
-        )
-        cell = self.model.recurrent.cell_name
-        name = config.name or f"{data.get('data.task', data['data'])}-{cell}"
+        data = self.datamodule.name or type(self.datamodule).__name__
+        name = config.name or f"{data}-{self.model.recurrent.cell_name}"
         return lean.CurvesLogger(root, name=name, default_hp_metric=False)
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -64,6 +64,24 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         """What there is to say of these splits before they are used; nothing by default."""
         return ""
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, **changes: Any) -> Any:  # type: ignore[override]
+        """The data module that a model was trained with, `changes` in place of its arguments of the same name.
+
+        As `SequenceFiles.load_from_checkpoint(path, predict="new.csv")`: classes, vocabulary and scale are
+        those that the model knows.
+
+        Raises:
+            FileNotFoundError, CheckpointError: as `seqlight.load`.
+            TypeError: if it is of another class.
+        """
+        from seqlight.checkpoint import load_data  # which needs this module
+
+        data = load_data(checkpoint_path, changes)
+        if not isinstance(data, cls):
+            raise TypeError(f"{checkpoint_path} holds a {type(data).__name__}, not a {cls.__name__}")
+        return data
+
     def train_dataloader(self) -> SequenceLoader:
         """Shuffled anew each epoch."""
         return self._loader("train", shuffle=True)

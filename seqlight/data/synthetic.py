@@ -46,6 +46,7 @@ class SyntheticSequences(SequenceDataModule):
         # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
         save_plain_hyperparameters(self)
         self.task = task
+        self.name = type(task).__name__
         self.num_samples = {"train": num_train, "val": num_val, "test": num_test, "predict": num_test}
         for split, num_samples in self.num_samples.items():
             check_at_least(f"num_{split}", num_samples, 1)

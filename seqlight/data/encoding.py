@@ -1,0 +1,253 @@
+"""How the sequences of files become tensors: learnt from the training data, kept with the model."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
+from seqlight.data.sequences import Sequences
+from seqlight.data.task import Target
+from seqlight.validation import check_choice
+
+UNKNOWN = 0  # the index of every token that the training data do not have
+_CHUNK = 65536  # time steps that are handled at once, to bound the memory that they take in double precision
+
+
+@dataclass(frozen=True)
+class SequenceEncoding:
+    """What was learnt from training data: classes, vocabulary or scale of the features, columns.
+
+    Attributes:
+        target: "binary", "multiclass" or "multilabel".
+        class_names: of the two classes for binary, else of the classes or labels, in the order of their indices.
+        num_features: features F of a time step, for numbers; else None.
+        mean: of each feature, which is subtracted; None if features stay as they are.
+        scale: of each feature, which it is then divided by.
+        vocabulary: the tokens, whose indices start at 1; 0 is every other token. None for numbers.
+        class_weights: as a data module's.
+        columns: the columns of a table that were read; None for files without column names.
+    """
+
+    target: Target
+    class_names: tuple[str, ...]
+    num_features: int | None = None
+    mean: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
+    vocabulary: tuple[str, ...] | None = None
+    class_weights: tuple[float, ...] | None = None
+    columns: Columns | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("target", self.target, ("binary", "multiclass", "multilabel"))
+        sizes = {self.num_features} | {len(values) for values in (self.mean, self.scale) if values is not None}
+        if (self.num_features is None) == (self.vocabulary is None) or len(sizes) > 1:
+            raise ValueError("an encoding needs either a vocabulary or as many means and scales as features")
+
+    @property
+    def num_outputs(self) -> int:
+        """1 for binary, else the number of classes or labels."""
+        return 1 if self.target == "binary" else len(self.class_names)
+
+    @property
+    def vocab_size(self) -> int | None:
+        """The number of token indices, that of unknown tokens too."""
+        return None if self.vocabulary is None else len(self.vocabulary) + 1
+
+    def to_plain(self) -> dict[str, Any]:
+        """As numbers, strings, lists and dicts."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "SequenceEncoding":
+        """The inverse of `to_plain`.
+
+        Raises:
+            TypeError, ValueError: if `plain` describes no encoding.
+        """
+        columns = plain.get("columns")
+        values = {name: _tuples(value) for name, value in plain.items() if name != "columns"}
+        return cls(**values, columns=columns and Columns(**{name: _tuples(value) for name, value in columns.items()}))
+
+    def encode(self, raw: RawSequences, path: str, labelled: bool = True) -> Sequences:
+        """The sequences of a file as tensors; the file's own arrays are changed in place, to spare memory.
+
+        Args:
+            raw: what was read from the file.
+            path: the file, for messages.
+            labelled: whether labels are wanted; else all targets are unknown.
+
+        Raises:
+            DataError: if the file does not fit the training data.
+        """
+        values = self._encode_values(raw, path)
+        starts = np.cumsum(raw.lengths) - raw.lengths
+        targets = self._encode_targets(raw, path) if labelled else self._unknown_targets(len(raw.lengths))
+        return Sequences(torch.from_numpy(values), torch.from_numpy(starts), torch.from_numpy(raw.lengths), targets)
+
+    def _encode_values(self, raw: RawSequences, path: str) -> np.ndarray:
+        values = raw.values
+        got = f"{values.shape[1]} features" if raw.tokens is None else "tokens"
+        expected = f"{self.num_features} features" if self.vocabulary is None else "tokens"
+        if got != expected:
+            raise DataError(f"{path}: expected {expected} a time step, as in the training data; got {got}")
+        if raw.tokens is not None and self.vocabulary is not None:
+            index = {token: place for place, token in enumerate(self.vocabulary, start=UNKNOWN + 1)}
+            table = np.array([index.get(token, UNKNOWN) for token in raw.tokens], dtype=values.dtype)
+            for chunk in _chunks(len(values)):
+                values[chunk] = table[values[chunk]]
+        elif self.mean is not None and self.scale is not None:
+            mean, scale = np.array(self.mean), np.array(self.scale)
+            for chunk in _chunks(len(values)):
+                values[chunk] = (values[chunk] - mean) / scale
+        return values
+
+    def _encode_targets(self, raw: RawSequences, path: str) -> Float[Tensor, "sequences *labels"] | Int[Tensor, "..."]:
+        assert raw.labels is not None
+        index = {name: place for place, name in enumerate(self.class_names)}
+        rows: list[int] = []
+        places: list[int] = []
+        for row, label in enumerate(raw.labels):
+            several = isinstance(label, tuple)
+            if several and self.target != "multilabel":
+                raise DataError(f"{path}, sequence {raw.ids[row]!r}: expected one label, got {list(label)}")
+            for name in label if several else (label,):
+                if name not in index:
+                    known = ", ".join(map(repr, self.class_names[:20])) + (", ..." if len(index) > 20 else "")
+                    raise DataError(
+                        f"{path}, sequence {raw.ids[row]!r}: label {name!r} is unknown; the training data have {known}"
+                    )
+                rows.append(row)
+                places.append(index[name])
+        if self.target == "multiclass":
+            return torch.tensor(places, dtype=torch.int64)
+        if self.target == "binary":
+            return torch.tensor(places, dtype=torch.float32)
+        targets = torch.zeros(len(raw.labels), len(index))
+        targets[rows, places] = 1
+        return targets
+
+    def _unknown_targets(self, size: int) -> Tensor:
+        if self.target == "multiclass":
+            return torch.full((size,), -1)
+        return torch.full((size,) if self.target == "binary" else (size, self.num_outputs), torch.nan)
+
+
+def learn_encoding(
+    raw: RawSequences,
+    rows: Int[np.ndarray, " rows"],
+    path: str,
+    *,
+    target: Target | Literal["auto"] = "auto",
+    standardise: bool = True,
+    class_weights: Literal["balanced"] | Sequence[float] | None = None,
+) -> SequenceEncoding:
+    """Learn from training data.
+
+    Args:
+        raw: labelled sequences; all say which classes there are.
+        rows: those of the sequences that vocabulary, mean and scale are learnt from, and class weights.
+        path: where they come from, for messages.
+        target: as `SequenceFiles`.
+        standardise: whether features are to have mean 0 and standard deviation 1.
+        class_weights: as `SequenceFiles`.
+
+    Raises:
+        DataError: if there is nothing to learn: one class only, say.
+    """
+    found, names = _learn_classes(raw, path, target)
+    used = np.zeros(len(raw.lengths), dtype=bool)
+    used[rows] = True
+    steps = slice(None) if used.all() else np.repeat(used, raw.lengths)
+    encoding: SequenceEncoding
+    if raw.tokens is not None:
+        tokens = np.unique(raw.values[steps])
+        vocabulary = tuple(raw.tokens[token] for token in tokens)
+        encoding = SequenceEncoding(found, names, vocabulary=vocabulary, columns=raw.columns)
+    else:
+        mean, scale = _moments(raw.values, steps) if standardise else (None, None)
+        encoding = SequenceEncoding(
+            found, names, num_features=raw.values.shape[1], mean=mean, scale=scale, columns=raw.columns
+        )
+    if class_weights is None:
+        return encoding
+    weights = class_weights
+    if class_weights == "balanced":
+        weights = balanced_weights(encoding._encode_targets(raw, path)[torch.from_numpy(rows)], encoding)
+    return replace(encoding, class_weights=tuple(map(float, weights)))
+
+
+def balanced_weights(targets: Tensor, encoding: SequenceEncoding) -> tuple[float, ...]:
+    """Weights by which each class counts the same: the number of sequences over classes times those of the class.
+
+    For multilabel, of a label where it is 1: the number of sequences without it over those with it.
+    """
+    if encoding.target == "multilabel":
+        positive = targets.sum(0).clamp(min=1)
+        return tuple(((len(targets) - positive).clamp(min=1) / positive).tolist())
+    counts = torch.bincount(targets.long(), minlength=len(encoding.class_names)).clamp(min=1)
+    return tuple((len(targets) / (len(counts) * counts)).tolist())
+
+
+def _learn_classes(
+    raw: RawSequences, path: str, target: Target | Literal["auto"]
+) -> tuple[Target, tuple[str, ...]]:
+    assert raw.labels is not None
+    several = any(isinstance(label, tuple) for label in raw.labels)
+    if several and target not in ("auto", "multilabel"):
+        raise DataError(f"{path}: sequences have several labels each, so the target can't be {target!r}")
+    names = raw.label_names
+    if names is None:
+        distinct = {name for label in raw.labels for name in (label if isinstance(label, tuple) else (label,))}
+        names = tuple(sorted(distinct, key=_numbers_first))
+    if several or target == "multilabel":
+        if not names:
+            raise DataError(f"{path}: no sequence has any label")
+        return "multilabel", names
+    if len(names) == 1:
+        raise DataError(f"{path}: all sequences have the label {names[0]!r}; expected two classes at least")
+    if len(names) > 50 and 2 * len(names) > len(raw.labels):
+        raise DataError(
+            f"{path}: {len(names)} different labels in {len(raw.labels)} sequences, as {names[0]!r} and {names[1]!r}; "
+            "expected classes"
+        )
+    if target == "binary" and len(names) > 2:
+        raise DataError(f"{path}: a binary target has two classes, got {len(names)}: {', '.join(names[:10])}")
+    found: Target = "binary" if len(names) == 2 and target != "multiclass" else "multiclass"
+    return found, names
+
+
+def _numbers_first(name: str) -> tuple[float, str]:
+    try:
+        return float(name), name
+    except ValueError:
+        return float("inf"), name
+
+
+def _moments(
+    values: Float[np.ndarray, "steps features"], steps: slice | np.ndarray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each feature; 1 in place of that of a constant."""
+    chosen = np.ones(len(values), dtype=bool) if isinstance(steps, slice) else steps
+    count = chosen.sum()
+
+    def mean_of(part: Any) -> Any:
+        return sum(part(values[chunk][chosen[chunk]].astype(np.float64)).sum(0) for chunk in _chunks(len(values))) / count
+
+    mean = mean_of(lambda block: block)
+    deviation = np.sqrt(mean_of(lambda block: (block - mean) ** 2))
+    # Of a constant, what rounding leaves.
+    scale = np.where(deviation > 1e-7 * np.abs(mean), deviation, 1.0)
+    return tuple(mean.tolist()), tuple(scale.tolist())
+
+
+def _chunks(size: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, size, _CHUNK))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,233 @@
+"""Sequences from the user's files."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from seqlight.data.datamodule import SequenceDataModule, Split
+from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
+from seqlight.data.reading.read import read_sequences
+from seqlight.data.sequences import Sequences
+from seqlight.data.stratify import stratified_split
+from seqlight.data.summary import describe, describe_encoding, overlaps, unknown_tokens
+from seqlight.data.task import Target
+from seqlight.plain import save_plain_hyperparameters
+
+_STREAM = 3  # of random numbers, beside those of synthetic splits
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A split in memory, and what there is to say of it."""
+
+    sequences: Sequences
+    ids: Sequence[int | str]
+    source: str
+    remarks: tuple[str, ...] = ()
+
+
+class SequenceFiles(SequenceDataModule):
+    """Splits read from files.
+
+    The suffix of a file tells its format: `.csv` and `.parquet` have a row for each time step, with a column that
+    says which sequence it belongs to, features and a label; `.jsonl` has a sequence a line, as
+    `{"inputs": [[0.1, 2.0], [0.3, 1.5]], "label": "cat"}` or with tokens `["a", "b"]` as inputs; `.npz` has arrays
+    `inputs`, `targets` and, where sequences are padded, `lengths`; `.ts` is that of the UCR/UEA archive.
+
+    Classes, vocabulary and the scale of features are learnt from the training file, which is read at once, and
+    stored with the model; with an `encoding` nothing is read before it is asked for.
+
+    Args:
+        train: the file to learn from.
+        val: the file to validate with; None takes a part of the training file, stratified by label.
+        test: the file to test with.
+        predict: the file of sequences to classify; it needs no labels.
+        batch_size: sequences per step and process.
+        seed: with the epoch, all that the order of the training samples depends on; and which ones are for validation.
+        bucketing: whether training batches hold sequences of similar length, which saves padding.
+        id_column: which sequence a row belongs to, for tables. None guesses, as for the other columns: the
+            report says what was guessed.
+        step_column: by what the rows of a sequence are sorted; without one they are in order.
+        label_column: the label, the same in all rows of a sequence; several columns of 0 and 1 are labels of their own.
+        feature_columns: the features; None takes all columns that are left.
+        inputs: "features" (numbers), "tokens" (texts or integers, which are embedded), or "auto".
+        target: "binary", "multiclass" or "multilabel" or "auto": several labels a sequence are multilabel, and else
+            the number of classes tells.
+        standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
+        val_fraction: the part of the training file for validation, when there is no `val`.
+        class_weights: "balanced", by which each class counts the same, or the weight of each class in its order.
+        encoding: what a trained model has learnt, in plain form; `train` is then encoded by it.
+
+    Raises:
+        DataError: if a file can't be used; the message names file, row or sequence, and column.
+        ValueError: if an argument is out of its range or contradicts the encoding.
+    """
+
+    def __init__(
+        self,
+        train: str | os.PathLike[str] | None = None,
+        val: str | os.PathLike[str] | None = None,
+        test: str | os.PathLike[str] | None = None,
+        predict: str | os.PathLike[str] | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        bucketing: bool = True,
+        id_column: str | None = None,
+        step_column: str | None = None,
+        label_column: str | list[str] | None = None,
+        feature_columns: list[str] | None = None,
+        inputs: Literal["auto", "features", "tokens"] = "auto",
+        target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
+        standardise: bool = True,
+        val_fraction: float = 0.2,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+        encoding: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(batch_size, seed, bucketing)
+        # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
+        save_plain_hyperparameters(self)
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
+        paths = {"train": train, "val": val, "test": test, "predict": predict}
+        self.paths = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
+        self.name = Path(self.paths["train"] or "files").stem
+        self.val_fraction = val_fraction
+        self._columns = Columns(
+            id_column,
+            step_column,
+            tuple(label_column) if isinstance(label_column, list) else label_column,
+            None if feature_columns is None else tuple(feature_columns),
+        )
+        self._inputs: Literal["auto", "features", "tokens"] = inputs
+        self._loaded: dict[str, _Loaded] = {}
+        if encoding is not None:
+            self.encoding = SequenceEncoding.from_plain(encoding)
+            self._check_encoding(target, standardise, inputs, class_weights)
+        elif train is None:
+            raise ValueError("train: expected a file to learn from")
+        else:
+            self._learn(target, standardise, class_weights)
+        self.input_size = self.encoding.num_features
+        self.vocab_size = self.encoding.vocab_size
+        self.target = self.encoding.target
+        self.num_outputs = self.encoding.num_outputs
+        self.class_names = self.encoding.class_names
+        self.class_weights = self.encoding.class_weights
+
+    def split(self, split: Split) -> Sequences:
+        """All samples of a split, end to end.
+
+        Raises:
+            DataError: if there is no such file, or if it can't be used.
+        """
+        return self._load(split).sequences
+
+    def sample_ids(self, split: Split) -> Sequence[int | str]:
+        """What the file calls its sequences, or their indices."""
+        return self._load(split).ids
+
+    def report(self, splits: Sequence[Split]) -> str:
+        """Of each split that has a file: its size, lengths and classes; what was guessed; what is in two splits."""
+        given = [split for split in splits if self._path(split) is not None]
+        loaded = {split: self._load(split) for split in given}
+        lines = [f"{split:8}{each.source}: {describe(each.sequences, self.encoding)}" for split, each in loaded.items()]
+        lines += [remark for each in loaded.values() for remark in each.remarks]
+        lines += [describe_encoding(self.encoding)]
+        lines += overlaps({split: each.sequences for split, each in loaded.items()})
+        return "\n".join(lines)
+
+    def _path(self, split: Split) -> str | None:
+        """The file that a split comes from."""
+        return self.paths["train" if split == "val" and self.paths["val"] is None else split]
+
+    def _learn(self, target: Any, standardise: bool, class_weights: Any) -> None:
+        """Learn the encoding, and keep the training data, which have been read for it."""
+        path = self.paths["train"]
+        assert path is not None
+        raw = read_sequences(path, columns=self._columns, inputs=self._inputs)
+        train_rows, val_rows = self._divide(raw, path)
+        self.encoding = learn_encoding(
+            raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
+        )
+        self.hparams["encoding"] = self.encoding.to_plain()
+        self._keep(raw, path, train_rows, val_rows)
+
+    def _load(self, split: Split) -> _Loaded:
+        """Read a split, once."""
+        if split in self._loaded:
+            return self._loaded[split]
+        path = self._path(split)
+        if path is None:
+            raise DataError(f"there is no {split} file: expected --data.{split} FILE")
+        raw = self._read(path, labelled=split != "predict")
+        if path == self.paths["train"] and split in ("train", "val"):
+            self._keep(raw, path, *self._divide(raw, path))
+        else:
+            sequences = self.encoding.encode(raw, path, labelled=split != "predict")
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
+        return self._loaded[split]
+
+    def _read(self, path: str, labelled: bool) -> RawSequences:
+        """Read a file of the same form as the training file."""
+        learnt, columns = self.encoding.columns, self._columns
+        if learnt is not None:
+            columns = Columns(learnt.id, learnt.step, learnt.label, columns.features)
+        inputs: Literal["features", "tokens"] = "features" if self.encoding.vocabulary is None else "tokens"
+        raw = read_sequences(path, columns=columns, inputs=inputs, labelled=labelled)
+        if learnt is not None and raw.columns is not None and raw.columns.features != learnt.features:
+            _reorder(raw, learnt.features or (), path)
+        return raw
+
+    def _divide(self, raw: RawSequences, path: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the training file for training, and for validation."""
+        assert raw.labels is not None
+        if self.paths["val"] is not None:
+            return np.arange(len(raw.lengths)), np.arange(0)
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, _STREAM))))
+        train_rows, val_rows = stratified_split(raw.labels, self.val_fraction, rng)
+        if len(val_rows) == 0:
+            raise DataError(
+                f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
+                "give --data.val FILE, or a larger --data.val_fraction"
+            )
+        return train_rows, val_rows
+
+    def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
+        """Encode the training file, and divide it."""
+        sequences = self.encoding.encode(raw, path)
+        for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
+            if len(rows):
+                part = sequences.subset(torch.from_numpy(rows))
+                remarks = raw.guesses if split == "train" else unknown_tokens(part, source)
+                self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
+
+    def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
+        """Whether arguments that shape an encoding agree with the one that is given."""
+        encoding = self.encoding
+        found = {
+            "target": (target, ("auto", encoding.target)),
+            "inputs": (inputs, ("auto", "tokens" if encoding.vocabulary else "features")),
+            "standardise": (standardise, (encoding.mean is not None or encoding.vocabulary is not None,)),
+            "class_weights": (class_weights is not None, (encoding.class_weights is not None,)),
+        }
+        for name, (value, accepted) in found.items():
+            if value not in accepted and not (name == "standardise" and encoding.vocabulary):
+                raise ValueError(f"{name} can't change after training, got {self.hparams[name]!r}")
+
+
+def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
+    """Bring features into the order of the training data."""
+    assert raw.columns is not None
+    found = raw.columns.features or ()
+    missing, extra = [name for name in names if name not in found], [name for name in found if name not in names]
+    if missing or extra:
+        differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
+        differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
+        raise DataError(f"{path}: other feature columns than in training: {', '.join(differences)}")
+    raw.values = np.ascontiguousarray(raw.values[:, [found.index(name) for name in names]])

@@ -1,0 +1,93 @@
+"""What there is to know of sequences before they are used."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from seqlight.data.encoding import UNKNOWN, SequenceEncoding
+from seqlight.data.sequences import Sequences
+
+_MOST_CLASSES = 12  # that are listed one by one
+
+
+def describe(sequences: Sequences, encoding: SequenceEncoding) -> str:
+    """Number, lengths and classes of sequences."""
+    lengths = sequences.lengths
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    of = f"{longest} steps"
+    if shortest < longest:
+        of = f"{shortest} to {longest} steps (median {int(lengths.median())})"
+    counts = _class_counts(sequences, encoding)
+    classes = ""
+    if counts and len(counts) <= _MOST_CLASSES:
+        classes = "; " + ", ".join(f"{name} {count}" for name, count in counts.items())
+    elif counts:
+        classes = f"; {len(counts)} classes of {min(counts.values())} to {max(counts.values())} sequences"
+    return f"{len(lengths)} sequences of {of}{classes}"
+
+
+def describe_encoding(encoding: SequenceEncoding) -> str:
+    """What inputs and targets are."""
+    if encoding.vocabulary is not None:
+        inputs = f"tokens, a vocabulary of {len(encoding.vocabulary)}"
+    else:
+        number = f"{encoding.num_features} feature{'' if encoding.num_features == 1 else 's'}"
+        inputs = f"{number}, {'not ' if encoding.mean is None else ''}standardised"
+    kind = encoding.target
+    if kind == "binary":
+        kind += " ({} is 0, {} is 1)".format(*encoding.class_names)
+    else:
+        kind += f" of {len(encoding.class_names)} {'labels' if kind == 'multilabel' else 'classes'}"
+    return f"inputs: {inputs}; target: {kind}"
+
+
+def unknown_tokens(sequences: Sequences, source: str) -> tuple[str, ...]:
+    """A remark on tokens that the training data do not have, if there are any."""
+    if sequences.values.is_floating_point():
+        return ()
+    count = sum(int((steps == UNKNOWN).sum()) for steps in _each(sequences))
+    total = int(sequences.lengths.sum())
+    return (f"{source}: {count} of {total} tokens are unknown to the training data",) if count else ()
+
+
+def overlaps(splits: Mapping[str, Sequences]) -> list[str]:
+    """Remarks on sequences of inputs that occur in more than one split; those with unknown tokens are not compared."""
+    digests = {split: _digests(sequences) for split, sequences in splits.items()}
+    remarks = []
+    for first, second in combinations(splits, 2):
+        common = set(digests[first])
+        number = sum(digest in common for digest in digests[second])
+        if number:
+            remarks.append(f"{number} of {len(splits[second].lengths)} sequences of {second} are in {first} too")
+    return remarks
+
+
+def _class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str, int]:
+    """How many sequences have each class or label; nothing if targets are unknown."""
+    targets = sequences.targets
+    if not bool((targets >= 0).all()):
+        return {}
+    if encoding.target == "multilabel":
+        counts = targets.sum(0).long()
+    else:
+        counts = torch.bincount(targets.long(), minlength=len(encoding.class_names))
+    return dict(zip(encoding.class_names, counts.tolist(), strict=True))
+
+
+def _digests(sequences: Sequences) -> list[bytes]:
+    tokens = not sequences.values.is_floating_point()
+    return [
+        hashlib.blake2b(steps.tobytes(), digest_size=16).digest()
+        for steps in _each(sequences)
+        if not (tokens and (steps == UNKNOWN).any())
+    ]
+
+
+def _each(sequences: Sequences) -> Iterator[np.ndarray]:
+    """The values of each sequence."""
+    values = sequences.values.numpy()
+    for start, length in zip(sequences.starts.tolist(), sequences.lengths.tolist(), strict=True):
+        yield values[start : start + length]
