@@ -41,6 +41,8 @@ class RunDescription(NotInEveryStep):
         if not trainer.is_global_zero:
             return
         description = pl_module.describe()
+        if description["data"]:  # a vocabulary is no argument to compare runs by
+            description["data"]["init_args"].pop("encoding", None)
         text = yaml.safe_dump({key: description[key] for key in ("model", "data")}, sort_keys=False)
         arguments = {**flatten("model", description["model"]), **flatten("data", description["data"])}
         for logger in _tensorboard_loggers(trainer):

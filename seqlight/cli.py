@@ -15,7 +15,7 @@ from seqlight import lean
 from seqlight.callbacks import RunDescription, TensorBoardFigures
 from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
-from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.plain import NotImportedError
 from seqlight.predictions import write_predictions
 from seqlight.report import metrics_table, places, run_line
@@ -234,12 +234,29 @@ class SeqlightCLI(LightningCLI):
         print(path)
 
     def before_fit(self) -> None:
-        """Say what is about to be trained."""
+        """Say what is about to be trained, on what."""
+        self._report("train", "val", "test")
         _print(self.trainer, run_line(self.trainer, self.model, self.config_init.fit.seed_everything))
 
     def after_fit(self) -> None:
         """A table of the final results, and where they lie."""
         _print(self.trainer, f"\n{metrics_table(self.trainer, ('train', 'val'))}\n\n{places(self.trainer)}")
+
+    def before_validate(self) -> None:
+        """Say on what."""
+        self._report("val")
+
+    def before_test(self) -> None:
+        """Say on what."""
+        self._report("test")
+
+    def before_predict(self) -> None:
+        """Say on what."""
+        self._report("predict")
+
+    def _report(self, *splits: Split) -> None:
+        if text := self.datamodule.report(splits):
+            _print(self.trainer, f"{text}\n")
 
     def after_validate(self) -> None:
         """A table of the results."""

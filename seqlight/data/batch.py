@@ -89,8 +89,11 @@ def check_batch(
     size, num_steps = inputs.shape[:2]
     expect("inputs", size > 0 and num_steps > 0, "at least one sequence of at least one time step")
     expect("lengths", lengths.dtype == torch.int64 and lengths.shape == (size,), f"int64 ({size},)")
-    in_range = bool(((lengths >= 1) & (lengths <= num_steps)).all())
-    expect("lengths", in_range, f"between 1 and the {num_steps} time steps of inputs")
+    for bad in torch.nonzero((lengths < 1) | (lengths > num_steps))[:1].flatten().tolist():
+        raise BatchError(
+            f"{source}: lengths must be between 1 and the {num_steps} time steps of inputs, "
+            f"got {int(lengths[bad])} of sequence {bad}"
+        )
     if target == "multiclass":
         expect("targets", targets.dtype == torch.int64 and targets.shape == (size,), f"int64 classes ({size},)")
         lowest = -1 if predict else 0

@@ -1,6 +1,6 @@
 """How the sequences of files become tensors: learnt from the training data, kept with the model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqlight.data.reading.raw import Columns, DataError, RawSequences
+from seqlight.data.reading.raw import Columns, DataError, Label, RawSequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.task import Target
 from seqlight.validation import check_choice
@@ -112,10 +112,9 @@ class SequenceEncoding:
         rows: list[int] = []
         places: list[int] = []
         for row, label in enumerate(raw.labels):
-            several = isinstance(label, tuple)
-            if several and self.target != "multilabel":
+            if isinstance(label, tuple) and self.target != "multilabel":
                 raise DataError(f"{path}, sequence {raw.ids[row]!r}: expected one label, got {list(label)}")
-            for name in label if several else (label,):
+            for name in _names_of(label):
                 if name not in index:
                     known = ", ".join(map(repr, self.class_names[:20])) + (", ..." if len(index) > 20 else "")
                     raise DataError(
@@ -193,17 +192,14 @@ def balanced_weights(targets: Tensor, encoding: SequenceEncoding) -> tuple[float
     return tuple((len(targets) / (len(counts) * counts)).tolist())
 
 
-def _learn_classes(
-    raw: RawSequences, path: str, target: Target | Literal["auto"]
-) -> tuple[Target, tuple[str, ...]]:
+def _learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"]) -> tuple[Target, tuple[str, ...]]:
     assert raw.labels is not None
     several = any(isinstance(label, tuple) for label in raw.labels)
     if several and target not in ("auto", "multilabel"):
         raise DataError(f"{path}: sequences have several labels each, so the target can't be {target!r}")
     names = raw.label_names
     if names is None:
-        distinct = {name for label in raw.labels for name in (label if isinstance(label, tuple) else (label,))}
-        names = tuple(sorted(distinct, key=_numbers_first))
+        names = tuple(sorted({name for label in raw.labels for name in _names_of(label)}, key=_numbers_first))
     if several or target == "multilabel":
         if not names:
             raise DataError(f"{path}: no sequence has any label")
@@ -221,6 +217,11 @@ def _learn_classes(
     return found, names
 
 
+def _names_of(label: Label) -> tuple[str, ...]:
+    assert label is not None  # labelled sequences were asked for
+    return label if isinstance(label, tuple) else (label,)
+
+
 def _numbers_first(name: str) -> tuple[float, str]:
     try:
         return float(name), name
@@ -233,10 +234,11 @@ def _moments(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each feature; 1 in place of that of a constant."""
     chosen = np.ones(len(values), dtype=bool) if isinstance(steps, slice) else steps
-    count = chosen.sum()
+    count = np.count_nonzero(chosen)
 
-    def mean_of(part: Any) -> Any:
-        return sum(part(values[chunk][chosen[chunk]].astype(np.float64)).sum(0) for chunk in _chunks(len(values))) / count
+    def mean_of(function: Callable[[np.ndarray], np.ndarray]) -> Float[np.ndarray, " features"]:
+        blocks = (values[chunk][chosen[chunk]].astype(np.float64) for chunk in _chunks(len(values)))
+        return np.sum([function(block).sum(0) for block in blocks], axis=0) / count
 
     mean = mean_of(lambda block: block)
     deviation = np.sqrt(mean_of(lambda block: (block - mean) ** 2))

@@ -16,7 +16,6 @@ from seqlight.data.reading.read import read_sequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.stratify import stratified_split
 from seqlight.data.summary import describe, describe_encoding, overlaps, unknown_tokens
-from seqlight.data.task import Target
 from seqlight.plain import save_plain_hyperparameters
 
 _STREAM = 3  # of random numbers, beside those of synthetic splits

@@ -36,12 +36,12 @@ def describe_encoding(encoding: SequenceEncoding) -> str:
     else:
         number = f"{encoding.num_features} feature{'' if encoding.num_features == 1 else 's'}"
         inputs = f"{number}, {'not ' if encoding.mean is None else ''}standardised"
-    kind = encoding.target
-    if kind == "binary":
-        kind += " ({} is 0, {} is 1)".format(*encoding.class_names)
+    if encoding.target == "binary":
+        classes = "binary, {!r} is 0 and {!r} is 1".format(*encoding.class_names)
     else:
-        kind += f" of {len(encoding.class_names)} {'labels' if kind == 'multilabel' else 'classes'}"
-    return f"inputs: {inputs}; target: {kind}"
+        kind = "labels" if encoding.target == "multilabel" else "classes"
+        classes = f"{encoding.target}, {len(encoding.class_names)} {kind}"
+    return f"inputs: {inputs}; target: {classes}"
 
 
 def unknown_tokens(sequences: Sequences, source: str) -> tuple[str, ...]:

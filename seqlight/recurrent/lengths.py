@@ -35,8 +35,11 @@ def ragged_lengths(
     lengths = lengths.cpu()  # Batch keeps them there: only a caller who does not pays for a synchronisation
     shortest, longest = (int(bound) for bound in torch.aminmax(lengths))
     if shortest < 1 or longest > num_steps:
-        bad = lengths[(lengths < 1) | (lengths > num_steps)][0]
-        raise ValueError(f"lengths must be between 1 and the {num_steps} time steps of inputs, got {int(bad)}")
+        bad = int(torch.nonzero((lengths < 1) | (lengths > num_steps))[0])
+        raise ValueError(
+            f"lengths must be between 1 and the {num_steps} time steps of inputs, "
+            f"got {int(lengths[bad])} of sequence {bad}"
+        )
     return None if shortest == num_steps else lengths
 
 
