@@ -138,8 +138,8 @@ class Codes:
         encoded = plain(column).dictionary_encode()
         # Each batch has its own dictionary, so Python looks at distinct values only.
         codes = [-1 if _is_empty(value) else self._code(as_text(value)) for value in encoded.dictionary.to_pylist()]
-        indices: np.ndarray = encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
-        return np.asarray([*codes, -1], np.int32)[indices]
+        indices = encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
+        return np.asarray(np.asarray([*codes, -1], np.int32)[indices])
 
     def _code(self, text: str) -> int:
         return self.of.setdefault(text, len(self.of))

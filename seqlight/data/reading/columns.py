@@ -69,12 +69,14 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         said.append("no labels" if label is None else f"label {_listed(_as_tuple(label))}")
     features = request.features
     if features is None:
-        features = tuple(free)
+        # pandas writes the index of a frame as a column with such a name.
+        features = tuple(name for name in free if name and not name.startswith("__index_level_"))
         if not features:
             raise _error(
                 path, names, "expected columns with features besides id, step and label", "--data.feature_columns"
             )
-        said.append(f"features {_listed(features)}")
+        without = [name for name in free if name not in features]
+        said.append(f"features {_listed(features)}" + (f" without pandas' index {_listed(without)}" if without else ""))
     guesses = (f"{path}: {', '.join(said)}",) if said else ()
     return Columns(sequence_id, step, label, features), guesses
 
