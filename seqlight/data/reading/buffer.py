@@ -1,0 +1,67 @@
+"""An array that grows at its end."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from seqlight.data.reading import memory
+
+
+class Buffer:
+    """Rows of one type, as many as come.
+
+    It is a flat array of numpy's, enlarged in place (`realloc`), so that growing needs no second copy.
+
+    Args:
+        path: the file being read, for the message when memory runs out.
+        dtype: of an element.
+        width: elements in a row; None: the array has one dimension.
+        num_rows: rows to make room for.
+    """
+
+    def __init__(self, path: Path, dtype: DTypeLike, width: int | None = None, num_rows: int = 0) -> None:
+        self._path, self._width = path, width
+        self._flat = np.empty(num_rows * (width or 1), dtype)
+        self._used = 0
+
+    def __len__(self) -> int:
+        return self._used // (self._width or 1)
+
+    def reserve(self, num_rows: int) -> None:
+        """Make room for `num_rows` rows in all. Memory that is never written to is never used."""
+        enlarged = np.empty(max(num_rows * (self._width or 1), self._used), self._flat.dtype)
+        enlarged[: self._used] = self._flat[: self._used]
+        self._flat = enlarged
+
+    def extend(self, num_rows: int) -> np.ndarray:
+        """New rows to be filled in. The view is good until the next call.
+
+        Raises:
+            DataError: memory runs out.
+        """
+        start, end = self._used, self._used + num_rows * (self._width or 1)
+        if end > self._flat.size:
+            size = max(end, self._flat.size * 5 // 4)
+            memory.require((size - self._flat.size) * self._flat.itemsize, self._path)
+            self._flat.resize(size, refcheck=False)  # views into it are gone by now
+        self._used = end
+        return self._shaped(self._flat[start:end])
+
+    def append(self, rows: np.ndarray) -> None:
+        """Put `rows` at the end."""
+        self.extend(len(rows))[...] = rows
+
+    def convert(self, dtype: DTypeLike) -> None:
+        """Change the type of all rows."""
+        if self._flat.dtype != dtype:
+            self._flat = self._flat.astype(dtype)
+
+    def finish(self) -> np.ndarray:
+        """All rows, without the spare room; the buffer is used up."""
+        flat, self._flat = self._flat, np.empty(0, self._flat.dtype)
+        flat.resize(self._used, refcheck=False)
+        return self._shaped(flat)
+
+    def _shaped(self, flat: np.ndarray) -> np.ndarray:
+        return flat if self._width is None else flat.reshape(-1, self._width)

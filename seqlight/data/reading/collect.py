@@ -1,0 +1,126 @@
+"""Sequences that come one by one, in arrays."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from seqlight.data.reading import memory
+from seqlight.data.reading.buffer import Buffer
+from seqlight.data.reading.raw import DataError, Label, RawSequences
+
+_PROBE = 1 << 22  # bytes after which the size of the whole is estimated
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Collector:
+    """Puts sequences one after the other.
+
+    In all methods `place` says, for messages, where in which file a sequence stands.
+
+    Args:
+        path: the file.
+        size: of the file, in bytes.
+        labelled: whether each sequence must have a label.
+    """
+
+    def __init__(self, path: Path, size: int, labelled: bool) -> None:
+        self._path, self._size, self._labelled = path, size, labelled
+        self._values: Buffer | None = None
+        self._width: int | None = None
+        self._tokens: dict[str | int, int] | None = None
+        self._lengths: list[int] = []
+        self._ids: dict[str | int, str] = {}
+        self._labels: list[Label] = []
+        self._names: dict[Label, Label] = {}
+        self._probed = False
+
+    def add_features(self, values: Float64[np.ndarray, "steps features"], place: str) -> None:
+        """Add a sequence of numbers.
+
+        Raises:
+            DataError: another number of features than before, or values that are not finite in float32.
+        """
+        if self._values is None:
+            self._width = values.shape[1]
+            self._values = Buffer(self._path, np.float32, self._width)
+        if values.shape[1] != self._width:
+            raise DataError(f"{place}: expected {self._width} features, as in those before, got {values.shape[1]}")
+        fits = np.abs(values) <= _LARGEST  # not so NaN
+        if not fits.all():
+            step, feature = np.argwhere(~fits)[0]
+            raise DataError(
+                f"{place}, step {step + 1}, feature {feature + 1}: expected a finite number within float32's range, "
+                f"got {values[step, feature]}"
+            )
+        self._values.append(values)
+        self._lengths.append(len(values))
+
+    def add_tokens(self, tokens: list[str | int]) -> None:
+        """Add a sequence of tokens."""
+        if self._values is None or self._tokens is None:
+            self._values, self._tokens = Buffer(self._path, np.int32), {}
+        codes = self._tokens
+        self._values.append(
+            np.fromiter((codes.setdefault(token, len(codes)) for token in tokens), np.int32, len(tokens))
+        )
+        self._lengths.append(len(tokens))
+
+    def add_label(self, label: Label, place: str) -> None:
+        """Add the label of the latest sequence.
+
+        Raises:
+            DataError: it is missing, or of another kind than those before.
+        """
+        if label is None and self._labelled:
+            raise DataError(f"{place}: expected a label, got none")
+        before = next(iter(self._names), None)
+        if label is not None and before is not None and isinstance(label, tuple) != isinstance(before, tuple):
+            kinds = {False: "one class", True: "a list of labels"}
+            raise DataError(
+                f"{place}: expected {kinds[isinstance(before, tuple)]} as label, as in those before, "
+                f"got {kinds[isinstance(label, tuple)]}"
+            )
+        # One object for equal labels saves memory.
+        self._labels.append(label if label is None else self._names.setdefault(label, label))
+
+    def add_id(self, name: str | None, place: str) -> None:
+        """Add the name of the latest sequence; one without a name has its number.
+
+        Raises:
+            DataError: another one has it.
+        """
+        key = len(self._lengths) - 1 if name is None else name
+        if key in self._ids:
+            raise DataError(f"{place}: expected distinct ids, got {key!r} as in {self._ids[key]}")
+        self._ids[key] = place
+
+    def done(self, num_bytes: int) -> None:
+        """So much of the file is read; from the first part the memory that all of it needs is estimated.
+
+        Raises:
+            DataError: there is not so much memory.
+        """
+        if not self._probed and num_bytes >= _PROBE and self._values is not None:
+            self._probed = True
+            num_steps = len(self._values) * self._size // num_bytes * 51 // 50
+            memory.require(num_steps * 4 * (self._width or 1), self._path)
+            self._values.reserve(num_steps)
+
+    def finish(self, guesses: Iterable[str] = ()) -> RawSequences:
+        """All sequences.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self._values is None:
+            raise DataError(f"{self._path}: expected sequences, got none")
+        return RawSequences(
+            values=self._values.finish(),
+            tokens=None if self._tokens is None else [str(token) for token in self._tokens],
+            lengths=np.asarray(self._lengths, np.int64),
+            ids=list(self._ids) if self._ids else range(len(self._lengths)),
+            labels=self._labels if self._names else None,
+            guesses=tuple(guesses),
+        )

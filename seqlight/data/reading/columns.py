@@ -1,0 +1,95 @@
+"""Which column of a table is what."""
+
+from collections import Counter
+from pathlib import Path
+
+from seqlight.data.reading.raw import Columns, DataError
+
+_NAMES = {
+    "id": ("id", "sequence_id", "sequence", "seq_id", "sample_id", "series_id", "case_id"),
+    "step": ("step", "time", "t", "time_step", "timestep", "timestamp", "index"),
+    "label": ("label", "target", "class", "y"),
+}
+
+
+def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> tuple[Columns, tuple[str, ...]]:
+    """All columns by name, and a line that says which were guessed.
+
+    Raises:
+        DataError: a column is missing, is named twice, or can't be guessed.
+    """
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DataError(f"{path}: expected columns with distinct names, got {name!r} {count} times")
+    label = request.label
+    if not labelled and not set(_as_tuple(label)) <= set(names):
+        label = None
+    for flag, wanted in (
+        ("id", _as_tuple(request.id)),
+        ("step", _as_tuple(request.step)),
+        ("label", _as_tuple(label)),
+        ("feature", _as_tuple(request.features)),
+    ):
+        for name in wanted:
+            if name not in names:
+                raise _error(
+                    path, names, f"expected a column {name!r}", f"--data.{flag}_column{'s' * (flag[0] == 'f')}"
+                )
+    taken = [*_as_tuple(request.id), *_as_tuple(request.step), *_as_tuple(label), *_as_tuple(request.features)]
+    for name, count in Counter(taken).items():
+        if count > 1:
+            raise DataError(f"{path}: expected each column for one purpose, got {name!r} {count} times")
+    free = [name for name in names if name not in taken]
+    said = []
+
+    def guess(role: str) -> str | None:
+        spelled = {name.strip().lower(): name for name in reversed(free)}
+        found = next((spelled[name] for name in _NAMES[role] if name in spelled), None)
+        if found is not None:
+            free.remove(found)
+        return found
+
+    sequence_id, step = request.id, request.step
+    if sequence_id is None:
+        sequence_id = guess("id")
+        if sequence_id is None:
+            raise _error(path, names, "expected a column with the sequence each row belongs to", "--data.id_column")
+        said.append(f"sequence id in column {sequence_id!r}")
+    if step is None:
+        step = guess("step")
+        said.append("rows in the order of the file" if step is None else f"steps sorted by {step!r}")
+    if label is None and (labelled or request.label is None):
+        several = tuple(name for name in free if name.strip().lower().startswith("label_"))
+        label = guess("label")
+        if label is None and len(several) > 1:
+            label = several
+            free = [name for name in free if name not in several]
+        if label is None and labelled:
+            raise _error(path, names, "expected a column with the label of each sequence", "--data.label_column")
+        said.append("no labels" if label is None else f"label {_listed(_as_tuple(label))}")
+    features = request.features
+    if features is None:
+        # pandas writes the index of a frame as a column with such a name.
+        features = tuple(name for name in free if name and not name.startswith("__index_level_"))
+        if not features:
+            raise _error(
+                path, names, "expected columns with features besides id, step and label", "--data.feature_columns"
+            )
+        without = [name for name in free if name not in features]
+        said.append(f"features {_listed(features)}" + (f" without pandas' index {_listed(without)}" if without else ""))
+    guesses = (f"{path}: {', '.join(said)}",) if said else ()
+    return Columns(sequence_id, step, label, features), guesses
+
+
+def _as_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    more = [f"and {len(names) - 20} more"] if len(names) > 20 else []
+    return ", ".join([*map(repr, names[:20]), *more])
+
+
+def _error(path: Path, names: list[str], expected: str, flag: str) -> DataError:
+    hint = "" if len(names) > 1 or not set(";\t|") & set("".join(names)) else ".\nExpected commas between columns"
+    return DataError(f"{path}: {expected} ({flag}), got columns {_listed(names)}{hint}")

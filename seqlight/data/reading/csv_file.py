@@ -1,0 +1,76 @@
+"""CSV: commas, a header, UTF-8."""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from seqlight.data.reading.progress import progress
+from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
+from seqlight.data.reading.table import Table, read_table
+
+_BLOCK = 1 << 20  # bytes read at a time
+
+
+def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
+    """Read a table from a CSV file, with a byte-order mark or without.
+
+    Raises:
+        DataError: the file can't be used, for a reason that is named.
+    """
+    size = os.path.getsize(path)
+    ragged: list[arrow_csv.InvalidRow] = []
+
+    def note(row: arrow_csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "error"
+
+    def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
+        with open(path, "rb") as file, progress(path, size) as bar:
+            # All is read as text, so that what can't be a number can be told with its row.
+            reader = arrow_csv.open_csv(
+                file,
+                arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK),  # threads do not count rows
+                arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+                arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
+                ),
+            )
+            for batch in reader:
+                yield batch
+                bar.update(file.tell() - bar.n)
+
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            names = next(csv.reader(file), [])
+        table = Table(path, names, batches, lambda rows: rows * size // _BLOCK * 51 // 50 if size > _BLOCK else rows)
+        return read_table(table, columns, inputs, labelled)
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
+    except csv.Error as error:
+        raise DataError(f"{path}: expected the names of columns in the first row: {error}") from None
+    except pa.ArrowException as error:
+        if ragged:
+            row = ragged[0]
+            raise DataError(
+                f"{path}: row {row.number - 1}: expected {row.expected_columns} cells, as in the header, "
+                f"got {row.actual_columns}"
+            ) from None
+        if "invalid UTF8" in str(error):
+            raise _not_utf8(path) from None
+        raise DataError(f"{path}: can't be read as CSV: {str(error).splitlines()[0]}") from None
+
+
+def _not_utf8(path: Path) -> DataError:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                where = f"row {number}" if number else "the header"
+                byte = line[error.start]
+                return DataError(f"{path}: {where}: expected text in UTF-8, got byte 0x{byte:02x}")
+    return DataError(f"{path}: expected text in UTF-8")

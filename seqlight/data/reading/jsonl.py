@@ -1,0 +1,129 @@
+"""JSON lines: one sequence a line."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from seqlight.data.reading.cells import class_name, shown
+from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.progress import progress
+from seqlight.data.reading.raw import DataError, Inputs, Label, RawSequences
+
+Step = list[float] | float | int | str
+
+_CALLED = {
+    "steps": "steps with lists of numbers",
+    "numbers": "numbers",
+    "integers": "integer tokens",
+    "text": "text tokens",
+}
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class _Line(msgspec.Struct):
+    inputs: list[Step]
+    label: bool | int | float | str | list[str | int] | None = None
+    id: str | int | None = None
+
+
+def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
+    """Read lines like {"inputs": [[0.1, 2], [0.3, 4]], "label": "a"}.
+
+    Raises:
+        DataError: the file can't be used, for a reason that is named.
+    """
+    decoder = msgspec.json.Decoder(_Line)
+    size = os.path.getsize(path)
+    sequences = Collector(path, size, labelled)
+    kind = None
+    guesses = []
+    num_bytes = 0
+    with open(path, "rb") as file, progress(path, size) as bar:
+        for number, text in enumerate(file, 1):
+            num_bytes += len(text)
+            bar.update(len(text))
+            if number == 1:
+                text = text.removeprefix(_BYTE_ORDER_MARK)
+            if not text.strip():
+                continue
+            place = f"{path}: line {number}"
+            try:
+                line = decoder.decode(text)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise DataError(f"{place}: {_reason(error, text)}") from None
+            found = _kind(line.inputs, place)
+            if kind is None:
+                kind = _chosen(found, inputs, place)
+                if found == "integers" and inputs == "auto":
+                    guesses.append(f"{path}: integers as tokens; as a feature with --data.inputs features")
+            if found != kind and (found, kind) != ("integers", "numbers"):
+                hint = (
+                    ".\nIf all are numbers: --data.inputs features" if {found, kind} == {"integers", "numbers"} else ""
+                )
+                raise DataError(
+                    f"{place}: expected {_CALLED[kind]}, as in the lines before, got {_CALLED[found]}{hint}"
+                )
+            if kind in ("text", "integers"):
+                sequences.add_tokens(line.inputs)  # type: ignore[arg-type]
+            else:
+                sequences.add_features(_features(line.inputs, place), place)
+            sequences.add_label(_label(line.label, place), place)
+            sequences.add_id(None if line.id is None else str(line.id), place)
+            sequences.done(num_bytes)
+    return sequences.finish(guesses)
+
+
+def _kind(steps: list[Step], place: str) -> str:
+    kinds = set(map(type, steps))
+    if not kinds:
+        raise DataError(f'{place}: expected at least one time step in "inputs", got a sequence of length 0')
+    if kinds <= {int, float}:
+        return "integers" if kinds == {int} else "numbers"
+    if len(kinds) > 1:
+        other = next(step for step in steps if type(step) is not type(steps[0]))
+        raise DataError(f"{place}: expected time steps of one kind, got {shown(steps[0])} and {shown(other)}")
+    return "steps" if kinds == {list} else "text"
+
+
+def _chosen(found: str, inputs: Inputs, place: str) -> str:
+    """What the first line makes of the file."""
+    if inputs == "features" and found == "text":
+        raise DataError(f"{place}: expected numbers (--data.inputs features), got {_CALLED[found]}")
+    if inputs == "tokens" and found in ("steps", "numbers"):
+        raise DataError(f"{place}: expected text or integers (--data.inputs tokens), got {_CALLED[found]}")
+    return "numbers" if inputs == "features" and found == "integers" else found
+
+
+def _features(steps: list[Step], place: str) -> np.ndarray:
+    if not isinstance(steps[0], list):
+        return np.asarray(steps, np.float64)[:, None]
+    width = len(steps[0])
+    if width == 0:
+        raise DataError(f"{place}: expected at least one feature in each step, got an empty list")
+    for number, step in enumerate(steps, 1):
+        if len(step) != width:  # type: ignore[arg-type]
+            raise DataError(f"{place}, step {number}: expected {width} features, as in step 1, got {len(step)}")  # type: ignore[arg-type]
+    return np.asarray(steps, np.float64)
+
+
+def _label(label: bool | int | float | str | list[str | int] | None, place: str) -> Label:
+    if isinstance(label, list):
+        return tuple(map(class_name, label))
+    try:
+        return class_name(label) if label not in (None, "") else None
+    except ValueError:
+        raise DataError(f"{place}: expected a class as label, text or an integer, got {label}") from None
+
+
+def _reason(error: Exception, text: bytes) -> str:
+    if isinstance(error, RecursionError):
+        return "expected JSON of a sequence, got deeper nesting than can be read"
+    if isinstance(error, UnicodeDecodeError):
+        return f"expected text in UTF-8, got byte 0x{error.object[error.start]:02x}"
+    if isinstance(error, msgspec.ValidationError):
+        return 'expected a sequence like {"inputs": [[0.1, 2.0], [0.3, 4.0]], "label": "a"}: ' + str(error)
+    if b"NaN" in text or b"Infinity" in text:
+        return "expected JSON with finite numbers, got NaN or Infinity"
+    return f"expected JSON: {error}"

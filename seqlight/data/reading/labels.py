@@ -1,0 +1,119 @@
+"""The labels of a table: one a sequence, repeated in its rows."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int32
+
+from seqlight.data.reading.cells import Codes, Place, class_name, first, is_text, plain, shown
+from seqlight.data.reading.raw import Label
+
+_BETWEEN = "\x1f"  # ASCII's unit separator
+_BITS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+_UNSEEN = -1
+
+
+class Labels:
+    """Checks that the label is the same in all rows of a sequence, batch by batch.
+
+    Args:
+        columns: one column of class names, or of lists of label names, or several of 0 and 1.
+        required: whether each row must have a label.
+    """
+
+    def __init__(self, columns: str | tuple[str, ...], required: bool) -> None:
+        self._columns, self._required = columns, required
+        self._texts = Codes()
+        self._label_of_text = np.full(1, _UNSEEN, np.int32)  # the last is for empty cells
+        self._labels: dict[Label, int] = {}
+        self._label_of_sequence = np.full(0, _UNSEEN, np.int32)
+
+    def append(
+        self, batch: pa.RecordBatch, sequences: Int32[np.ndarray, " rows"], ids: dict[str, int], place: Place
+    ) -> None:
+        """Add rows that belong to the given sequences.
+
+        Raises:
+            DataError: a label is missing, can't be one, or differs from that of an earlier row.
+        """
+        name = self._columns if isinstance(self._columns, str) else ", ".join(self._columns)
+        codes = self._texts.encode(self._column(batch))
+        if self._required and (index := first(codes < 0)) >= 0:
+            raise place.error(index, name, "a label", "an empty cell")
+        labels = self._meaning(codes, batch, place)[codes]
+        if len(ids) > len(self._label_of_sequence):
+            room = max(len(ids), 2 * len(self._label_of_sequence)) - len(self._label_of_sequence)
+            self._label_of_sequence = np.append(self._label_of_sequence, np.full(room, _UNSEEN, np.int32))
+        rows = np.flatnonzero(labels != _UNSEEN)
+        labels, sequences = labels[rows], sequences[rows]
+        new = np.flatnonzero(self._label_of_sequence[sequences] == _UNSEEN)
+        # Backwards, as of assignments to the same sequence the last one stays.
+        self._label_of_sequence[sequences[new[::-1]]] = labels[new[::-1]]
+        wrong = first(self._label_of_sequence[sequences] != labels)
+        if wrong >= 0:
+            known = list(self._labels)
+            before = known[self._label_of_sequence[sequences[wrong]]]
+            raise place.error(
+                int(rows[wrong]),
+                name,
+                f"the same label in all rows of sequence {list(ids)[sequences[wrong]]!r}",
+                f"{shown(known[labels[wrong]])} after {shown(before)}",
+                "If that is no label, name the column that is: --data.label_column",
+            )
+
+    def finish(self, num_sequences: int) -> list[Label] | None:
+        """The label of each sequence; None if there is none at all."""
+        known: list[Label] = [*self._labels, None]
+        return [known[code] for code in self._label_of_sequence[:num_sequences].tolist()] if self._labels else None
+
+    def _column(self, batch: pa.RecordBatch) -> pa.Array:
+        """One value a row: a class, or the parts of a multilabel joined."""
+        if isinstance(self._columns, str):
+            column = plain(batch[self._columns])
+            if not _is_list(column.type):
+                return column
+            joined = pc.binary_join(column.cast(pa.list_(pa.string())), _BETWEEN)
+            return pc.binary_join_element_wise("", joined, _BETWEEN)  # so that no labels differ from an empty cell
+        parts = [plain(batch[name]) for name in self._columns]
+        parts = [pc.if_else(pc.equal(part, ""), None, part) if is_text(part.type) else part for part in parts]
+        return pc.binary_join_element_wise(*(part.cast(pa.string()) for part in parts), _BETWEEN)
+
+    def _meaning(
+        self, codes: Int32[np.ndarray, " rows"], batch: pa.RecordBatch, place: Place
+    ) -> Int32[np.ndarray, " texts"]:
+        """The label of each text, then that of an empty cell."""
+        known = len(self._label_of_text) - 1
+        if len(self._texts.of) > known:
+            meant = self._label_of_text[:-1].tolist()
+            for code, text in enumerate(list(self._texts.of)[known:], known):
+                try:
+                    label = self._decode(text, batch)
+                except _NotALabelError as error:
+                    raise place.error(first(codes == code), error.column, error.expected, shown(error.got)) from None
+                meant.append(self._labels.setdefault(label, len(self._labels)))
+            self._label_of_text = np.asarray([*meant, _UNSEEN], np.int32)
+        return self._label_of_text
+
+    def _decode(self, text: str, batch: pa.RecordBatch) -> Label:
+        if isinstance(self._columns, str):
+            kind = plain(batch[self._columns]).type
+            if _is_list(kind):
+                return tuple(map(class_name, text.split(_BETWEEN)[1:])) if text != _BETWEEN else ()
+            try:
+                return class_name(float(text) if pa.types.is_floating(kind) else text)
+            except ValueError:
+                raise _NotALabelError(self._columns, "a class: text or an integer", float(text)) from None
+        parts = dict(zip(self._columns, text.split(_BETWEEN), strict=True))
+        for name, part in parts.items():
+            if part.strip().lower() not in _BITS:
+                raise _NotALabelError(name, "0 or 1", part)
+        return tuple(name for name, part in parts.items() if _BITS[part.strip().lower()])
+
+
+class _NotALabelError(ValueError):
+    def __init__(self, column: str, expected: str, got: object) -> None:
+        self.column, self.expected, self.got = column, expected, got
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

@@ -1,0 +1,36 @@
+"""Parquet."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from seqlight.data.reading.progress import progress
+from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
+from seqlight.data.reading.table import Table, read_table
+
+
+def read_parquet(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
+    """Read a table from a Parquet file.
+
+    Raises:
+        DataError: the file can't be used, for a reason that is named.
+    """
+    with open(path, "rb") as file:
+        try:
+            # With buffers, a column of a row group is not read whole.
+            source = parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+            num_rows = source.metadata.num_rows
+
+            def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
+                with progress(path, num_rows, unit=" rows") as bar:
+                    for batch in source.iter_batches(1 << 16, columns=wanted, use_threads=False):
+                        yield batch
+                        bar.update(batch.num_rows)
+
+            table = Table(path, source.schema_arrow.names, batches, lambda rows: max(rows, num_rows))
+            return read_table(table, columns, inputs, labelled)
+        except (pa.ArrowException, OSError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise DataError(f"{path}: can't be read as Parquet: {reason}") from None

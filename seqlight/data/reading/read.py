@@ -1,0 +1,56 @@
+"""Users' files, by suffix."""
+
+import os
+from pathlib import Path
+
+from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
+
+SUFFIXES = (".csv", ".parquet", ".jsonl", ".npz", ".ts")
+_GUESS = Columns()
+
+
+def read_sequences(
+    path: str | os.PathLike[str], *, columns: Columns = _GUESS, inputs: Inputs = "auto", labelled: bool = True
+) -> RawSequences:
+    """Read the sequences of a file.
+
+    Args:
+        path: .csv or .parquet in long form, one row per time step; .jsonl, .npz or .ts.
+        columns: names of the columns of a table; those that are None are guessed.
+        inputs: "features" reads integers as numbers, "tokens" reads a single column of integers as tokens; "auto"
+            takes text for tokens, and integers for tokens in .jsonl and .npz.
+        labelled: whether each sequence must have a label.
+
+    Raises:
+        DataError: the file can't be used; says where and what was expected.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}")
+    try:
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise DataError(f"{path}: expected sequences, got an empty file")
+        # The libraries that read files are imported when there is one.
+        if suffix == ".csv":
+            from seqlight.data.reading.csv_file import read_csv
+
+            return read_csv(path, columns, inputs, labelled)
+        if suffix == ".parquet":
+            from seqlight.data.reading.parquet_file import read_parquet
+
+            return read_parquet(path, columns, inputs, labelled)
+        if suffix == ".jsonl":
+            from seqlight.data.reading.jsonl import read_jsonl
+
+            return read_jsonl(path, inputs, labelled)
+        if suffix == ".npz":
+            from seqlight.data.reading.npz import read_npz
+
+            return read_npz(path, inputs, labelled)
+        from seqlight.data.reading.ts import read_ts
+
+        return read_ts(path, inputs, labelled)
+    except OSError as error:
+        raise DataError(f"{path}: can't read it: {error.strerror or error}") from error

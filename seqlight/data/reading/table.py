@@ -1,0 +1,155 @@
+"""Tables in long form: one row per time step, with the sequence it belongs to."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int32, Int64
+
+from seqlight.data.reading import memory
+from seqlight.data.reading.buffer import Buffer
+from seqlight.data.reading.cells import Codes, Place, features, first, is_number, is_text, plain, refuse_empty
+from seqlight.data.reading.columns import resolve
+from seqlight.data.reading.labels import Labels
+from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
+from seqlight.data.reading.steps import Steps, order_of, repeated_step
+
+
+@dataclass
+class Table:
+    """A table that comes in batches.
+
+    Attributes:
+        path: its file.
+        names: of all columns.
+        batches: gives batches of rows with the named columns.
+        estimate: the number of rows in all, given those of the first batch.
+    """
+
+    path: Path
+    names: list[str]
+    batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    estimate: Callable[[int], int]
+
+
+def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
+    """Read all rows.
+
+    Rows of a sequence may stand anywhere, and in any order if there is a step column.
+
+    Args:
+        table: where batches of rows come from.
+        request: names of columns; those that are None are guessed.
+        inputs: "tokens" makes a single column of text or integers tokens, "features" wants numbers.
+        labelled: whether each sequence must have a label.
+
+    Raises:
+        DataError: the table can't be used, for a reason that is named.
+    """
+    path = table.path
+    columns, guesses = resolve(path, table.names, request, labelled)
+    assert columns.id is not None
+    assert columns.features is not None
+    if inputs == "tokens" and len(columns.features) > 1:
+        raise DataError(
+            f"{path}: expected one column of tokens (--data.feature_columns), got {', '.join(columns.features)}"
+        )
+    label_columns = (
+        () if columns.label is None else (columns.label,) if isinstance(columns.label, str) else columns.label
+    )
+    wanted = [columns.id, *([columns.step] if columns.step else []), *label_columns, *columns.features]
+    ids, tokens = Codes(), Codes()
+    labels = None if columns.label is None else Labels(columns.label, labelled)
+    codes, steps, values = Buffer(path, np.int32), None, None
+    for batch in table.batches(wanted):
+        if batch.num_rows == 0:
+            continue
+        place = Place(path, len(codes) + 1)
+        if values is None:
+            as_tokens, guess = _are_tokens(path, batch, columns.features, inputs)
+            guesses += guess
+            num_rows, width = table.estimate(batch.num_rows), None if as_tokens else len(columns.features)
+            memory.require(num_rows * 4 * ((width or 1) + 1 + 2 * bool(columns.step)), path)
+            codes = Buffer(path, np.int32, num_rows=num_rows)
+            steps = Steps(path, columns.step, num_rows) if columns.step else None
+            values = Buffer(path, np.int32 if as_tokens else np.float32, width, num_rows)
+        sequences = ids.encode(batch[columns.id])
+        if (index := first(sequences < 0)) >= 0:
+            raise place.error(index, columns.id, "the sequence that the row belongs to", "an empty cell")
+        codes.append(sequences)
+        if labels is not None:
+            labels.append(batch, sequences, ids.of, place)
+        if steps is not None:
+            steps.append(batch[steps.name], place)
+        if as_tokens:
+            [name] = columns.features
+            refuse_empty(plain(batch[name]), name, place, "a token")
+            values.append(tokens.encode(batch[name]))
+        else:
+            rows = values.extend(batch.num_rows)
+            for index, name in enumerate(columns.features):
+                rows[:, index] = features(batch[name], name, place, _hint(columns.features))
+            del rows
+    if values is None:
+        raise DataError(f"{path}: expected rows, got only the names of columns")
+    names = list(ids.of)
+    all_codes, all_values = codes.finish(), values.finish()
+    order = _order(path, all_codes, steps, names)
+    lengths = np.bincount(all_codes, minlength=len(names))
+    del all_codes, steps
+    if order is not None:
+        for column in [all_values] if as_tokens else all_values.T:  # one by one, to save memory
+            column[:] = column[order]
+    return RawSequences(
+        values=all_values,
+        tokens=list(tokens.of) if as_tokens else None,
+        lengths=lengths,
+        ids=names,
+        labels=None if labels is None else labels.finish(len(names)),
+        label_names=columns.label if isinstance(columns.label, tuple) else None,
+        columns=columns,
+        guesses=guesses,
+    )
+
+
+def _are_tokens(
+    path: Path, batch: pa.RecordBatch, names: tuple[str, ...], inputs: Inputs
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether the features are tokens, and the line that says so if it was a guess."""
+    if len(names) > 1 or inputs == "features":
+        return False, ()
+    kind = plain(batch[names[0]]).type
+    if inputs == "tokens":
+        if not is_text(kind) and not pa.types.is_integer(kind):
+            raise DataError(f"{path}: column {names[0]!r}: expected tokens, text or integers, got {kind}")
+        return True, ()
+    if is_text(kind) and not is_number(plain(batch[names[0]])[0]):  # the first row decides for a file of text
+        return True, ()
+    if pa.types.is_integer(kind) or (is_text(kind) and batch[names[0]][0].as_py().strip().lstrip("+-").isdigit()):
+        return False, (f"{path}: integers of {names[0]!r} as a feature; as tokens with --data.inputs tokens",)
+    return False, ()
+
+
+def _hint(names: tuple[str, ...]) -> str:
+    if len(names) == 1:
+        return "If these are tokens: --data.inputs tokens"
+    return "If it is no feature, name those that are: --data.feature_columns"
+
+
+def _order(
+    path: Path, codes: Int32[np.ndarray, " rows"], steps: Steps | None, names: list[str]
+) -> Int64[np.ndarray, " rows"] | None:
+    """The permutation that sorts the rows, or None."""
+    if steps is None:
+        return order_of(codes, None)
+    values = steps.values.finish()
+    order = order_of(codes, values)
+    if twice := repeated_step(codes, values, order):
+        one, other = sorted(twice)
+        raise DataError(
+            f"{path}: rows {one + 1} and {other + 1}, column {steps.name!r}: expected distinct steps in a sequence, "
+            f"got the same twice in sequence {names[codes[one]]!r}"
+        )
+    return order

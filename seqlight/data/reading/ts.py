@@ -1,0 +1,109 @@
+"""The format of the UCR/UEA archive: a header, then one sequence a line.
+
+Dimensions are separated by ':', their values by ',', the class comes last. No library that reads it can be
+installed without pandas, scikit-learn and older numpy. Specification: https://www.aeon-toolkit.org, "ts file format".
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from seqlight.data.reading.cells import class_name, shown
+from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.progress import progress
+from seqlight.data.reading.raw import DataError, Inputs, RawSequences
+
+
+def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
+    """Read series of equal or unequal length, with one dimension or several.
+
+    Raises:
+        DataError: the file can't be used, for a reason that is named.
+    """
+    if inputs == "tokens":
+        raise DataError(f"{path}: expected text or integers (--data.inputs tokens), got a .ts file, which has numbers")
+    size = os.path.getsize(path)
+    sequences = Collector(path, size, labelled)
+    header: dict[str, list[str]] = {}
+    classes: list[str] | None = None
+    num_sequences = num_bytes = 0
+    with open(path, "rb") as file, progress(path, size) as bar:
+        for number, raw in enumerate(file, 1):
+            num_bytes += len(raw)
+            bar.update(len(raw))
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}: line {number}: expected text in UTF-8, got byte 0x{raw[error.start]:02x}"
+                ) from None
+            if not line or line.startswith("#"):
+                continue
+            if "data" not in header:
+                if not line.startswith("@"):
+                    raise DataError(
+                        f"{path}: line {number}: expected @data before the first sequence, got {shown(line)}"
+                    )
+                tag, *values = line[1:].split()
+                header[tag.lower()] = values
+                if tag.lower() == "data":
+                    classes = _classes(path, header)
+                continue
+            num_sequences += 1
+            place = f"{path}: sequence {num_sequences} (line {number})"
+            dimensions = line.split(":")
+            label = None if classes is None else dimensions.pop()
+            if not dimensions:
+                raise DataError(f"{place}: expected values, ':' and a class, got {shown(line)}")
+            sequences.add_features(_series(dimensions, place), place)
+            name = None if label is None or not label.strip() else class_name(label.strip())
+            if name is not None and classes and name not in classes:
+                raise DataError(f"{place}: expected a class of @classLabel, {', '.join(classes)}, got {name!r}")
+            sequences.add_label(name, place)
+            sequences.done(num_bytes)
+    if "data" not in header:
+        raise DataError(f"{path}: expected a line @data with sequences after it, got none")
+    return sequences.finish()
+
+
+def _classes(path: Path, header: dict[str, list[str]]) -> list[str] | None:
+    """The names of the classes; None if there are no labels."""
+
+    def holds(tag: str) -> bool:
+        return [value.lower() for value in header.get(tag, [])[:1]] == ["true"]
+
+    if holds("timestamps"):
+        raise DataError(f"{path}: expected @timestamps false: values at even steps, got @timestamps true")
+    if holds("targetlabel"):
+        raise DataError(f"{path}: expected classes (@classLabel), got numbers to be predicted (@targetLabel true)")
+    return [class_name(name) for name in header["classlabel"][1:]] if holds("classlabel") else None
+
+
+def _series(dimensions: list[str], place: str) -> Float64[np.ndarray, "steps dimensions"]:
+    columns: list[list[float]] = []
+    for number, dimension in enumerate(dimensions, 1):
+        cells = dimension.split(",") if dimension.strip() else []
+        if not cells:
+            raise DataError(f"{place}, dimension {number}: expected at least one value, got a sequence of length 0")
+        try:
+            column = [float(cell) for cell in cells]
+        except ValueError:
+            step = next(step for step, cell in enumerate(cells) if not _is_number(cell))
+            got = "a missing value, '?'" if cells[step].strip() == "?" else shown(cells[step])
+            raise DataError(f"{place}, dimension {number}, step {step + 1}: expected a number, got {got}") from None
+        if columns and len(column) != len(columns[0]):
+            raise DataError(
+                f"{place}, dimension {number}: expected {len(columns[0])} values, as in dimension 1, got {len(column)}"
+            )
+        columns.append(column)
+    return np.asarray(columns, np.float64).T
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
