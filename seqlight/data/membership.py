@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-_TRIES = 8  # edits of a word that are tried at once
+_TRIES = 4  # edits of a word that are tried at once
 
 Edit = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]
 
@@ -20,8 +20,8 @@ def draw_members(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Words and, with equal chances, words that an edit has put out of the language.
 
-    A word that no edit puts out of it is drawn anew, whichever of the two is wanted: thus the words before the edit have
-    the same distribution in both classes, and what the edit does not change tells nothing.
+    A word that no edit puts out of it is drawn anew, whichever of the two is wanted: thus the words before the edit
+    have the same distribution in both classes, and what the edit does not change tells nothing.
 
     Args:
         rng: all randomness.

@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class SequenceTask(ABC):
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Draw `num_samples` labelled sequences; all randomness comes from `rng`."""
 
-    def with_lengths(self, min_length: int, max_length: int) -> Self:
+    def with_lengths(self, min_length: int, max_length: int) -> "SequenceTask":
         """The task with other lengths of sequences.
 
         Raises:
@@ -68,4 +68,5 @@ class SequenceTask(ABC):
                 f"the lengths of {type(self).__name__} can't be chosen: expected a dataclass with the fields "
                 "min_length and max_length"
             )
-        return dataclasses.replace(task, min_length=min_length, max_length=max_length)
+        changed: SequenceTask = dataclasses.replace(task, min_length=min_length, max_length=max_length)
+        return changed

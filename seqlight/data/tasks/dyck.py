@@ -17,10 +17,11 @@ class Dyck(SequenceTask):
     """Are the brackets balanced, and not too deep?
 
     With k = `num_kinds`, tokens 0 to k-1 open a bracket of each kind and k to 2k-1 close it. Label 1 for words of
-    Dyck-(k, m): each bracket is closed by its kind, in order, and at most m = `max_depth` are open at
-    a time. Half of the sequences are words: their shape is uniform among those of their length, and so are the kinds
-    of its brackets. The others are such words with two symbols exchanged, so that neither length nor counts tell.
-    Lengths are even. A stack of depth m is enough: an LSTM can hold it in O(m log k) units, a counter for k = 1.
+    Dyck-(k, m): each bracket is closed by its kind, in order, and at most m = `max_depth` are open at a time. Half of
+    the sequences are words: their shape is uniform among those of their length, and so are the kinds of their brackets.
+    The others are such words with two symbols exchanged, so that neither length nor counts tell. (Words that
+    random exchanges leave in the language are drawn anew, for both halves.) Lengths are even. A stack of depth m is
+    enough: a recurrent network can hold it in O(m log k) units, and for k = 1 it is a counter.
 
     Source: Chomsky and Schuetzenberger, "The Algebraic Theory of Context-Free Languages", 1963; with bounded depth
     Hewitt et al., "RNNs can generate bounded hierarchical languages with optimal memory", 2020.
@@ -37,7 +38,7 @@ class Dyck(SequenceTask):
     num_kinds: int = 2
     max_depth: int = 4
 
-    baselines = Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)
+    baselines = Baselines(majority=0.5, last_symbol=0.58, bag_of_symbols=0.5)
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]
@@ -76,7 +77,7 @@ class Dyck(SequenceTask):
         words = np.empty(opens.shape, dtype=np.int64)
         np.put_along_axis(words, pairs, np.repeat(kinds, 2, axis=1), axis=1)
         words += self.num_kinds * ~opens
-        words *= true_steps(lengths, words.shape[1])
+        words[~true_steps(lengths, words.shape[1])] = 0
         return words
 
     def _contains(self, words: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -86,13 +87,14 @@ class Dyck(SequenceTask):
         shape = (fits | ~true_steps(lengths, words.shape[1])).all(axis=1) & (2 * opens.sum(axis=1) == lengths)
         # Whether brackets of a pair are of a kind matters only where the shape is right, so that they are pairs.
         kinds = np.take_along_axis(words % self.num_kinds, _pairs(levels), axis=1)
-        return shape & (kinds[:, ::2] == kinds[:, 1::2]).all(axis=1)
+        inside: np.ndarray = shape & (kinds[:, ::2] == kinds[:, 1::2]).all(axis=1)
+        return inside
 
 
 def _levels(opens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """How many brackets are open with each bracket, itself included, (B, T); more than can be where there is padding."""
+    """How many brackets are open with each bracket, itself included, (B, T); padding is above all."""
     small = np.int16 if opens.shape[1] < np.iinfo(np.int16).max else np.int32  # numpy sorts 16 bits fastest
-    levels = np.cumsum(np.where(opens, small(1), small(-1)), axis=1, dtype=small) + ~opens
+    levels: np.ndarray = np.cumsum(np.where(opens, small(1), small(-1)), axis=1, dtype=small) + ~opens
     levels[~true_steps(lengths, opens.shape[1])] = np.iinfo(small).max
     return levels
 
@@ -107,7 +109,7 @@ def _pairs(levels: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _chances(max_depth: int, longest: int) -> np.ndarray:
-    """The chance of opening a bracket where r symbols are left and d brackets are open, (longest + 1, max_depth + 2)."""
+    """The chance of opening a bracket where r symbols are left and d brackets are open (longest + 1, max_depth + 2)."""
     depths = np.arange(max_depth + 2)
     # The last state stands for all that is out of bounds, and is never left.
     outside = max_depth + 1

@@ -30,7 +30,7 @@ class Majority(SequenceTask):
     max_length: int = 40
 
     vocab_size = 2
-    baselines = Baselines(majority=0.5, last_symbol=0.622, bag_of_symbols=1.0)
+    baselines = Baselines(majority=0.5, last_symbol=0.62, bag_of_symbols=1.0)
 
     def __post_init__(self) -> None:
         allowed_lengths(self.min_length, self.max_length)

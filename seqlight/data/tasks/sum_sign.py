@@ -28,7 +28,7 @@ class SumSign(SequenceTask):
     max_length: int = 10
 
     input_size = 1
-    baselines = Baselines(majority=0.5, last_symbol=0.602, bag_of_symbols=1.0)
+    baselines = Baselines(majority=0.5, last_symbol=0.6, bag_of_symbols=1.0)
 
     def __post_init__(self) -> None:
         allowed_lengths(self.min_length, self.max_length)
