@@ -41,7 +41,7 @@ def main(path: str) -> None:
                 axis.set_title(tag, fontsize=10)
                 axis.set_xlabel("step")
         # On sequences ten times as long as those it was trained on.
-        curve = memory_curve(model, SyntheticSequences(SumSign(length=100)).split("test"))
+        curve = memory_curve(model, SyntheticSequences(SumSign(max_length=100)).split("test"))
         memory_axis.semilogy(curve.numpy(), label=cell.__name__, linewidth=1.2)
     memory_axis.set_title("norm of d loss / d input", fontsize=10)
     memory_axis.set_xlabel("steps before the end")

@@ -8,7 +8,7 @@ import sys
 import seqlight
 
 _HELP = """\
-usage: seqlight fit|validate|test|predict|check|cells [options]
+usage: seqlight fit|validate|test|predict|check|cells|tasks [options]
 
 Train recurrent sequence classifiers and use them.
 
@@ -21,6 +21,7 @@ Train recurrent sequence classifiers and use them.
   seqlight predict --ckpt_path runs/.../best.ckpt    probabilities for the test split, as CSV
   seqlight check mycells.LeakyCell                   whether a cell is sound, and how fast
   seqlight cells                                     the cells that there are; with --import mycells yours too
+  seqlight tasks                                     the tasks that there are, and what is reached without learning them
 
   seqlight fit --help             all options of a command
   seqlight fit --print_config     the configuration, with all defaults, as YAML

@@ -19,7 +19,7 @@ from seqlight.checkpoint import CheckpointError
 from seqlight.cli import SeqlightCLI
 from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
-from seqlight.listing import list_cells
+from seqlight.listing import LISTINGS, list_classes
 from seqlight.usage import UsageError, explain, values_of
 
 # What these flags ask for, Lightning says by its logger.
@@ -47,8 +47,8 @@ def run(arguments: list[str]) -> int:
             _import_modules(arguments)
             if arguments[:1] == ["check"]:
                 return DONE if check(arguments[1:]) else UNSOUND
-            if arguments[:1] == ["cells"]:
-                list_cells(arguments[1:])
+            if arguments and arguments[0] in LISTINGS:
+                list_classes(arguments[0], arguments[1:])
             else:
                 SeqlightCLI(arguments)
     except CheckpointError as error:

@@ -119,7 +119,7 @@ def test_a_model_trained_without_a_datamodule_can_be_loaded(tmp_path):
 
 
 def test_lightnings_own_way_to_load_and_test(tmp_path):
-    data = SyntheticSequences(SumSign(4), num_train=8, num_val=8, num_test=40)
+    data = SyntheticSequences(SumSign(max_length=4), num_train=8, num_val=8, num_test=40)
     model = model_for(data)
     trainer(tmp_path, max_epochs=1).fit(model, data)
     [path] = tmp_path.rglob("*.ckpt")
@@ -147,7 +147,7 @@ class FixedCell(SequenceClassifier):
 
 
 def test_a_subclass_with_arguments_of_its_own_can_be_loaded(tmp_path):
-    data = SyntheticSequences(SumSign(4), num_train=8, num_val=8)
+    data = SyntheticSequences(SumSign(max_length=4), num_train=8, num_val=8)
     trainer(tmp_path, max_epochs=1).fit(FixedCell(hidden=3), data)
     [path] = tmp_path.rglob("*.ckpt")
     model = FixedCell.load_from_checkpoint(path)

@@ -107,8 +107,8 @@ def test_fit_alone_trains_as_the_readme_says():
         (("--model.num_layers=2", "--model.bidirectional=true", "--model.dropout=0.2"), {"num_layers": 2}),
         (("--model.readout=max", "--model.learning_rate=0.003"), {"readout": "max", "learning_rate": 0.003}),
         (("--data.task=Parity", "--data.task.max_length=6"), {"vocab_size": 2}),
-        (("--data.task=Adding", "--data.task.length=12"), {"input_size": 2}),
-        (("--data.task.length=5", "--model.lr_schedule=constant"), {"lr_schedule": "constant"}),
+        (("--data.task=Adding", "--data.task.max_length=12"), {"input_size": 2}),
+        (("--data.task.max_length=5", "--model.lr_schedule=constant"), {"lr_schedule": "constant"}),
     ],
 )
 def test_fit_flags_reach_the_model(arguments, expected):
@@ -440,7 +440,7 @@ BAD = [
         r"expected one of auto, eager, torch, kernel; got torc",
     ),
     (["fit", "--data.task=NoTask"], 2, r"--data\.task: expected Adding, .*Parity, .*SumSign.* got NoTask"),
-    (["fit", "--data.task.length=0"], 2, r"length must be at least 1, got 0"),
+    (["fit", "--data.task.max_length=0"], 2, r"max_length must be at least 1, got 0"),
     (["fit", "--data.task=Parity", "--data.task.max_length=1"], 2, r"max_length must be at least min_length \(2\)"),
     (["fit", "--data.num_train=0"], 2, r"num_train must be at least 1, got 0"),
     (["fit", "--data.batch_size=0"], 2, r"batch_size must be at least 1, got 0"),

@@ -1,4 +1,3 @@
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,144 +9,9 @@ from seqlight.data import synthetic
 from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
 
-MANY = 4000
 
-
-def draw(task, num_samples=MANY, seed=0):
+def draw(task, num_samples, seed=0):
     return task.sample(num_samples, np.random.default_rng(seed))
-
-
-def sum_sign_label(steps):
-    return float(sum(value for [value] in steps) > 0)
-
-
-def parity_label(tokens):
-    odd = False
-    for token in tokens:
-        odd ^= token == 1
-    return float(odd)
-
-
-def adding_label(steps):
-    first, second = [value for value, marker in steps if marker == 1]
-    return float(first + second > 1)
-
-
-TASKS = [
-    (SumSign(1), sum_sign_label),
-    (SumSign(10), sum_sign_label),
-    (SumSign(33), sum_sign_label),
-    (Parity(1, 1), parity_label),
-    (Parity(2, 10), parity_label),
-    (Parity(5, 20), parity_label),
-    (Adding(2), adding_label),
-    (Adding(7), adding_label),
-    (Adding(50), adding_label),
-]
-
-
-@pytest.mark.parametrize(("task", "label"), TASKS)
-def test_labels_are_right(task, label):
-    batch = draw(task)
-    rows = zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
-    assert batch.targets.tolist() == [label(steps[:length]) for steps, length in rows]
-
-
-@pytest.mark.parametrize(("task", "label"), TASKS)
-def test_classes_are_balanced(task, label):
-    share = draw(task).targets.double().mean().item()
-    assert abs(share - 0.5) < 4 * 0.5 / MANY**0.5
-
-
-@pytest.mark.parametrize(
-    ("task", "shape", "inputs_dtype"),
-    [
-        (SumSign(6), (MANY, 6, 1), torch.float32),
-        (Parity(3, 6), (MANY, 6), torch.int64),
-        (Adding(6), (MANY, 6, 2), torch.float32),
-    ],
-)
-def test_shapes_and_types(task, shape, inputs_dtype):
-    batch = draw(task)
-    assert (batch.inputs.shape, batch.inputs.dtype) == (shape, inputs_dtype)
-    assert (batch.targets.shape, batch.targets.dtype) == ((MANY,), torch.float32)
-    assert (batch.lengths.shape, batch.lengths.dtype) == ((MANY,), torch.int64)
-    assert (task.target, task.num_outputs) == ("binary", 1)
-    assert (task.input_size, task.vocab_size) == ((None, 2) if inputs_dtype == torch.int64 else (shape[2], None))
-
-
-@pytest.mark.parametrize("task", [SumSign(6), Adding(6)])
-def test_fixed_length_tasks_fill_every_step(task):
-    assert (draw(task).lengths == 6).all()
-
-
-def test_parity_lengths_and_tokens_are_uniform():
-    batch = draw(Parity(3, 6))
-    for length in range(3, 7):
-        share = (batch.lengths == length).double().mean().item()
-        assert abs(share - 0.25) < 4 * (0.25 * 0.75 / MANY) ** 0.5
-    assert set(batch.lengths.tolist()) == {3, 4, 5, 6}
-    true_step = torch.arange(6) < batch.lengths[:, None]
-    assert (batch.inputs[~true_step] == 0).all()
-    tokens = batch.inputs[true_step]
-    assert set(tokens.tolist()) == {0, 1}
-    assert abs(tokens.double().mean().item() - 0.5) < 4 * 0.5 / len(tokens) ** 0.5
-
-
-def test_sum_sign_values_are_standard_normal():
-    values = draw(SumSign(10)).inputs.double()
-    count = values.numel()
-    assert abs(values.mean().item()) < 4 / count**0.5
-    assert abs(values.var().item() - 1) < 4 * (2 / count) ** 0.5
-
-
-@pytest.mark.parametrize("length", [2, 7, 50])
-def test_adding_marks_one_place_in_each_half(length):
-    values, markers = draw(Adding(length)).inputs.unbind(-1)
-    assert values.min() >= 0
-    assert values.max() < 1
-    assert set(markers.unique().tolist()) <= {0.0, 1.0}
-    assert (markers[:, : length // 2].sum(1) == 1).all()
-    assert (markers[:, length // 2 :].sum(1) == 1).all()
-    assert (markers.sum(0) > 0).all()
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: SumSign(0), "length must be at least 1, got 0"),
-        (lambda: SumSign(-3), "length must be at least 1, got -3"),
-        (lambda: Adding(1), "length must be at least 2, got 1"),
-        (lambda: Parity(0, 5), "min_length must be at least 1, got 0"),
-        (lambda: Parity(5, 4), r"max_length must be at least min_length \(5\), got 4"),
-    ],
-)
-def test_task_arguments_are_checked(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-@pytest.mark.usefixtures("without_type_checks")
-def test_task_lengths_must_be_integers():
-    with pytest.raises(TypeError, match=r"length must be an integer, got 2\.5"):
-        SumSign(2.5)
-
-
-def test_tasks_are_values():
-    assert SumSign(5) == SumSign(length=5) != SumSign(6)
-    assert Parity(2, 5) == Parity(max_length=5) != Parity(3, 5)
-    assert SumSign(5) != Adding(5)
-    assert len({Adding(5), Adding(5), Adding(6)}) == 2
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        SumSign(5).length = 6
-
-
-@pytest.mark.parametrize("task", [SumSign(5), Parity(2, 5), Adding(5)])
-def test_randomness_comes_from_the_generator_alone(task):
-    state = torch.random.get_rng_state()
-    assert_equal(draw(task, 50, seed=1), draw(task, 50, seed=1))
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert not torch.equal(draw(task, 50, seed=1).inputs, draw(task, 50, seed=2).inputs)
 
 
 def assert_equal(batch, expected):
@@ -160,7 +24,7 @@ def head(batch, num_samples):
     return Batch(*(part[:num_samples] for part in batch))
 
 
-@pytest.mark.parametrize("task", [SumSign(4), Parity(2, 5), Adding(4)])
+@pytest.mark.parametrize("task", [SumSign(max_length=4), Parity(min_length=2, max_length=5), Adding(max_length=4)])
 @pytest.mark.parametrize("split", ["train", "val", "test", "predict"])
 def test_samples_do_not_depend_on_their_number_or_the_batch_size(task, split):
     def samples(num_samples, batch_size):
@@ -175,7 +39,7 @@ def test_samples_do_not_depend_on_their_number_or_the_batch_size(task, split):
         assert_equal(samples(num_samples, batch_size), head(longest, num_samples))
 
 
-@pytest.mark.parametrize("task", [SumSign(4), Parity(8, 12), Adding(4)])
+@pytest.mark.parametrize("task", [SumSign(max_length=4), Parity(min_length=8, max_length=12), Adding(max_length=4)])
 def test_samples_differ_between_splits_seeds_and_blocks(task):
     parts = []
     for seed in (0, 1, 2):
@@ -191,8 +55,43 @@ def test_predict_split_is_the_test_split():
     assert_equal(data.split("predict"), data.split("test"))
 
 
+@pytest.mark.parametrize(("lengths", "expected"), [("11:15", range(11, 16)), ("12", [12]), ("3:4", [3, 4])])
+def test_test_split_may_have_other_lengths(lengths, expected):
+    data = SyntheticSequences(Parity(), test_lengths=lengths)
+    assert set(data.split("test").lengths.tolist()) == set(expected)
+    assert data.split("test").inputs.shape[1] == max(expected)
+    assert_equal(data.split("predict"), data.split("test"))
+    assert data.hparams["test_lengths"] == lengths
+    for split in ("train", "val"):
+        assert_equal(data.split(split), SyntheticSequences(Parity()).split(split))
+
+
+@pytest.mark.parametrize("lengths", ["", "a", "41:", ":200", "41-200", "41:200:3", "-3", "4.5", "\u0663"])
+def test_test_lengths_must_be_lengths(lengths):
+    with pytest.raises(ValueError, match=f"test_lengths must be a length, or .* as 41:200; got {lengths!r}"):
+        SyntheticSequences(Parity(), test_lengths=lengths)
+
+
+@pytest.mark.parametrize(
+    ("task", "lengths", "message"),
+    [
+        (Parity(), "0:4", "test_lengths '0:4': min_length must be at least 1, got 0"),
+        (Parity(), "9:4", r"test_lengths '9:4': max_length must be at least min_length \(9\), got 4"),
+        (Adding(), "1", "test_lengths '1': min_length must be at least 2, got 1"),
+    ],
+)
+def test_test_lengths_must_be_the_tasks(task, lengths, message):
+    with pytest.raises(ValueError, match=message):
+        SyntheticSequences(task, test_lengths=lengths)
+
+
+def test_test_lengths_need_a_task_with_lengths():
+    with pytest.raises(ValueError, match=r"test_lengths '4': the lengths of Given can't be chosen"):
+        SyntheticSequences(Given({}), test_lengths="4")
+
+
 def test_data_module_describes_its_task():
-    data = SyntheticSequences(Parity(2, 7), num_train=10, batch_size=4, seed=5)
+    data = SyntheticSequences(Parity(min_length=2, max_length=7), num_train=10, batch_size=4, seed=5)
     assert (data.input_size, data.vocab_size, data.target, data.num_outputs) == (None, 2, "binary", 1)
     assert dict(data.hparams) == {
         "task": {"class_path": "seqlight.Parity", "init_args": {"min_length": 2, "max_length": 7}},
@@ -202,6 +101,7 @@ def test_data_module_describes_its_task():
         "batch_size": 4,
         "seed": 5,
         "bucketing": True,
+        "test_lengths": None,
     }
 
 
@@ -413,7 +313,7 @@ def test_loader_batch_size_must_be_positive():
         SequenceLoader(numbered(3), 0)
 
 
-@pytest.mark.parametrize("task", [SumSign(4), Parity(2, 4)])
+@pytest.mark.parametrize("task", [SumSign(max_length=4), Parity(min_length=2, max_length=4)])
 def test_batch_moves_without_its_lengths(task):
     batch = draw(task, 3)
     moved = batch.to("meta")

@@ -82,7 +82,7 @@ ENDLESS = {"max_epochs": -1}
 )
 @pytest.mark.usefixtures("undrawn")
 def test_figures_are_drawn_at(every, epochs, options, expected, written, tmp_path):
-    data = SyntheticSequences(SumSign(3), num_train=16, num_val=16, batch_size=4)
+    data = SyntheticSequences(SumSign(max_length=3), num_train=16, num_val=16, batch_size=4)
     model = SequenceClassifier(input_size=1, lr_schedule="constant")
     options = {"max_epochs": epochs, **options}
     trainer(tmp_path, TensorBoardFigures(every), StopAfter(epochs), **options, num_sanity_val_steps=-1).fit(model, data)
@@ -92,7 +92,7 @@ def test_figures_are_drawn_at(every, epochs, options, expected, written, tmp_pat
 @pytest.mark.parametrize(("every", "sets"), [(None, 1), (7, 1), (0, 0)])
 @pytest.mark.usefixtures("undrawn")
 def test_a_validation_alone_draws_a_set(every, sets, written, tmp_path):
-    data = SyntheticSequences(SumSign(3), num_val=64)
+    data = SyntheticSequences(SumSign(max_length=3), num_val=64)
     trainer(tmp_path, TensorBoardFigures(every)).validate(SequenceClassifier(input_size=1), data, verbose=False)
     assert len(written) == 3 * sets
 

@@ -84,14 +84,20 @@ def test_cells_come_back(cell, path, arguments):
 @pytest.mark.parametrize(
     ("task", "plain"),
     [
-        (SumSign(), {"class_path": "seqlight.SumSign", "init_args": {"length": 10}}),
-        (Adding(7), {"class_path": "seqlight.Adding", "init_args": {"length": 7}}),
-        (Parity(3), {"class_path": "seqlight.Parity", "init_args": {"min_length": 3, "max_length": 10}}),
+        (SumSign(), {"class_path": "seqlight.SumSign", "init_args": {"min_length": None, "max_length": 10}}),
         (
-            Repeated(SumSign(4)),
+            Adding(min_length=3, max_length=7),
+            {"class_path": "seqlight.Adding", "init_args": {"min_length": 3, "max_length": 7}},
+        ),
+        (Parity(min_length=3), {"class_path": "seqlight.Parity", "init_args": {"min_length": 3, "max_length": 10}}),
+        (
+            Repeated(SumSign(max_length=4)),
             {
                 "class_path": f"{__name__}.Repeated",
-                "init_args": {"inner": {"class_path": "seqlight.SumSign", "init_args": {"length": 4}}, "times": 2},
+                "init_args": {
+                    "inner": {"class_path": "seqlight.SumSign", "init_args": {"min_length": None, "max_length": 4}},
+                    "times": 2,
+                },
             },
         ),
     ],
@@ -128,12 +134,12 @@ def test_values_become_plain(value, plain):
 
 
 def test_nested_values_come_back():
-    value = {"cells": [GRUCell, partial(OwnCell, hidden_size=3)], "data": {"task": Adding(9)}, "rate": 0.1}
+    value = {"cells": [GRUCell, partial(OwnCell, hidden_size=3)], "data": {"task": Adding(max_length=9)}, "rate": 0.1}
     plain = to_plain(value)
     assert json.loads(json.dumps(plain)) == plain
     back = from_plain(plain)
     assert [cell.func for cell in back["cells"]] == [GRUCell, OwnCell]
-    assert back["data"] == {"task": Adding(9)}
+    assert back["data"] == {"task": Adding(max_length=9)}
     assert to_plain(back) == plain
 
 
@@ -180,7 +186,7 @@ def test_nothing_is_called_before_it_is_known_to_be_a_cell_or_task(tmp_path):
     path = tmp_path / "file"
     plain = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", str(path)]}}
     with pytest.raises(ValueError, match=r"expected the path of a cell or a task, got 'subprocess\.Popen'"):
-        from_plain({"class_path": "seqlight.SumSign", "init_args": {"length": plain}})
+        from_plain({"class_path": "seqlight.SumSign", "init_args": {"max_length": plain}})
     assert not path.exists()
 
 
@@ -224,7 +230,7 @@ def test_class_path_of_public_and_own_classes():
 def test_flatten():
     plain = {
         "cell": to_plain(partial(GRUCell, hidden_size=64)),
-        "task": to_plain(Repeated(Adding(7))),
+        "task": to_plain(Repeated(Adding(max_length=7))),
         "rate": 0.1,
         "sizes": [1, 2],
         "name": "x",

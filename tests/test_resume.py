@@ -61,7 +61,7 @@ def train(model, folder, max_epochs=2, ckpt_path=None):
         enable_model_summary=False,
         limit_val_batches=0,
         callbacks=[watch, ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)],
-    ).fit(model, SyntheticSequences(SumSign(3), num_train=8 * EPOCH, batch_size=8), ckpt_path=ckpt_path)
+    ).fit(model, SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, batch_size=8), ckpt_path=ckpt_path)
     return watch.rates
 
 

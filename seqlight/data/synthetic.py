@@ -1,9 +1,9 @@
 """Sequences drawn from a task."""
 
+import re
 from typing import Literal
 
 import numpy as np
-import torch
 
 from seqlight.data.batch import Batch, BatchError, check_batch
 from seqlight.data.datamodule import SequenceDataModule, Split, kind
@@ -30,6 +30,8 @@ class SyntheticSequences(SequenceDataModule):
         seed: with split and index, all that a sample depends on; with the epoch, all that the order of
             the training samples depends on.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
+        test_lengths: of the sequences of the test split, shortest and longest as "41:200", or one length for all as
+            "100"; None for the task's own.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class SyntheticSequences(SequenceDataModule):
         batch_size: int = 32,
         seed: int = 0,
         bucketing: bool = True,
+        test_lengths: str | None = None,
     ) -> None:
         super().__init__(batch_size, seed, bucketing)
         # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
         save_plain_hyperparameters(self)
         self.task = task
         self.name = type(task).__name__
+        self.test_task = task if test_lengths is None else _with_lengths(task, test_lengths)
         self.num_samples = {"train": num_train, "val": num_val, "test": num_test, "predict": num_test}
         for split, num_samples in self.num_samples.items():
             check_at_least(f"num_{split}", num_samples, 1)
@@ -58,7 +62,19 @@ class SyntheticSequences(SequenceDataModule):
 
     def split(self, split: Split) -> Batch:
         """All samples of a split."""
-        return draw(self.task, self.num_samples[split], self.seed, "test" if split == "predict" else split)
+        drawn = "test" if split == "predict" else split
+        task = self.test_task if drawn == "test" else self.task
+        return draw(task, self.num_samples[split], self.seed, drawn)
+
+
+def _with_lengths(task: SequenceTask, lengths: str) -> SequenceTask:
+    parts = re.fullmatch(r"(\d+)(?::(\d+))?", lengths, re.ASCII)
+    if parts is None:
+        raise ValueError(f"test_lengths must be a length, or the shortest and the longest as 41:200; got {lengths!r}")
+    try:
+        return task.with_lengths(int(parts[1]), int(parts[2] or parts[1]))
+    except ValueError as error:
+        raise ValueError(f"test_lengths {lengths!r}: {error}") from error
 
 
 _BLOCK = 1024
@@ -67,15 +83,19 @@ _STREAMS = {"train": 0, "val": 1, "test": 2}
 
 def draw(task: SequenceTask, num_samples: int, seed: int, split: Literal["train", "val", "test"]) -> Batch:
     """The first `num_samples` samples of the endless split that (task, seed, split) defines."""
-    blocks: list[Batch] = []
-    for block in range(-(-num_samples // _BLOCK)):
-        key = np.random.SeedSequence((seed, _STREAMS[split], block))
-        sampled = task.sample(_BLOCK, np.random.Generator(np.random.Philox(key)))
-        check_batch(sampled, f"{type(task).__name__}.sample()", **kind(task))
-        if sampled.inputs.shape[:2] != (_BLOCK, blocks[0].inputs.shape[1] if blocks else sampled.inputs.shape[1]):
+    whole: Batch | None = None
+    for start in range(0, num_samples, _BLOCK):
+        key = np.random.SeedSequence((seed, _STREAMS[split], start // _BLOCK))
+        block = task.sample(_BLOCK, np.random.Generator(np.random.Philox(key)))
+        check_batch(block, f"{type(task).__name__}.sample()", **kind(task))
+        if whole is None:  # allocated once: joining blocks would take twice the memory
+            whole = Batch(*(part.new_empty((num_samples, *part.shape[1:])) for part in block))
+        if block.inputs.shape[:2] != (_BLOCK, whole.inputs.shape[1]):
             raise BatchError(
                 f"{type(task).__name__}.sample({_BLOCK}) must give {_BLOCK} sequences, padded to the same number of "
-                f"time steps at each call; got inputs of {tuple(sampled.inputs.shape)}"
+                f"time steps at each call; got inputs of {tuple(block.inputs.shape)}"
             )
-        blocks.append(sampled)
-    return Batch(*(torch.cat(parts)[:num_samples] for parts in zip(*blocks, strict=True)))
+        for part, drawn in zip(whole, block, strict=True):
+            part[start : start + _BLOCK] = drawn[: num_samples - start]
+    assert whole is not None
+    return whole

@@ -1,13 +1,32 @@
 """What a synthetic task must say about itself."""
 
+import dataclasses
 from abc import ABC, abstractmethod
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from seqlight.data.batch import Batch
 
 Target = Literal["binary", "multiclass", "multilabel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """The accuracies that a task gives away for nothing: what a network must beat to have learnt anything.
+
+    Attributes:
+        majority: of the most frequent class.
+        last_symbol: of the best guess from the last time step: for tokens the most frequent class after each, for
+            features a linear model.
+        bag_of_symbols: of a linear model (logistic regression) on the length and the number of times that each token
+            occurs; for features, on the length and their sums over time.
+    """
+
+    majority: float
+    last_symbol: float
+    bag_of_symbols: float
 
 
 class SequenceTask(ABC):
@@ -22,6 +41,7 @@ class SequenceTask(ABC):
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
         class_names: of the two classes for binary, else of the classes or labels; None if they are numbers.
+        baselines: what is reached without learning the task, at its default arguments; None if nobody has measured it.
     """
 
     input_size: int | None = None
@@ -29,7 +49,24 @@ class SequenceTask(ABC):
     target: Target = "binary"
     num_outputs: int = 1
     class_names: tuple[str, ...] | None = None
+    baselines: Baselines | None = None
 
     @abstractmethod
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Draw `num_samples` labelled sequences; all randomness comes from `rng`."""
+
+    def with_lengths(self, min_length: int, max_length: int) -> "SequenceTask":
+        """The task with other lengths of sequences.
+
+        Raises:
+            ValueError: if it is no dataclass with the fields `min_length` and `max_length`.
+        """
+        task: Any = self
+        fields = {field.name for field in dataclasses.fields(task)} if dataclasses.is_dataclass(task) else set()
+        if not {"min_length", "max_length"} <= fields:
+            raise ValueError(
+                f"the lengths of {type(self).__name__} can't be chosen: expected a dataclass with the fields "
+                "min_length and max_length"
+            )
+        changed: SequenceTask = dataclasses.replace(task, min_length=min_length, max_length=max_length)
+        return changed

@@ -3,39 +3,40 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from seqlight.data.batch import Batch
-from seqlight.data.task import SequenceTask
-from seqlight.validation import check_at_least
+from seqlight.data.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.data.task import Baselines, SequenceTask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SumSign(SequenceTask):
-    """`length` independent standard normal values; label 1 if their sum is greater than 0.
+    """Is the sum of the sequence positive?
 
-    The classes are balanced by symmetry. Every time step matters equally, so a cell must remember all
-    of them; a single linear unit that adds up its inputs solves the task.
+    Independent standard normal values; label 1 if their sum is greater than 0. The classes are balanced by
+    symmetry. Every time step matters equally, so a cell must remember all of them; a single linear unit that
+    adds up its inputs solves the task, and so does the baseline that has the sum.
 
     Source: the task of the tutorial listing that this project grew from.
 
     Args:
-        length: time steps T of every sequence.
+        min_length: fewest time steps of a sequence; None for `max_length`. Lengths are uniform.
+        max_length: most time steps of a sequence; the padded T.
     """
 
-    length: int = 10
+    min_length: int | None = None
+    max_length: int = 10
 
     input_size = 1
+    baselines = Baselines(majority=0.5, last_symbol=0.6, bag_of_symbols=1.0)
 
     def __post_init__(self) -> None:
-        check_at_least("length", self.length, 1)
+        allowed_lengths(self.min_length, self.max_length)
 
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Inputs (B, T, 1), targets (B,)."""
-        values = rng.standard_normal((num_samples, self.length, 1), dtype=np.float32)
+        values = rng.standard_normal((num_samples, self.max_length, 1), dtype=np.float32)
+        lengths = draw_lengths(rng, num_samples, allowed_lengths(self.min_length, self.max_length))
+        values *= true_steps(lengths, self.max_length)[..., None]
         targets = values.sum(axis=(1, 2), dtype=np.float64) > 0
-        return Batch(
-            inputs=torch.from_numpy(values),
-            targets=torch.from_numpy(targets.astype(np.float32)),
-            lengths=torch.full((num_samples,), self.length),
-        )
+        return to_batch(values, targets, lengths)
