@@ -23,7 +23,7 @@ from seqlight.threads import choose_num_threads, limit_threads
 from seqlight.usage import UsageError, explain, values_of
 from seqlight.validation import check_at_least
 
-FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs")
+FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
 
 
 class SaveConfiguration(SaveConfigCallback):
@@ -104,7 +104,8 @@ class SeqlightCLI(LightningCLI):
         path = next(reversed(values_of("--ckpt_path", self._arguments)), None)
         for argument in FROM_DATA:
             if values_of(f"--model.{argument}", self._arguments):
-                raise UsageError(f"--model.{argument} follows from the data: choose it with --data or --data.task")
+                flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"
+                raise UsageError(f"--model.{argument} follows from the data: choose it with {flags}")
         chosen = values_of("--model", self._arguments) or _models_of(values_of("--config", self._arguments))
         if verb == "fit" and chosen and path is None:
             # As the default, it keeps its own default cell; as a change, it would take over SequenceClassifier's.
