@@ -15,12 +15,12 @@ from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell
 from seqlight.clipping import clip_by_norm, gradient_norm, parameters_of
 from seqlight.curves import TrainingCurves
-from seqlight.data.batch import Batch
+from seqlight.data.batch import Batch, require_batch
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.task import Target
 from seqlight.evaluation import Evaluation, log_evaluation
 from seqlight.metrics import check_class_weights, classification_loss, to_probabilities
-from seqlight.plain import class_path, save_plain_hyperparameters, to_plain
+from seqlight.plain import describe, save_plain_hyperparameters
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import ragged_lengths, step_mask
 from seqlight.recurrent.readout import Readout, read_out
@@ -202,7 +202,7 @@ class SequenceClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of the batch."""
-        _check_batch(batch)
+        require_batch(batch)
         logits = self(batch.inputs, batch.lengths)
         loss = classification_loss(logits, batch.targets, self.target, class_weights=self.class_weights)
         self._curves.add(loss, logits, batch.targets)
@@ -247,17 +247,17 @@ class SequenceClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Update the metrics; gives probabilities and targets to callbacks."""
-        _check_batch(batch)
+        require_batch(batch)
         return self.val_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Update the metrics; gives probabilities and targets to callbacks."""
-        _check_batch(batch)
+        require_batch(batch)
         return self.test_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities, as `probabilities` gives them."""
-        _check_batch(batch)
+        require_batch(batch)
         return to_probabilities(self(batch.inputs, batch.lengths), self.target)
 
     def on_validation_epoch_end(self) -> None:
@@ -291,8 +291,8 @@ class SequenceClassifier(pl.LightningModule):
         data = datamodule if isinstance(datamodule, SequenceDataModule) else None
         return {
             "version": seqlight.__version__,
-            "model": {"class_path": class_path(type(self)), "init_args": to_plain(dict(self.hparams))},
-            "data": data and {"class_path": class_path(type(data)), "init_args": to_plain(dict(data.hparams))},
+            "model": describe(self),
+            "data": data and describe(data),
         }
 
     def on_fit_start(self) -> None:
@@ -323,8 +323,3 @@ class SequenceClassifier(pl.LightningModule):
         """Add the description."""
         checkpoint["seqlight"] = {**self.describe(), "schedule": asdict(self._schedule)}
         checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
-
-
-def _check_batch(batch: Any) -> None:
-    if not isinstance(batch, Batch):
-        raise TypeError(f"a loader must give seqlight.Batch(inputs, targets, lengths), got {type(batch).__name__}")

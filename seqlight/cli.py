@@ -16,7 +16,7 @@ from seqlight.callbacks import RunDescription, TensorBoardFigures
 from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
-from seqlight.plain import NotImportedError, class_path, flatten
+from seqlight.plain import NotImportedError, describe, flatten
 from seqlight.predictions import write_predictions
 from seqlight.report import metrics_table, places, run_line
 from seqlight.threads import choose_num_threads, limit_threads
@@ -196,9 +196,7 @@ class SeqlightCLI(LightningCLI):
                 sub_dir=self.subcommand,
                 default_hp_metric=False,
             )
-        data = flatten(
-            "data", {"class_path": class_path(type(self.datamodule)), "init_args": dict(self.datamodule.hparams)}
-        )
+        data = flatten("data", describe(self.datamodule))
         cell = self.model.recurrent.cell_name
         name = config.name or f"{data.get('data.task', data['data'])}-{cell}"
         return lean.CurvesLogger(root, name=name, default_hp_metric=False)
