@@ -12,13 +12,13 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from seqlight import lean
-from seqlight.callbacks import RunDescription, TensorBoardFigures
+from seqlight.callbacks import AccuracyByLength, RunDescription, TensorBoardFigures
 from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.plain import NotImportedError, describe, flatten
-from seqlight.predictions import write_predictions
-from seqlight.report import metrics_table, places, run_line
+from seqlight.predictions import PredictionWriter
+from seqlight.report import length_table, metrics_table, places, run_line
 from seqlight.threads import choose_num_threads, limit_threads
 from seqlight.usage import UsageError, explain, values_of
 from seqlight.validation import check_at_least
@@ -171,9 +171,12 @@ class SeqlightCLI(LightningCLI):
             output = Path(config.output)
             if not output.name or (output.exists() and not output.is_file()):
                 raise UsageError(f"--output: expected the path of a file, got {config.output!r}")
+            self.trainer_defaults["callbacks"].append(PredictionWriter(output))
         if self.subcommand != "fit" or config.trainer.fast_dev_run or config.trainer.enable_checkpointing is False:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
             kwargs["enable_checkpointing"] = False
+        if self.subcommand == "test":
+            self.trainer_defaults["callbacks"].append(AccuracyByLength())
         own_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
         if config.trainer.enable_progress_bar is not False and not own_bar:
             self.trainer_defaults["callbacks"].append(lean.TimedProgressBar())
@@ -226,14 +229,9 @@ class SeqlightCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def predict(self, **kwargs: Any) -> None:
-        """Write the probabilities of the predict split as CSV."""
-        probabilities: Any = self.trainer.predict(**kwargs)
-        path = Path(self.config_init.predict.output)
-        try:
-            write_predictions(path, torch.cat(probabilities), self.model.target)
-        except OSError as error:
-            raise UsageError(f"--output {path}: can't write it: {error.strerror}") from error
-        print(path)
+        """Predict; the callback writes what it gives."""
+        self.trainer.predict(**{**kwargs, "return_predictions": False})
+        print(self.config_init.predict.output)
 
     def before_fit(self) -> None:
         """Say what is about to be trained."""
@@ -248,8 +246,11 @@ class SeqlightCLI(LightningCLI):
         _print(self.trainer, metrics_table(self.trainer, ("val",)))
 
     def after_test(self) -> None:
-        """A table of the results."""
+        """A table of the results, and one of the accuracy by length where lengths differ."""
         _print(self.trainer, metrics_table(self.trainer, ("test",)))
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined] # set by its callback connector
+            if isinstance(callback, AccuracyByLength) and callback.buckets:
+                _print(self.trainer, f"\n{length_table(callback.buckets)}")
 
 
 def _models_of(paths: list[str]) -> list[str]:
