@@ -21,6 +21,7 @@ from seqlight.data.task import Target
 from seqlight.evaluation import Evaluation, log_evaluation
 from seqlight.metrics import check_class_weights, classification_loss, to_probabilities
 from seqlight.plain import describe, save_plain_hyperparameters
+from seqlight.ranks import weigh_by_share
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import ragged_lengths, step_mask
 from seqlight.recurrent.readout import Readout, read_out
@@ -201,12 +202,12 @@ class SequenceClassifier(pl.LightningModule):
             self.train(was_training)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of the batch."""
+        """The mean loss of the batch, times its share of the step where several processes make one."""
         require_batch(batch)
         logits = self(batch.inputs, batch.lengths)
         loss = classification_loss(logits, batch.targets, self.target, class_weights=self.class_weights)
         self._curves.add(loss, logits, batch.targets)
-        return loss
+        return weigh_by_share(loss, len(batch.lengths))
 
     def configure_gradient_clipping(
         self,

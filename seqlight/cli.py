@@ -18,6 +18,7 @@ from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.plain import NotImportedError, describe, flatten
 from seqlight.predictions import PredictionWriter
+from seqlight.ranks import num_launched, torchrun_settings
 from seqlight.report import length_table, metrics_table, places, run_line
 from seqlight.threads import choose_num_threads, limit_threads
 from seqlight.usage import UsageError, explain, values_of
@@ -166,6 +167,12 @@ class SeqlightCLI(LightningCLI):
             kwargs["accelerator"] = device
         if self.subcommand == "predict" and config.trainer.devices not in ("auto", 1, "1"):
             raise UsageError(f"predict runs on one device, got --trainer.devices {config.trainer.devices}")
+        torchrun = torchrun_settings()
+        if self.subcommand == "predict" and torchrun:
+            raise UsageError(f"predict runs in one process, and torchrun has started {num_launched()}: leave it out")
+        for name, default in (("devices", "auto"), ("num_nodes", 1), ("strategy", "auto")):
+            if config.trainer[name] == default and name in torchrun:
+                kwargs[name] = torchrun[name]
         if self.subcommand == "predict":
             kwargs["devices"] = 1
             output = Path(config.output)

@@ -49,12 +49,12 @@ class PredictionWriter(NotInEveryStep):
         if trainer.world_size > 1:
             raise MisconfigurationException(f"predictions are written by one process, got {trainer.world_size}")
         loader = trainer.predict_dataloaders
+        if isinstance(loader, list | tuple) and len(loader) == 1:
+            [loader] = loader
         if isinstance(loader, list | tuple | dict):
             raise MisconfigurationException(f"predictions are written of one loader, got {len(loader)}")
         if getattr(loader, "shuffle", False) or isinstance(getattr(loader, "sampler", None), RandomSampler):
-            raise MisconfigurationException(
-                "predictions are written in the order of the samples, got a shuffling loader"
-            )
+            raise MisconfigurationException("predictions go by the order of the samples, got a loader that shuffles")
         self._target: Target = pl_module.target
         self._names = _names(class_names(trainer), self._target, pl_module.head.out_features)
         self._ids = _ids(getattr(trainer, "datamodule", None))
@@ -82,11 +82,9 @@ class PredictionWriter(NotInEveryStep):
         ids = range(start, stop) if self._ids is None else self._ids[start:stop]
         if len(ids) < len(outputs):
             raise ValueError(f"sample_ids('predict') gives {start + len(ids)} ids, expected one for each sequence")
+        table = rows(outputs, self._names, self._target)
         try:
-            self._rows.writerows(
-                [identity, *cells]
-                for identity, cells in zip(ids, rows(outputs, self._names, self._target), strict=True)
-            )
+            self._rows.writerows([identity, *cells] for identity, cells in zip(ids, table, strict=True))
         except OSError as error:
             raise self._failure(error) from error
         self._num_written = stop
