@@ -1,3 +1,4 @@
+from .callbacks import AccuracyByLength as AccuracyByLength
 from .callbacks import RunDescription as RunDescription
 from .callbacks import TensorBoardFigures as TensorBoardFigures
 from .cells.cell import GatedCell as GatedCell
@@ -42,6 +43,7 @@ from .data.tasks.tomita import Tomita as Tomita
 from .inside.activity import cell_activity as cell_activity
 from .inside.figure import cell_figure as cell_figure
 from .memory import memory_curve as memory_curve
+from .predictions import PredictionWriter as PredictionWriter
 from .properties.report import CellError as CellError
 from .recurrent.layer import RecurrentLayer as RecurrentLayer
 from .recurrent.stack import RecurrentStack as RecurrentStack

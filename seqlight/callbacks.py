@@ -1,22 +1,21 @@
 """What TensorBoard shows besides the curves."""
 
 import math
-from collections.abc import Mapping
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-import torch
 import yaml
-from jaxtyping import Float, Int64
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 from torchmetrics import ROC, ConfusionMatrix, Metric
-from torchmetrics.utilities.plot import plot_confusion_matrix
 
+from seqlight.by_length import LengthAccuracy, LengthBucket, length_buckets
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
+from seqlight.data.datamodule import SequenceDataModule
+from seqlight.figures import confusion_figure, length_figure, memory_figure, roc_figure
 from seqlight.inside.figure import cell_figure
 from seqlight.lean import NotInEveryStep
 from seqlight.memory import memory_curve
@@ -30,6 +29,22 @@ if TYPE_CHECKING:
 
 def _tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def class_names(trainer: pl.Trainer) -> tuple[str, ...] | None:
+    """What the data that the trainer runs on call their classes or labels, if they have names for them."""
+    datamodule = getattr(trainer, "datamodule", None)
+    return datamodule.class_names if isinstance(datamodule, SequenceDataModule) else None
+
+
+def _add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], step: int) -> None:
+    with warnings.catch_warnings():
+        # Names of classes may be in any script; what the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        for logger in _tensorboard_loggers(trainer):
+            for name, figure in figures.items():
+                # Group names sort after train/, val/ and test/, so the curves stand first.
+                logger.experiment.add_figure(f"{group}/{name}", figure, step)
 
 
 class RunDescription(NotInEveryStep):
@@ -120,16 +135,13 @@ class TensorBoardFigures(NotInEveryStep):
         if not trainer.is_global_zero:
             return
         figures = {
-            "confusion_matrix": confusion_figure(confusion),
+            "confusion_matrix": confusion_figure(confusion, class_names(trainer)),
             "roc": roc_figure(roc),
             "memory": memory_figure({pl_module.recurrent.cell_name: memory_curve(pl_module, self._first_batch)}),
         }
         if self.inside_cell:
             figures["inside_cell"] = cell_figure(pl_module, self._first_batch)
-        for logger in _tensorboard_loggers(trainer):
-            for name, figure in figures.items():
-                # Group names sort after train/ and val/, so the curves stand first.
-                logger.experiment.add_figure(f"val_figures/{name}", figure, pl_module.global_step)
+        _add_figures(trainer, "val_figures", figures, pl_module.global_step)
 
     def _wanted(self, trainer: pl.Trainer) -> bool:
         if trainer.sanity_checking or not _tensorboard_loggers(trainer) or self.every_n_epochs == 0:
@@ -150,44 +162,39 @@ class TensorBoardFigures(NotInEveryStep):
         return True
 
 
-def _new_figure(width: float, height: float, columns: int = 1) -> tuple["Figure", list[Any]]:
-    # Not pyplot, which keeps figures and may open a display. Imported here: it takes half a second.
-    from matplotlib.figure import Figure
+class AccuracyByLength(NotInEveryStep):
+    """The accuracy on test sequences of each range of lengths, where they differ: as scalars and as a figure.
 
-    figure = Figure(figsize=(width, height), dpi=80, layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    Attributes:
+        buckets: those of the last test; none if its sequences were of the same length.
+    """
 
+    def __init__(self) -> None:
+        self.buckets: list[LengthBucket] = []
 
-def confusion_figure(confusion: Int64[Tensor, "*labels true predicted"]) -> "Figure":
-    """Counts of true against predicted class: (C, C), or (L, 2, 2) for L labels, of which the first 8 are drawn."""
-    matrices = confusion[:8] if confusion.ndim == 3 else confusion[None]
-    figure, axes = _new_figure(4 * len(matrices), 4, len(matrices))
-    for axis, matrix in zip(axes, matrices, strict=True):
-        plot_confusion_matrix(matrix, ax=axis, add_text=len(matrix) <= 12)
-    return figure
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to collect."""
+        assert isinstance(pl_module, SequenceClassifier)
+        self._accuracy = LengthAccuracy(pl_module.target, pl_module.head.out_features).to(pl_module.device)
 
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect."""
+        self._accuracy.update(outputs["probabilities"], outputs["targets"], batch.lengths)
 
-def roc_figure(roc: Metric) -> "Figure":
-    """The ROC curves of a torchmetrics metric, with the areas under them."""
-    figure, [axis] = _new_figure(4, 4)
-    roc.plot(ax=axis, score=True)
-    axis.plot((0, 1), (0, 1), color="grey", linewidth=0.8, linestyle="--")
-    axis.set_aspect("equal")
-    return figure
-
-
-def memory_figure(curves: Mapping[str, Float[Tensor, " time"]]) -> "Figure":
-    """Curves of `memory_curve` by name, on a logarithmic scale."""
-    figure, [axis] = _new_figure(5, 4)
-    for name, curve in curves.items():
-        # What underflows to 0 has no place on a logarithmic axis: a gap, not a crash.
-        axis.semilogy(curve.float().masked_fill(curve == 0, torch.nan).cpu(), label=name, marker=".", linewidth=1)
-    # Not less than two decades: a close look at a flat curve shows waves that mean nothing.
-    low, high = axis.get_ylim()
-    axis.set_ylim(min(low, high / 100), high)
-    axis.set_xlabel("time steps before the end")
-    axis.set_ylabel("norm of d loss / d input")
-    axis.invert_xaxis()
-    axis.grid(alpha=0.3)
-    axis.legend()
-    return figure
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log `test_lengths/accuracy_<shortest>_<longest>` and draw."""
+        self.buckets = length_buckets(*self._accuracy.compute())
+        for bucket in self.buckets:
+            name = f"test_lengths/accuracy_{bucket.shortest}_{bucket.longest}"
+            pl_module.log(name, bucket.accuracy, sync_dist=True)
+        if self.buckets and trainer.is_global_zero and _tensorboard_loggers(trainer):
+            figures = {"accuracy_by_length": length_figure(self.buckets)}
+            _add_figures(trainer, "test_figures", figures, pl_module.global_step)

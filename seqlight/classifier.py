@@ -1,32 +1,32 @@
 """The model that a Trainer trains."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float, Int64
-from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
 
 import seqlight
 from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell
+from seqlight.clipping import clip_by_norm, gradient_norm, parameters_of
 from seqlight.curves import TrainingCurves
-from seqlight.data.batch import Batch
+from seqlight.data.batch import Batch, require_batch
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.task import Target
-from seqlight.metrics import classification_loss, evaluation_metrics, to_probabilities
-from seqlight.plain import class_path, save_plain_hyperparameters, to_plain
+from seqlight.evaluation import Evaluation, log_evaluation
+from seqlight.metrics import check_class_weights, classification_loss, to_probabilities
+from seqlight.plain import describe, save_plain_hyperparameters
+from seqlight.ranks import weigh_by_share
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import ragged_lengths, step_mask
 from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import Norm, RecurrentStack
-from seqlight.schedule import Kind, Schedule
+from seqlight.schedule import Kind, Schedule, check_settings
 from seqlight.validation import check_at_least, check_choice
 
 
@@ -54,6 +54,9 @@ class SequenceClassifier(pl.LightningModule):
         input_dropout, recurrent_dropout, zoneout, residual, norm: as for `RecurrentStack`.
         readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
         backend: as for `RecurrentLayer`.
+        class_weights: what the loss of a sequence is multiplied with, by its class: (C,) for multiclass, (2,) for
+            binary; for multilabel, what that of each label is multiplied with where it is 1, (L,). Every loss is
+            the mean over sequences of weight times loss. None for 1.
         learning_rate: of Adam, at the start.
         lr_schedule: "cosine" falls to 0 over the run, "constant" stays.
 
@@ -80,6 +83,7 @@ class SequenceClassifier(pl.LightningModule):
         norm: Norm | None = None,
         readout: Readout = "last",
         backend: Backend = "auto",
+        class_weights: Sequence[float] | None = None,
         learning_rate: float = 0.01,
         lr_schedule: Kind = "cosine",
     ) -> None:
@@ -96,6 +100,9 @@ class SequenceClassifier(pl.LightningModule):
             raise ValueError(f"learning_rate must be greater than 0 and finite, got {learning_rate}")
         save_plain_hyperparameters(self)
         self.target: Target = target
+        self.class_weights: Tensor | None
+        weights = None if class_weights is None else check_class_weights(class_weights, target, num_outputs)
+        self.register_buffer("class_weights", weights, persistent=False)
         self.readout: Readout = readout
         self.learning_rate = learning_rate
         self.lr_schedule: Kind = lr_schedule
@@ -118,9 +125,8 @@ class SequenceClassifier(pl.LightningModule):
             backend=backend,
         )
         self.head = nn.Linear(self.recurrent.output_size, num_outputs)
-        # torchmetrics would leave a batch whose loss is NaN out of the mean.
-        self.val_metrics, self.val_loss = evaluation_metrics(target, num_outputs), MeanMetric(nan_strategy=math.nan)
-        self.test_metrics, self.test_loss = evaluation_metrics(target, num_outputs), MeanMetric(nan_strategy=math.nan)
+        self.val_evaluation = Evaluation(target, num_outputs)
+        self.test_evaluation = Evaluation(target, num_outputs)
         self._curves = TrainingCurves(target)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -196,12 +202,12 @@ class SequenceClassifier(pl.LightningModule):
             self.train(was_training)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of the batch."""
-        _check_batch(batch)
+        """The mean loss of the batch, times its share of the step where several processes make one."""
+        require_batch(batch)
         logits = self(batch.inputs, batch.lengths)
-        loss = classification_loss(logits, batch.targets, self.target)
+        loss = classification_loss(logits, batch.targets, self.target, class_weights=self.class_weights)
         self._curves.add(loss, logits, batch.targets)
-        return loss
+        return weigh_by_share(loss, len(batch.lengths))
 
     def configure_gradient_clipping(
         self,
@@ -210,18 +216,14 @@ class SequenceClassifier(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip as the Trainer says, and keep the norm before clipping for the curves."""
-        # Not self.parameters(), which looks through all modules, the metrics too, in every step.
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = parameters_of(optimizer)
         largest = gradient_clip_val if gradient_clip_val and gradient_clip_algorithm != "value" else None
         if largest is not None or self._curves.point_is_due(self.trainer, self.global_step + 1):
-            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            self._gradient_norm = norm = nn.utils.get_total_norm(gradients)
-        if largest is None:
-            if gradient_clip_val:
-                self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        # On the host it costs nothing to look whether there is anything to clip.
-        elif norm.device.type != "cpu" or not norm <= largest:
-            nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+            self._gradient_norm = gradient_norm(parameters)
+        if largest is not None:
+            clip_by_norm(parameters, largest, self._gradient_norm)
+        elif gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_start(self) -> None:
         """Begin the curves, and let the learning rate be that of this step of this run, resumed or not."""
@@ -236,15 +238,7 @@ class SequenceClassifier(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """A point of the training curves, when one is due."""
         if self._curves.point_is_due(self.trainer, self.global_step):
-            metrics = self._curves.take_point(self.trainer)
-            [optimizer] = self.trainer.optimizers
-            others = {
-                "train/learning_rate": optimizer.param_groups[0]["lr"],
-                "train/gradient_norm": self._gradient_norm,
-            }
-            self._write({**metrics, **others})
-            # As self.log would, which takes as long as a quarter of a small model's step.
-            self.trainer.progress_bar_metrics.update({name: float(value) for name, value in metrics.items()})
+            self._curves.write_point(self, self._gradient_norm)
 
     def on_train_epoch_end(self) -> None:
         """The epoch's means, for the progress bar, callbacks and the table at the end of a run."""
@@ -254,55 +248,26 @@ class SequenceClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Update the metrics; gives probabilities and targets to callbacks."""
-        return self._evaluate(batch, self.val_metrics, self.val_loss)
+        require_batch(batch)
+        return self.val_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Update the metrics; gives probabilities and targets to callbacks."""
-        return self._evaluate(batch, self.test_metrics, self.test_loss)
+        require_batch(batch)
+        return self.test_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities, as `probabilities` gives them."""
-        _check_batch(batch)
+        require_batch(batch)
         return to_probabilities(self(batch.inputs, batch.lengths), self.target)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/...`."""
-        self._log_evaluation("val", self.val_metrics, self.val_loss)
+        log_evaluation(self, "val", self.val_evaluation.take())
 
     def on_test_epoch_end(self) -> None:
         """Log `test/...`."""
-        self._log_evaluation("test", self.test_metrics, self.test_loss)
-
-    def _evaluate(self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric) -> dict[str, Tensor]:
-        _check_batch(batch)
-        logits = self(batch.inputs, batch.lengths)
-        probabilities = to_probabilities(logits, self.target)
-        mean_loss.update(classification_loss(logits, batch.targets, self.target), len(batch.lengths))
-        metrics.update(probabilities, batch.targets.long())
-        return {"probabilities": probabilities, "targets": batch.targets}
-
-    def _log_evaluation(self, split: str, metrics: MetricCollection, mean_loss: MeanMetric) -> None:
-        values = {"loss": mean_loss.compute(), **metrics.compute()}
-        mean_loss.reset()
-        metrics.reset()
-        values = {f"{split}/{name}": value for name, value in values.items()}
-        fitting = self.trainer.state.fn == TrainerFn.FITTING
-        if fitting and not self.trainer.sanity_checking:
-            self._write(values)
-        shown = {f"{split}/loss", f"{split}/accuracy"}
-        for name, value in values.items():
-            # What Trainer.test returns is what goes to the loggers by this way.
-            self.log(name, value, prog_bar=name in shown, logger=False if fitting else None, sync_dist=True)
-
-    def _write(self, values: dict[str, Any]) -> None:
-        """Hand scalars to the loggers at this step.
-
-        Not by `self.log`, which costs every step, drops the training curves of runs shorter than
-        `log_every_n_steps`, and adds a curve of the epoch number.
-        """
-        values = {name: float(value) for name, value in values.items()}
-        for logger in self.loggers:
-            logger.log_metrics(values, step=self.global_step)
+        log_evaluation(self, "test", self.test_evaluation.take())
 
     def configure_optimizers(self) -> Any:
         """Adam, with the learning rate falling to 0 along a cosine unless it is to stay constant."""
@@ -327,25 +292,15 @@ class SequenceClassifier(pl.LightningModule):
         data = datamodule if isinstance(datamodule, SequenceDataModule) else None
         return {
             "version": seqlight.__version__,
-            "model": {"class_path": class_path(type(self)), "init_args": to_plain(dict(self.hparams))},
-            "data": data and {"class_path": class_path(type(data)), "init_args": to_plain(dict(data.hparams))},
+            "model": describe(self),
+            "data": data and describe(data),
         }
 
     def on_fit_start(self) -> None:
         """Find out before the first step whether a checkpoint can be written and where the cosine ends."""
         self.describe()
-        if not (self.trainer.gradient_clip_val or 0) >= 0:
-            raise MisconfigurationException(
-                f"gradient_clip_val must be at least 0, got {self.trainer.gradient_clip_val}"
-            )
-        if not self.trainer.accumulate_grad_batches >= 1:
-            raise MisconfigurationException(
-                f"accumulate_grad_batches must be at least 1, got {self.trainer.accumulate_grad_batches}"
-            )
-        if self.lr_schedule == "cosine" and self.trainer.max_epochs == -1 and self.trainer.max_steps == -1:
-            raise MisconfigurationException(
-                "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
-            )
+        check_settings(self.trainer)
+        self._schedule.check(self.trainer)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = "cpu") -> Any:  # type: ignore[override]
@@ -369,8 +324,3 @@ class SequenceClassifier(pl.LightningModule):
         """Add the description."""
         checkpoint["seqlight"] = {**self.describe(), "schedule": asdict(self._schedule)}
         checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
-
-
-def _check_batch(batch: Any) -> None:
-    if not isinstance(batch, Batch):
-        raise TypeError(f"a loader must give seqlight.Batch(inputs, targets, lengths), got {type(batch).__name__}")

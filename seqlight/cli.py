@@ -12,18 +12,19 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from seqlight import lean
-from seqlight.callbacks import RunDescription, TensorBoardFigures
+from seqlight.callbacks import AccuracyByLength, RunDescription, TensorBoardFigures
 from seqlight.checkpoint import CheckpointError, read, read_description
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.plain import NotImportedError
-from seqlight.predictions import write_predictions
-from seqlight.report import metrics_table, places, run_line
+from seqlight.predictions import PredictionWriter
+from seqlight.ranks import num_launched, torchrun_settings
+from seqlight.report import length_table, metrics_table, places, run_line
 from seqlight.threads import choose_num_threads, limit_threads
 from seqlight.usage import UsageError, explain, values_of
 from seqlight.validation import check_at_least
 
-FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs")
+FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
 
 
 class SaveConfiguration(SaveConfigCallback):
@@ -104,7 +105,8 @@ class SeqlightCLI(LightningCLI):
         path = next(reversed(values_of("--ckpt_path", self._arguments)), None)
         for argument in FROM_DATA:
             if values_of(f"--model.{argument}", self._arguments):
-                raise UsageError(f"--model.{argument} follows from the data: choose it with --data or --data.task")
+                flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"
+                raise UsageError(f"--model.{argument} follows from the data: choose it with {flags}")
         chosen = values_of("--model", self._arguments) or _models_of(values_of("--config", self._arguments))
         if verb == "fit" and chosen and path is None:
             # As the default, it keeps its own default cell; as a change, it would take over SequenceClassifier's.
@@ -165,14 +167,23 @@ class SeqlightCLI(LightningCLI):
             kwargs["accelerator"] = device
         if self.subcommand == "predict" and config.trainer.devices not in ("auto", 1, "1"):
             raise UsageError(f"predict runs on one device, got --trainer.devices {config.trainer.devices}")
+        torchrun = torchrun_settings()
+        if self.subcommand == "predict" and torchrun:
+            raise UsageError(f"predict runs in one process, and torchrun has started {num_launched()}: leave it out")
+        for name, default in (("devices", "auto"), ("num_nodes", 1), ("strategy", "auto")):
+            if config.trainer[name] == default and name in torchrun:
+                kwargs[name] = torchrun[name]
         if self.subcommand == "predict":
             kwargs["devices"] = 1
             output = Path(config.output)
             if not output.name or (output.exists() and not output.is_file()):
                 raise UsageError(f"--output: expected the path of a file, got {config.output!r}")
+            self.trainer_defaults["callbacks"].append(PredictionWriter(output))
         if self.subcommand != "fit" or config.trainer.fast_dev_run or config.trainer.enable_checkpointing is False:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
             kwargs["enable_checkpointing"] = False
+        if self.subcommand == "test":
+            self.trainer_defaults["callbacks"].append(AccuracyByLength())
         own_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
         if config.trainer.enable_progress_bar is not False and not own_bar:
             self.trainer_defaults["callbacks"].append(lean.TimedProgressBar())
@@ -224,14 +235,9 @@ class SeqlightCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def predict(self, **kwargs: Any) -> None:
-        """Write the probabilities of the predict split as CSV."""
-        probabilities: Any = self.trainer.predict(**kwargs)
-        path = Path(self.config_init.predict.output)
-        try:
-            write_predictions(path, torch.cat(probabilities), self.model.target)
-        except OSError as error:
-            raise UsageError(f"--output {path}: can't write it: {error.strerror}") from error
-        print(path)
+        """Predict; the callback writes what it gives."""
+        self.trainer.predict(**{**kwargs, "return_predictions": False})
+        print(self.config_init.predict.output)
 
     def before_fit(self) -> None:
         """Say what is about to be trained, on what."""
@@ -263,8 +269,11 @@ class SeqlightCLI(LightningCLI):
         _print(self.trainer, metrics_table(self.trainer, ("val",)))
 
     def after_test(self) -> None:
-        """A table of the results."""
+        """A table of the results, and one of the accuracy by length where lengths differ."""
         _print(self.trainer, metrics_table(self.trainer, ("test",)))
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined] # set by its callback connector
+            if isinstance(callback, AccuracyByLength) and callback.buckets:
+                _print(self.trainer, f"\n{length_table(callback.buckets)}")
 
 
 def _models_of(paths: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from seqlight.cli import SeqlightCLI
 from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
 from seqlight.listing import LISTINGS, list_classes
+from seqlight.ranks import another_speaks
 from seqlight.usage import UsageError, explain, values_of
 
 # What these flags ask for, Lightning says by its logger.
@@ -83,6 +84,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(error: Exception, status: int) -> int:
+    if another_speaks():
+        return status
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     print("seqlight: error: " + "\n".join(lines[:5]), file=sys.stderr)
     return status

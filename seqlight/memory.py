@@ -33,7 +33,7 @@ def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " tim
             features = model.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()
             logits = model.classify(features, batch.lengths)
             # Sequences are independent, so the gradient of the sum holds each sequence's own.
-            loss = classification_loss(logits, batch.targets.clone(), model.target, reduction="sum")
+            loss = classification_loss(logits, batch.targets.clone(), model.target, "sum", model.class_weights)
             [gradient] = torch.autograd.grad(loss, features)
     finally:
         model.train(was_training)

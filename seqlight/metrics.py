@@ -1,5 +1,6 @@
 """Loss, probabilities and metrics for the three kinds of targets."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional
 from torchmetrics import AUROC, Accuracy, F1Score, MetricCollection
 
 from seqlight.data.task import Target
+from seqlight.validation import check_finite
 
 
 def classification_loss(
@@ -16,11 +18,40 @@ def classification_loss(
     targets: Shaped[Tensor, "batch *labels"],
     target: Target,
     reduction: str = "mean",
+    class_weights: Float[Tensor, " weights"] | None = None,
 ) -> Float[Tensor, "..."]:
-    """Binary cross-entropy of logits for binary (B,) and multilabel (B, L); cross-entropy for multiclass (B, C)."""
+    """Binary cross-entropy of logits for binary (B,) and multilabel (B, L); cross-entropy for multiclass (B, C).
+
+    Class weights are those of `SequenceClassifier`; the mean is over sequences, and not over weights too.
+    """
     if target == "multiclass":
-        return functional.cross_entropy(logits, targets, reduction=reduction)
-    return functional.binary_cross_entropy_with_logits(logits, targets, reduction=reduction)
+        if class_weights is None or reduction != "mean":
+            return functional.cross_entropy(logits, targets, class_weights, reduction=reduction)
+        return functional.cross_entropy(logits, targets, class_weights, reduction="sum") / len(targets)
+    weight = class_weights[targets.long()] if class_weights is not None and target == "binary" else None
+    pos_weight = class_weights if target == "multilabel" else None
+    return functional.binary_cross_entropy_with_logits(
+        logits, targets, weight=weight, pos_weight=pos_weight, reduction=reduction
+    )
+
+
+def check_class_weights(class_weights: Sequence[float], target: Target, num_outputs: int) -> Float[Tensor, " weights"]:
+    """The weights as a tensor: (2,) for binary, (C,) for multiclass, (L,) for multilabel.
+
+    Raises:
+        ValueError: naming class_weights, if they are not so many numbers greater than 0.
+    """
+    size = 2 if target == "binary" else num_outputs
+    if len(class_weights) != size:
+        raise ValueError(
+            f"class_weights must be {size} numbers for this {target} target, got {len(class_weights)}: "
+            f"{list(class_weights)}"
+        )
+    for weight in class_weights:
+        check_finite("class_weights", weight)
+        if weight <= 0:
+            raise ValueError(f"class_weights must be greater than 0, got {weight}")
+    return torch.tensor([float(weight) for weight in class_weights])
 
 
 def to_probabilities(logits: Float[Tensor, "batch *outputs"], target: Target) -> Float[Tensor, "batch *outputs"]:

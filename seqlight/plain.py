@@ -121,6 +121,11 @@ def from_plain(value: Any) -> Any:
     raise ValueError(f"expected the path of a cell or a task, got {value['class_path']!r}")
 
 
+def describe(module: HyperparametersMixin) -> dict[str, Any]:
+    """The class and the arguments of a model or data module that has saved its hyperparameters."""
+    return {"class_path": class_path(type(module)), "init_args": to_plain(dict(module.hparams))}
+
+
 def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
     """Plain data as one level of names and scalars: `{"model.cell": "GRUCell", "model.cell.hidden_size": 64}`."""
     if isinstance(value, dict) and "class_path" in value:

@@ -2,47 +2,159 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
+import lightning.pytorch as pl
 from jaxtyping import Float
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
+from torch.utils.data import RandomSampler
 
+from seqlight.callbacks import class_names
+from seqlight.classifier import SequenceClassifier
+from seqlight.data.batch import Batch
+from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.task import Target
+from seqlight.lean import NotInEveryStep
 
 
-def write_predictions(path: Path, probabilities: Float[Tensor, "batch *outputs"], target: Target) -> None:
-    """One row a sequence as CSV: its index, the probabilities, the predicted class or labels.
+class PredictionWriter(NotInEveryStep):
+    """A CSV file of what `Trainer.predict` predicts, a row for each sequence in the order of the split.
 
-    The file is written whole or not at all: under another name first, then renamed.
+    Columns: `id`, as the data module's `sample_ids("predict")` has it, else the index; `probability_<class>` for
+    each class; and `prediction`, the class. For multilabel the last is a `prediction_<label>`, 0 or 1, for each label.
+    Classes have the data module's names for them, else numbers.
+
+    Rows are written as they are predicted, to a file beside the target that takes its name at the end: the target is
+    written whole or not at all. With `Trainer.predict(..., return_predictions=False)` memory does not grow.
 
     Args:
         path: the file; its folder is made where it is missing.
-        probabilities: (B,) for binary, (B, L) for multilabel, (B, C) for multiclass.
-        target: "binary", "multiclass" or "multilabel".
 
     Raises:
-        OSError: if the file can't be written.
+        MisconfigurationException: in predict, if several processes, several loaders or a shuffling one predict.
+        OSError: in predict, if the file can't be written.
     """
-    table = probabilities.cpu()
-    if target == "binary":
-        header = ["index", "probability", "prediction"]
-        rows = [(f"{p:.6f}", int(p > 0.5)) for p in table.tolist()]
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.part") if self.path.name else self.path
+        self._file: IO[str] | None = None
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the draft, with the names of the columns."""
+        assert isinstance(pl_module, SequenceClassifier)
+        if trainer.world_size > 1:
+            raise MisconfigurationException(f"predictions are written by one process, got {trainer.world_size}")
+        loader = trainer.predict_dataloaders
+        if isinstance(loader, list | tuple) and len(loader) == 1:
+            [loader] = loader
+        if isinstance(loader, list | tuple | dict):
+            raise MisconfigurationException(f"predictions are written of one loader, got {len(loader)}")
+        if getattr(loader, "shuffle", False) or isinstance(getattr(loader, "sampler", None), RandomSampler):
+            raise MisconfigurationException("predictions go by the order of the samples, got a loader that shuffles")
+        self._target: Target = pl_module.target
+        self._names = _names(class_names(trainer), self._target, pl_module.head.out_features)
+        self._ids = _ids(getattr(trainer, "datamodule", None))
+        self._num_written = 0
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # What no encoding can hold, half of a surrogate pair in a name, is written as an escape.
+            self._file = self._draft.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+            self._rows = csv.writer(self._file)
+            self._rows.writerow(header(self._names, self._target))
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the rows of a batch."""
+        start, stop = self._num_written, self._num_written + len(outputs)
+        ids = range(start, stop) if self._ids is None else self._ids[start:stop]
+        if len(ids) < len(outputs):
+            raise ValueError(f"sample_ids('predict') gives {start + len(ids)} ids, expected one for each sequence")
+        table = rows(outputs, self._names, self._target)
+        try:
+            self._rows.writerows([identity, *cells] for identity, cells in zip(ids, table, strict=True))
+        except OSError as error:
+            raise self._failure(error) from error
+        self._num_written = stop
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the draft the name of the file."""
+        assert self._file is not None
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._draft.replace(self.path)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._file = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Remove the draft."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            try:
+                file.close()  # which may fail for want of space, as the writing did
+            except OSError:
+                pass
+            finally:
+                self._draft.unlink(missing_ok=True)
+
+    def _failure(self, error: OSError) -> OSError:
+        return OSError(f"can't write predictions to {self.path}: {error.strerror}")
+
+
+def header(names: Sequence[str], target: Target) -> list[str]:
+    """The names of the columns."""
+    probabilities = [f"probability_{name}" for name in names]
+    predictions = [f"prediction_{name}" for name in names] if target == "multilabel" else ["prediction"]
+    return ["id", *probabilities, *predictions]
+
+
+def rows(probabilities: Float[Tensor, "batch *outputs"], names: Sequence[str], target: Target) -> list[list[str | int]]:
+    """The cells after the id, a row for each sequence.
+
+    Args:
+        probabilities: of label 1, (B,), for binary; (B, L) for multilabel, (B, C) for multiclass.
+        names: of the classes or labels, two for binary.
+        target: "binary", "multiclass" or "multilabel".
+    """
+    table = probabilities.cpu().double()
+    predicted: list[list[str | int]]
+    if target == "multilabel":
+        predicted = (table > 0.5).int().tolist()
     else:
-        names = [f"probability_{column}" for column in range(table.shape[1])]
-        if target == "multiclass":
-            header = ["index", *names, "prediction"]
-            predictions = [[label] for label in table.argmax(-1).tolist()]
-        else:
-            header = ["index", *names, *(f"prediction_{column}" for column in range(table.shape[1]))]
-            predictions = (table > 0.5).int().tolist()
-        rows = [(*(f"{p:.6f}" for p in row), *labels) for row, labels in zip(table.tolist(), predictions, strict=True)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows((index, *row) for index, row in enumerate(rows))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+        classes = table.argmax(-1) if target == "multiclass" else (table > 0.5).int()
+        predicted = [[names[label]] for label in classes.tolist()]
+    values = [[1 - p, p] for p in table.tolist()] if target == "binary" else table.tolist()
+    return [[*(f"{p:.7g}" for p in row), *cells] for row, cells in zip(values, predicted, strict=True)]
+
+
+def _names(names: Sequence[str] | None, target: Target, num_outputs: int) -> list[str]:
+    size = 2 if target == "binary" else num_outputs
+    if names is None:
+        return [str(number) for number in range(size)]
+    if len(names) != size:
+        raise ValueError(f"class_names must be {size} names for this {target} target, got {list(names)}")
+    return list(names)
+
+
+def _ids(datamodule: Any) -> Sequence[int | str] | None:
+    """The names of the samples, or None for their indices."""
+    if not isinstance(datamodule, SequenceDataModule):
+        return None
+    # The indices need not be asked for, which makes the split a second time.
+    own = type(datamodule).sample_ids is not SequenceDataModule.sample_ids
+    return datamodule.sample_ids("predict") if own else None

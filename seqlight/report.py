@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 
 import torch
 from lightning.pytorch import Trainer
@@ -9,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from seqlight.by_length import LengthBucket
 from seqlight.classifier import SequenceClassifier
 
 
@@ -37,6 +39,12 @@ def metrics_table(trainer: Trainer, splits: tuple[str, ...]) -> str:
 def _cell(value: Tensor | None) -> str:
     """A subclass of the classifier may leave a metric out."""
     return f"{'-':>10}" if value is None else f"{value:10.4f}"
+
+
+def length_table(buckets: Sequence[LengthBucket]) -> str:
+    """Accuracy by length, one row a bucket."""
+    rows = [f"{f'{low}-{high}':12}{size:>10}{accuracy:10.4f}" for low, high, size, accuracy in buckets]
+    return "\n".join([f"{'length':12}{'sequences':>10}{'accuracy':>10}", *rows])
 
 
 def places(trainer: Trainer) -> str:

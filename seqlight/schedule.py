@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 Kind = Literal["cosine", "constant"]
 
@@ -33,6 +34,13 @@ class Schedule:
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, module.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def check(self, trainer: pl.Trainer) -> None:
+        """Raise MisconfigurationException if a cosine would have no end."""
+        if self.lr_schedule == "cosine" and trainer.max_epochs == -1 and trainer.max_steps == -1:
+            raise MisconfigurationException(
+                "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
+            )
+
     def begin(self, trainer: pl.Trainer) -> None:
         """Set the rate of the step that training starts with; other settings may have been resumed."""
         if self.lr_schedule == "cosine":
@@ -51,6 +59,16 @@ class Schedule:
             step, rates = checkpoint["global_step"], [self.learning_rate]
             counts = {"last_epoch": step, "_step_count": step + 1}
             checkpoint["lr_schedulers"] = [{"base_lrs": rates, "_last_lr": rates, "lr_lambdas": [None], **counts}]
+
+
+def check_settings(trainer: pl.Trainer) -> None:
+    """Raise MisconfigurationException for what Lightning would take, and do something else than train."""
+    if not (trainer.gradient_clip_val or 0) >= 0:
+        raise MisconfigurationException(f"gradient_clip_val must be at least 0, got {trainer.gradient_clip_val}")
+    if not trainer.accumulate_grad_batches >= 1:
+        raise MisconfigurationException(
+            f"accumulate_grad_batches must be at least 1, got {trainer.accumulate_grad_batches}"
+        )
 
 
 def _cosine(step: int, trainer: pl.Trainer) -> float:

@@ -24,6 +24,7 @@ from seqlight import (
     SumSign,
     SyntheticSequences,
 )
+from seqlight.data.batch import BatchError
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
@@ -135,7 +136,7 @@ def test_lightnings_own_way_to_load_and_test(tmp_path):
 
 @pytest.mark.usefixtures("without_type_checks")
 def test_another_loaders_batches_are_refused_by_name():
-    with pytest.raises(TypeError, match=r"must give seqlight\.Batch\(inputs, targets, lengths\), got list"):
+    with pytest.raises(BatchError, match=r"must give seqlight\.Batch\(inputs, targets, lengths\), got list"):
         SequenceClassifier(input_size=1).test_step([torch.randn(4, 6, 1), torch.zeros(4)], 0)
 
 

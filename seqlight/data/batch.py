@@ -50,6 +50,12 @@ class Batch(NamedTuple):
         return Batch(inputs, self.targets.index_select(0, device_rows), lengths)
 
 
+def require_batch(batch: object) -> None:
+    """Raise BatchError if a loader has given something else."""
+    if not isinstance(batch, Batch):
+        raise BatchError(f"a loader must give seqlight.Batch(inputs, targets, lengths), got {type(batch).__name__}")
+
+
 def check_batch(
     batch: Batch,
     source: str,

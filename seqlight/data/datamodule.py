@@ -7,7 +7,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 
-from seqlight.data.batch import Batch, BatchError, check_batch
+from seqlight.data.batch import Batch, check_batch, require_batch
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
 from seqlight.data.task import SequenceTask, Target
@@ -100,13 +100,12 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move what is not there yet; the lengths stay on the host."""
-        if not isinstance(batch, Batch):
-            raise BatchError(f"a loader must give seqlight.Batch(inputs, targets, lengths), got {type(batch).__name__}")
+        require_batch(batch)
         return batch if batch.inputs.device == device else batch.to(device)
 
     def _loader(self, split: Split, shuffle: bool = False) -> SequenceLoader:
         data = self.split(split)
-        if isinstance(data, Batch):
+        if not isinstance(data, Sequences):
             check_batch(data, f"{type(self).__name__}.split({split!r})", predict=split == "predict", **kind(self))
         rank, world_size = 0, 1
         if self.trainer is not None:
