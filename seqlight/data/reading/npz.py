@@ -1,6 +1,7 @@
 """numpy's archives: `inputs`, `targets`, `lengths`, `ids`."""
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, Inputs, Label, RawSequences
 
 _CHUNK = 1 << 22  # bytes of an array read at a time
+_LONGEST_HEADER = 10_000  # bytes; numpy's own limit
 
 
 @dataclass
@@ -137,7 +139,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> _Member:
     with archive.open(f"{name}.npy") as file:
         try:
             shape, fortran, dtype = _header(file)
-        except ValueError as error:
+        except (ValueError, tokenize.TokenError) as error:
             raise DataError(f"{path}: {name}: expected an array of numpy's: {str(error).splitlines()[0]}") from None
         if dtype.hasobject:
             raise DataError(f"{path}: {name}: expected numbers or text, got pickled objects, which are not opened")
@@ -152,6 +154,8 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> _Member:
 
 def _header(file: zipfile.ZipExtFile) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
+    if version != (1, 0) and int.from_bytes(file.peek(4)[:4], "little") > _LONGEST_HEADER:  # numpy would read it first
+        raise ValueError("its header is too long")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = reader(file)
     return tuple(shape), bool(fortran), dtype
@@ -218,7 +222,7 @@ def _labels(member: _Member | None, labelled: bool, path: Path) -> tuple[list[La
             try:
                 label = class_name(value)
             except ValueError:
-                raise member.error("a class, text or an integer,", f"{value} for sequence {number}") from None
+                raise member.error("a class: text or an integer", f"{value} for sequence {number}") from None
         if label is None and labelled:
             raise member.error("a label for each sequence", f"none for sequence {number}")
         labels.append(known.setdefault(label, label))

@@ -70,6 +70,8 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
         if values is None:
             as_tokens, guess = _are_tokens(path, batch, columns.features, inputs)
             guesses += guess
+            if pa.types.is_nested(batch[columns.id].type):
+                raise DataError(f"{path}: column {columns.id!r}: expected names, got {batch[columns.id].type}")
             num_rows, width = table.estimate(batch.num_rows), None if as_tokens else len(columns.features)
             memory.require(num_rows * 4 * ((width or 1) + 1 + 2 * bool(columns.step)), path)
             codes = Buffer(path, np.int32, num_rows=num_rows)
