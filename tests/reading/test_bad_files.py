@@ -88,7 +88,7 @@ TABLES = {  # text, and what the message says
     ),
     "label changes": (
         HEADER + "a,0,u,1,2\nb,0,v,1,2\na,1,v,1,2\n",
-        r"row 3, column 'label': expected the same label in all rows of sequence 'a', got 'v' after 'u'.\n.*label_column",
+        r"row 3, column 'label': expected the same label in all rows of sequence 'a', got 'v' after 'u'.\n.*label_col",
     ),
     "step twice": (
         HEADER + "a,1,u,1,2\na,0,u,1,2\nb,1,v,1,2\na,1.0,u,1,2\n",

@@ -94,11 +94,14 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
         if name != "inputs" and (member.shape[:1] != (num_sequences,) or len(member.shape) > 1 + (name == "targets")):
             raise member.error(f"shape ({num_sequences},), one for each of the inputs", member.shape)
     as_tokens, guesses = _are_tokens(array, inputs)
+    width = None if as_tokens else math.prod(array.shape[2:])
+    size_of_step = 4 * (width or 1)
+    # Before anything is allocated; how much of the steps is padding, only `lengths` tells.
+    memory.require(num_sequences * (8 + (0 if "lengths" in members else num_steps * size_of_step)), path)
     lengths = _lengths(members.get("lengths"), num_sequences, num_steps)
     labels, label_names = _labels(members.get("targets"), labelled, path)
-    width = None if as_tokens else math.prod(array.shape[2:])
     total = int(lengths.sum())
-    memory.require(total * 4 * (width or 1), path)
+    memory.require(total * size_of_step, path)
     values = Buffer(path, np.int32 if as_tokens else np.float32, width, total)
     codes = Codes()
     start = 0
@@ -152,7 +155,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> _Member:
     return _Member(path, name, archive, dtype, shape, fortran)
 
 
-def _header(file: zipfile.ZipExtFile) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version != (1, 0) and int.from_bytes(file.peek(4)[:4], "little") > _LONGEST_HEADER:  # numpy would read it first
         raise ValueError("its header is too long")
