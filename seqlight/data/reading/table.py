@@ -98,12 +98,13 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
         raise DataError(f"{path}: expected rows, got only the names of columns")
     names = list(ids.of)
     all_codes, all_values = codes.finish(), values.finish()
+    pa.default_memory_pool().release_unused()
     order = _order(path, all_codes, steps, names)
     lengths = np.bincount(all_codes, minlength=len(names))
     del all_codes, steps
     if order is not None:
         for column in [all_values] if as_tokens else all_values.T:  # one by one, to save memory
-            column[:] = column[order]
+            column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
     return RawSequences(
         values=all_values,
         tokens=list(tokens.of) if as_tokens else None,
