@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int32
 
 from seqlight.data.reading.cells import Codes, Place, class_name, first, is_text, plain, shown
-from seqlight.data.reading.raw import Label
+from seqlight.data.reading.raw import DataError, Label
 
 _BETWEEN = "\x1f"  # ASCII's unit separator
 _BITS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
@@ -37,7 +37,7 @@ class Labels:
             DataError: a label is missing, can't be one, or differs from that of an earlier row.
         """
         name = self._columns if isinstance(self._columns, str) else ", ".join(self._columns)
-        codes = self._texts.encode(self._column(batch))
+        codes = self._texts.encode(self._column(batch, place))
         if self._required and (index := first(codes < 0)) >= 0:
             raise place.error(index, name, "a label", "an empty cell")
         labels = self._meaning(codes, batch, place)[codes]
@@ -66,12 +66,14 @@ class Labels:
         known: list[Label] = [*self._labels, None]
         return [known[code] for code in self._label_of_sequence[:num_sequences].tolist()] if self._labels else None
 
-    def _column(self, batch: pa.RecordBatch) -> pa.Array:
+    def _column(self, batch: pa.RecordBatch, place: Place) -> pa.Array:
         """One value a row: a class, or the parts of a multilabel joined."""
         if isinstance(self._columns, str):
             column = plain(batch[self._columns])
-            if not _is_list(column.type):
+            if not pa.types.is_nested(column.type):
                 return column
+            if not _is_list(column.type):
+                raise DataError(f"{place.path}: column {self._columns!r}: expected labels, got {column.type}")
             joined = pc.binary_join(column.cast(pa.list_(pa.string())), _BETWEEN)
             return pc.binary_join_element_wise("", joined, _BETWEEN)  # so that no labels differ from an empty cell
         parts = [plain(batch[name]) for name in self._columns]

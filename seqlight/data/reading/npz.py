@@ -1,6 +1,7 @@
 """numpy's archives: `inputs`, `targets`, `lengths`, `ids`."""
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, Inputs, Label, RawSequences
 
 _CHUNK = 1 << 22  # bytes of an array read at a time
+_LONGEST_HEADER = 10_000  # bytes; numpy's own limit
 
 
 @dataclass
@@ -92,11 +94,14 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
         if name != "inputs" and (member.shape[:1] != (num_sequences,) or len(member.shape) > 1 + (name == "targets")):
             raise member.error(f"shape ({num_sequences},), one for each of the inputs", member.shape)
     as_tokens, guesses = _are_tokens(array, inputs)
+    width = None if as_tokens else math.prod(array.shape[2:])
+    size_of_step = 4 * (width or 1)
+    # Before anything is allocated; how much of the steps is padding, only `lengths` tells.
+    memory.require(num_sequences * (8 + (0 if "lengths" in members else num_steps * size_of_step)), path)
     lengths = _lengths(members.get("lengths"), num_sequences, num_steps)
     labels, label_names = _labels(members.get("targets"), labelled, path)
-    width = None if as_tokens else math.prod(array.shape[2:])
     total = int(lengths.sum())
-    memory.require(total * 4 * (width or 1), path)
+    memory.require(total * size_of_step, path)
     values = Buffer(path, np.int32 if as_tokens else np.float32, width, total)
     codes = Codes()
     start = 0
@@ -137,7 +142,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> _Member:
     with archive.open(f"{name}.npy") as file:
         try:
             shape, fortran, dtype = _header(file)
-        except ValueError as error:
+        except (ValueError, tokenize.TokenError) as error:
             raise DataError(f"{path}: {name}: expected an array of numpy's: {str(error).splitlines()[0]}") from None
         if dtype.hasobject:
             raise DataError(f"{path}: {name}: expected numbers or text, got pickled objects, which are not opened")
@@ -150,8 +155,10 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> _Member:
     return _Member(path, name, archive, dtype, shape, fortran)
 
 
-def _header(file: zipfile.ZipExtFile) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
+    if version != (1, 0) and int.from_bytes(file.peek(4)[:4], "little") > _LONGEST_HEADER:  # numpy would read it first
+        raise ValueError("its header is too long")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = reader(file)
     return tuple(shape), bool(fortran), dtype
@@ -218,7 +225,7 @@ def _labels(member: _Member | None, labelled: bool, path: Path) -> tuple[list[La
             try:
                 label = class_name(value)
             except ValueError:
-                raise member.error("a class, text or an integer,", f"{value} for sequence {number}") from None
+                raise member.error("a class: text or an integer", f"{value} for sequence {number}") from None
         if label is None and labelled:
             raise member.error("a label for each sequence", f"none for sequence {number}")
         labels.append(known.setdefault(label, label))

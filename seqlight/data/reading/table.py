@@ -70,6 +70,8 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
         if values is None:
             as_tokens, guess = _are_tokens(path, batch, columns.features, inputs)
             guesses += guess
+            if pa.types.is_nested(batch[columns.id].type):
+                raise DataError(f"{path}: column {columns.id!r}: expected names, got {batch[columns.id].type}")
             num_rows, width = table.estimate(batch.num_rows), None if as_tokens else len(columns.features)
             memory.require(num_rows * 4 * ((width or 1) + 1 + 2 * bool(columns.step)), path)
             codes = Buffer(path, np.int32, num_rows=num_rows)
@@ -96,12 +98,13 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
         raise DataError(f"{path}: expected rows, got only the names of columns")
     names = list(ids.of)
     all_codes, all_values = codes.finish(), values.finish()
+    pa.default_memory_pool().release_unused()
     order = _order(path, all_codes, steps, names)
     lengths = np.bincount(all_codes, minlength=len(names))
     del all_codes, steps
     if order is not None:
         for column in [all_values] if as_tokens else all_values.T:  # one by one, to save memory
-            column[:] = column[order]
+            column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
     return RawSequences(
         values=all_values,
         tokens=list(tokens.of) if as_tokens else None,

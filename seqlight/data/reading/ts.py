@@ -8,9 +8,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float64
 
-from seqlight.data.reading.cells import class_name, shown
+from seqlight.data.reading.cells import class_name, is_number, shown
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, Inputs, RawSequences
@@ -82,28 +84,20 @@ def _classes(path: Path, header: dict[str, list[str]]) -> list[str] | None:
 
 
 def _series(dimensions: list[str], place: str) -> Float64[np.ndarray, "steps dimensions"]:
-    columns: list[list[float]] = []
-    for number, dimension in enumerate(dimensions, 1):
-        cells = dimension.split(",") if dimension.strip() else []
-        if not cells:
+    split = pc.split_pattern(pa.array(dimensions, pa.string()), ",")
+    lengths = np.diff(split.offsets)
+    for number, (text, length) in enumerate(zip(dimensions, lengths, strict=True), 1):
+        if not text.strip():
             raise DataError(f"{place}, dimension {number}: expected at least one value, got a sequence of length 0")
-        try:
-            column = [float(cell) for cell in cells]
-        except ValueError:
-            step = next(step for step, cell in enumerate(cells) if not _is_number(cell))
-            got = "a missing value, '?'" if cells[step].strip() == "?" else shown(cells[step])
-            raise DataError(f"{place}, dimension {number}, step {step + 1}: expected a number, got {got}") from None
-        if columns and len(column) != len(columns[0]):
+        if length != lengths[0]:
             raise DataError(
-                f"{place}, dimension {number}: expected {len(columns[0])} values, as in dimension 1, got {len(column)}"
+                f"{place}, dimension {number}: expected {lengths[0]} values, as in dimension 1, got {length}"
             )
-        columns.append(column)
-    return np.asarray(columns, np.float64).T
-
-
-def _is_number(cell: str) -> bool:
+    cells = pc.utf8_trim_whitespace(split.values)
     try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+        return np.asarray(pc.cast(cells, pa.float64())).reshape(len(dimensions), -1).T
+    except pa.ArrowInvalid:
+        index = next(index for index, cell in enumerate(cells) if not is_number(cell))
+        dimension, step = divmod(index, int(lengths[0]))
+        got = "a missing value, '?'" if cells[index].as_py() == "?" else shown(cells[index].as_py())
+        raise DataError(f"{place}, dimension {dimension + 1}, step {step + 1}: expected a number, got {got}") from None
