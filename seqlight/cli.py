@@ -24,6 +24,7 @@ from seqlight.threads import choose_num_threads, limit_threads
 from seqlight.usage import UsageError, explain, values_of
 from seqlight.validation import check_at_least
 
+DEFAULT_DATA = {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": {"class_path": "seqlight.SumSign"}}}
 FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
 
 
@@ -87,7 +88,7 @@ class SeqlightCLI(LightningCLI):
         parser.set_defaults(
             {
                 "model": {"class_path": "seqlight.SequenceClassifier"},
-                "data": {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": "seqlight.SumSign"}},
+                "data": DEFAULT_DATA,
                 "checkpoint.filename": "best",
                 "checkpoint.monitor": "val/loss",
                 "checkpoint.mode": "min",
@@ -107,11 +108,14 @@ class SeqlightCLI(LightningCLI):
             if values_of(f"--model.{argument}", self._arguments):
                 flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"
                 raise UsageError(f"--model.{argument} follows from the data: choose it with {flags}")
-        chosen = values_of("--model", self._arguments) or _models_of(values_of("--config", self._arguments))
+        chosen = values_of("--model", self._arguments) or _classes_in(values_of("--config", self._arguments), "model")
         if verb == "fit" and chosen and path is None:
             # As the default, it keeps its own default cell; as a change, it would take over SequenceClassifier's.
             with contextlib.suppress(Exception):  # the parser proper reports what is wrong with it
                 self._subcommand_parsers[verb].set_defaults({"model": {"class_path": chosen[-1]}})
+        if verb == "fit" and path is None:
+            with contextlib.suppress(Exception):
+                self._subcommand_parsers[verb].set_defaults({"data": self._data_for_chosen_task(DEFAULT_DATA)})
         if verb is not None and path is not None:
             self._set_defaults_from_checkpoint(self._subcommand_parsers[verb], path)
         self.config = parser.parse_args(_complete_help(self._arguments))
@@ -123,6 +127,15 @@ class SeqlightCLI(LightningCLI):
         if verb != "fit" and not self.config[verb].ckpt_path:
             raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../best.ckpt")
 
+    def _data_for_chosen_task(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Defaults for the data, without a replaced task's arguments: the new one would take over its lengths."""
+        paths = values_of("--config", self._arguments)
+        chosen = values_of("--data.task", self._arguments) or _classes_in(paths, "data", "init_args", "task")
+        default = data.get("init_args", {}).get("task")
+        if not chosen or not default or chosen[-1].split(".")[-1] == default["class_path"].split(".")[-1]:
+            return data
+        return {**data, "init_args": {**data["init_args"], "task": {"class_path": chosen[-1]}}}
+
     def _set_defaults_from_checkpoint(self, parser: LightningArgumentParser, path: str) -> None:
         if "://" in path:
             raise UsageError(f"--ckpt_path {path}: expected a file on this machine, not a URL")
@@ -132,6 +145,8 @@ class SeqlightCLI(LightningCLI):
                 raise UsageError(
                     f"{path} says nothing of the data it was trained on: name them with --data.task or --data"
                 )
+            if "data" in description:
+                description["data"] = self._data_for_chosen_task(description["data"])
             parser.set_defaults(description)
         except FileNotFoundError as error:
             raise UsageError(f"--ckpt_path: {error}") from error
@@ -276,12 +291,15 @@ class SeqlightCLI(LightningCLI):
                 _print(self.trainer, f"\n{length_table(callback.buckets)}")
 
 
-def _models_of(paths: list[str]) -> list[str]:
-    """The classes that configuration files name for the model."""
+def _classes_in(paths: list[str], *keys: str) -> list[str]:
+    """The classes that configuration files name under these keys."""
     found = []
     for path in paths:
         with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
-            found.append(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["model"]["class_path"])
+            value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            for key in keys:
+                value = value[key]
+            found.append(value if isinstance(value, str) else value["class_path"])
     return found
 
 

@@ -118,6 +118,39 @@ def test_fit_flags_reach_the_model(arguments, expected):
         assert hparams[f"model.{name}"] == value
 
 
+@pytest.mark.parametrize("source", ["flag", "configuration", "checkpoint"])
+def test_another_task_does_not_take_over_lengths(source):
+    if source == "configuration":
+        Path("run.yaml").write_text(
+            "data: {class_path: SyntheticSequences, init_args: {task: {class_path: seqlight.Adding}}}"
+        )
+        arguments = ("fit", "--config=run.yaml")
+    elif source == "flag":
+        arguments = ("fit", "--data.task=Adding")
+    else:
+        arguments = ("test", f"--ckpt_path={fit('--data.task.max_length=4')}", "--data.task=Adding")
+    status, out, err = seqlight_run(*arguments, "--print_config")
+    assert status == 0, err
+    assert yaml.safe_load(out)["data"]["init_args"]["task"]["init_args"] == {"min_length": None, "max_length": 50}
+
+
+def test_a_model_is_tested_on_other_lengths(monkeypatch):
+    seen = []
+    test_step = seqlight.SequenceClassifier.test_step
+
+    def noting(self, batch, batch_index):
+        seen.extend(batch.lengths.tolist())
+        return test_step(self, batch, batch_index)
+
+    monkeypatch.setattr(seqlight.SequenceClassifier, "test_step", noting)
+    path = fit("--data.task=Parity", "--data.task.max_length=6", "--data.test_lengths=7:9", "--data.num_test=40")
+    for flags, expected in (((), {7, 8, 9}), (("--data.test_lengths=12",), {12})):
+        status, _, err = seqlight_run("test", *QUIET, f"--ckpt_path={path}", *flags)
+        assert status == 0, err
+        assert set(seen) == expected
+        seen.clear()
+
+
 def test_flags_reach_the_stack():
     model = seqlight.load(
         fit(

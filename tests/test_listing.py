@@ -98,21 +98,83 @@ def test_imported_cells_come_too(flag):
     assert mine["LeakyCell"] == (str(AFFINE), "1", "1", "Leaks.")
     assert mine["Last"] == ("0", "2", "step", None)
     assert mine["Demanding"][:3] == ("-", "-", "-")
-    assert re.search("can't be made with these sizes alone: .*'rate'", mine["Demanding"][3])
+    assert re.search("can't be made with defaults alone: .*'rate'", mine["Demanding"][3])
     assert list(rows)[: len(EXPECTED)] == sorted(EXPECTED, key=str.lower)
 
 
+MYTASKS = '''
+from dataclasses import dataclass
+from seqlight import Parity, SequenceTask
+
+
+@dataclass(frozen=True)
+class Labels(SequenceTask):
+    """Several at once."""
+
+    number: int = 3
+
+    input_size, target = 2, "multilabel"
+
+    @property
+    def num_outputs(self):
+        return self.number
+
+    def sample(self, num_samples, rng):
+        raise NotImplementedError
+
+
+class Demanding(Labels):
+    def __init__(self, other):
+        pass
+'''
+
+
+def tasks(*arguments):
+    """The header, and each row as its name and what follows in columns."""
+    status, out, err = seqlight_run("tasks", *arguments)
+    assert status == 0, err
+    rows = [re.match(r"(\S+) +" + r"(\S+) +" * 6 + r" ?(.*)$", line).groups() for line in out.splitlines()[1:]]
+    shown = {row[0]: row[1:] for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")}
+    return out.splitlines()[0], shown
+
+
+def test_every_task_has_a_line():
+    header, rows = tasks()
+    names = [name for name in seqlight.__all__ if "seqlight.data.tasks." in getattr(seqlight, name).__module__]
+    assert list(rows) == sorted(names)
+    assert len(names) >= 13
+    assert header.split()[:7] == ["task", "target", "outputs", "chance", "majority", "last", "bag"]
+    chances = {1: "0.50", 4: "0.25", 5: "0.20"}
+    for name, row in rows.items():
+        task = getattr(seqlight, name)()
+        known = task.baselines
+        accuracies = [f"{value:.2f}" for value in (known.majority, known.last_symbol, known.bag_of_symbols)]
+        summary = inspect.getdoc(type(task)).splitlines()[0]
+        assert list(row) == [task.target, str(task.num_outputs), chances[task.num_outputs], *accuracies, summary]
+        assert len(summary) <= 50  # with the other columns, 120
+
+
+def test_imported_tasks_come_too():
+    Path("listed_cells.py").write_text(MYTASKS)
+    _, rows = tasks("--import", "listed_cells")
+    assert list(rows)[-2:] == ["listed_cells.Demanding", "listed_cells.Labels"]
+    assert rows["listed_cells.Labels"] == ("multilabel", "3", "0.50", "-", "-", "-", "Several at once.")
+    assert rows["listed_cells.Demanding"][:6] == ("-",) * 6
+    assert re.search("can't be made with defaults alone: .*'other'", rows["listed_cells.Demanding"][6])
+
+
+@pytest.mark.parametrize("command", ["cells", "tasks"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["LSTMCell"], "cells takes --import MODULE and nothing else, got LSTMCell"),
+        (["LSTMCell"], "takes --import MODULE and nothing else, got LSTMCell"),
         (["--data.task", "Parity"], "got --data.task Parity"),
         (["--import"], "--import: expected one argument"),
         (["--import", "nomodule"], "--import nomodule: .*No module named 'nomodule'"),
     ],
 )
-def test_other_arguments_are_refused_in_one_line(arguments, message):
-    status, out, err = seqlight_run("cells", *arguments)
+def test_other_arguments_are_refused_in_one_line(command, arguments, message):
+    status, out, err = seqlight_run(command, *arguments)
     assert status == 2
     assert not out
     assert re.fullmatch(f"seqlight: error: .*{message}\n", err)

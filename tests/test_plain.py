@@ -241,7 +241,7 @@ def test_flatten():
         "model.cell.hidden_size": 64,
         "model.task": "Repeated",
         "model.task.inner": "Adding",
-        "model.task.inner.length": 7,
+        "model.task.inner.max_length": 7,
         "model.task.times": 2,
         "model.rate": 0.1,
         "model.sizes": "[1, 2]",

@@ -1,0 +1,78 @@
+"""How many sequences of 100 steps each task draws in a second of processor time, on one thread.
+
+python benchmarks/tasks.py [--rounds 7]
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from seqlight import (
+    Adding,
+    CycleNavigation,
+    DelayedRecall,
+    Dyck,
+    EarlyAdding,
+    EvenPairs,
+    FrequencySign,
+    Majority,
+    ModularArithmetic,
+    Parity,
+    SequenceTask,
+    SumSign,
+    TemporalOrder,
+    Tomita,
+)
+from seqlight.data.synthetic import draw
+
+STEPS, SEQUENCES = 100, 8192
+TARGET = 100_000  # of the simple tasks
+TASKS = {
+    "SumSign": SumSign(),
+    "Adding": Adding(),
+    "EarlyAdding": EarlyAdding(),
+    "TemporalOrder": TemporalOrder(),
+    "Parity": Parity(),
+    "EvenPairs": EvenPairs(),
+    "Majority": Majority(),
+    "CycleNavigation": CycleNavigation(),
+    "ModularArithmetic": ModularArithmetic(),
+    "  left to right": ModularArithmetic(precedence=False),
+    "DelayedRecall": DelayedRecall(),
+    "FrequencySign": FrequencySign(),
+    "Dyck-(1, 100)": Dyck(num_kinds=1, max_depth=100),
+    "Dyck-(2, 4)": Dyck(),
+    "Dyck-(8, 10)": Dyck(num_kinds=8, max_depth=10),
+    **{f"Tomita {number}": Tomita(number=number) for number in range(1, 8)},
+}
+LANGUAGES = (Dyck, Tomita)
+
+
+def rate(task: SequenceTask, rounds: int) -> float:
+    """Sequences per second as splits are drawn: sampled in blocks, checked, and put together; the median."""
+    shortest = STEPS - 1 if isinstance(task, ModularArithmetic) else STEPS  # its lengths are odd
+    task = task.with_lengths(shortest, STEPS)
+    draw(task, SEQUENCES, 0, "train")
+    times = []
+    for seed in range(rounds):
+        start = time.process_time()
+        draw(task, SEQUENCES, seed, "train")
+        times.append(time.process_time() - start)
+    return SEQUENCES / statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="times that each split is drawn")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{'task':<17}  1000 sequences of {STEPS} steps a second")
+    for name, task in TASKS.items():
+        target = "" if isinstance(task, LANGUAGES) else f"  (>= {TARGET // 1000})"
+        print(f"{name:<17}  {rate(task, arguments.rounds) / 1000:>6.0f}{target}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
