@@ -96,6 +96,31 @@ def test_learns_and_reports_what_it_has_learnt(task, tmp_path):
     torch.testing.assert_close(probabilities, expected.detach())
 
 
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel"])
+def test_every_loss_is_weighted(kind, tmp_path):
+    data = SyntheticSequences(LargestFeature(kind), num_train=50, num_val=40, num_test=45, batch_size=50)
+    weights = torch.tensor([0.25, 4.0, 1.0])
+    model = model_for(data, class_weights=tuple(weights.tolist()), learning_rate=1e-30)
+    expected = {}
+    for split in ("train", "val", "test"):
+        batch = data.split(split)
+        logits = model(batch.inputs, batch.lengths).detach()
+        if kind == "multiclass":
+            losses = weights[batch.targets] * functional.cross_entropy(logits, batch.targets, reduction="none")
+        else:
+            losses = functional.binary_cross_entropy(logits.sigmoid(), batch.targets, reduction="none")
+            losses = torch.where(batch.targets == 1, weights, 1) * losses
+        expected[split] = losses.mean()
+    fitted = trainer(tmp_path, max_epochs=1)
+    fitted.fit(model, data)
+    losses = {split: fitted.callback_metrics[f"{split}/loss"] for split in ("train", "val")}
+    loaded = seqlight.load(fitted.checkpoint_callback.best_model_path)
+    assert loaded.hparams["class_weights"] == weights.tolist()
+    [results] = trainer(tmp_path).test(loaded, data, verbose=False)
+    losses["test"] = torch.tensor(results["test/loss"])
+    torch.testing.assert_close(losses, expected)
+
+
 @pytest.mark.parametrize("cell", [ElmanCell, LSTMCell, GRUCell])
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "dropout": 0.3, "readout": "mean"}])
 def test_load_gives_the_trained_model_back(cell, options, tmp_path):
@@ -255,6 +280,7 @@ class Descent(SequenceClassifier):
 )
 @pytest.mark.parametrize("every", [1, 0], ids=["with a point", "without"])
 def test_clipping_bounds_the_step(options, clip, every, tmp_path):
+    torch.manual_seed(0)
     data = SyntheticSequences(SumSign(), num_train=32)
     model = Descent(partial(GRUCell, hidden_size=4), input_size=1).double()
     before, batch = copy.deepcopy(model), data.split("train")

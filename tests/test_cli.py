@@ -1,15 +1,19 @@
 import csv
+import io
 import logging
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqlight
+from seqlight.ranks import torchrun_settings
 from tests.conftest import seqlight_run
 
 SMALL = ("--trainer.max_epochs=1", "--data.num_train=64", "--data.num_val=48", "--data.num_test=40", "--device=cpu")
@@ -244,10 +248,98 @@ def test_predict_writes_the_probabilities_of_the_test_split():
         rows = list(csv.DictReader(file))
     batch = seqlight.SyntheticSequences(seqlight.SumSign(), num_test=40).split("test")
     expected = seqlight.load(path).probabilities(batch.inputs)
-    assert [int(row["index"]) for row in rows] == list(range(40))
-    torch.testing.assert_close(torch.tensor([float(row["probability"]) for row in rows]), expected, atol=1e-6, rtol=0)
+    assert [int(row["id"]) for row in rows] == list(range(40))
+    torch.testing.assert_close(torch.tensor([float(row["probability_1"]) for row in rows]), expected, atol=1e-6, rtol=0)
     assert [int(row["prediction"]) for row in rows] == (expected > 0.5).int().tolist()
     assert [entry.name for entry in Path("out").iterdir()] == ["p.csv"]
+
+
+def test_predictions_that_can_not_be_written_are_one_line():
+    path = fit()
+    status, _, err = seqlight_run("predict", "--ckpt_path", path, "--output=mycells.py/p.csv", *QUIET, "--device=cpu")
+    assert status == 2
+    assert re.fullmatch(r"seqlight: error: can't write predictions to mycells\.py/p\.csv: .+\n", err)
+
+
+def test_test_shows_accuracy_by_length():
+    path = fit("--data.task=Parity", "--data.task.max_length=30", "--data.num_test=200")
+    status, out, err = seqlight_run("test", "--ckpt_path", path, *QUIET, "--device=cpu")
+    assert status == 0, err
+    model = seqlight.load(path)
+    batch = seqlight.SyntheticSequences(seqlight.Parity(max_length=30), num_test=200).split("test")
+    right = (model.probabilities(batch.inputs, batch.lengths) > 0.5) == batch.targets.bool()
+    table = out.partition("length ")[2].splitlines()[1:]
+    events = EventAccumulator(str(Path(path).parents[1] / "test")).Reload()
+    tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("test_lengths/")}
+    assert 1 < len(table) == len(tags) <= 8
+    for low, high, num_sequences, accuracy in (re.split(r"[ -]+", line.strip()) for line in table):
+        within = (batch.lengths >= int(low)) & (batch.lengths <= int(high))
+        assert int(num_sequences) == within.sum()
+        expected = right[within].float().mean().item()
+        assert float(accuracy) == pytest.approx(expected, abs=5e-5)
+        [point] = events.Scalars(f"test_lengths/accuracy_{low}_{high}")
+        assert point.value == pytest.approx(expected)
+    assert sum(int(line.split()[1]) for line in table) == 200
+    [image] = events.Images("test_figures/accuracy_by_length")
+    assert matplotlib.image.imread(io.BytesIO(image.encoded_image_string), format="png").std() > 0.05
+
+
+def test_test_shows_no_accuracy_by_length_where_all_are_the_same():
+    path = fit()
+    status, out, err = seqlight_run("test", "--ckpt_path", path, *QUIET, "--device=cpu")
+    assert status == 0, err
+    assert len(out.splitlines()) == 2
+    tags = EventAccumulator(str(Path(path).parents[1] / "test")).Reload().Tags()
+    assert set(tags["scalars"]) == {"test/loss", "test/accuracy", "test/auroc", "test/f1"}
+    assert not tags["images"]
+
+
+def test_class_weights_are_those_of_the_data():
+    Path("weighted.py").write_text(
+        "import torch\n"
+        "from seqlight import *\n"
+        "class Weighted(SequenceDataModule):\n"
+        "    input_size, vocab_size, target, num_outputs, class_weights = 1, None, 'binary', 1, (0.5, 2.0)\n"
+        "    def __init__(self):\n"
+        "        super().__init__(4, 0)\n"
+        "    def split(self, split):\n"
+        "        return Batch(torch.randn(8, 3, 1), torch.arange(8.0) % 2, torch.full((8,), 3))\n"
+        "class Plain(SequenceClassifier):\n"
+        "    def __init__(self, input_size: int | None = None):\n"
+        "        super().__init__(input_size=input_size)\n"
+    )
+    flags = ("--data=weighted.Weighted", "--trainer.max_epochs=1", "--device=cpu", *QUIET)
+    assert seqlight_run("fit", *flags)[0] == 0
+    [path] = Path("runs").glob("Weighted-LSTMCell/version_0/checkpoints/best.ckpt")
+    model = seqlight.load(path)
+    assert model.hparams["class_weights"] == [0.5, 2.0]
+    assert model.class_weights.tolist() == [0.5, 2.0]
+    # A model that takes none is trained without.
+    status, _, err = seqlight_run("fit", *flags, "--model=weighted.Plain")
+    forget("weighted")
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(("size", "nodes"), [(2, 1), (6, 3)])
+def test_processes_of_torchrun_are_those_of_the_run(size, nodes, monkeypatch):
+    variables = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size // nodes, "RANK": 0, "LOCAL_RANK": 0}
+    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, str(value))
+    assert torchrun_settings() == {"devices": size // nodes, "num_nodes": nodes, "strategy": "ddp"}
+
+
+def test_predict_in_several_processes_is_refused(monkeypatch):
+    path = fit()
+    with monkeypatch.context() as patch:
+        for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}.items():
+            patch.setenv(name, value)
+        status, _, err = seqlight_run("predict", "--ckpt_path", path, *QUIET, "--device=cpu")
+    assert status == 2
+    assert "predict runs in one process, and torchrun has started 2" in err
+    status, _, err = seqlight_run("predict", "--ckpt_path", path, *QUIET, "--device=cpu", "--trainer.devices=2")
+    assert status == 2
+    assert "predict runs on one device, got --trainer.devices 2" in err
+    assert not Path("predictions.csv").exists()
 
 
 def test_results_of_a_trained_model_do_not_hide_its_curves():
@@ -485,6 +577,7 @@ BAD = [
     (["fit", "--num_threads=0"], 2, r"num_threads must be at least 1, got 0"),
     (["fit", "--ckpt_path=missing.ckpt"], 2, r"no checkpoint at missing\.ckpt"),
     (["fit", "--model.input_size=3"], 2, r"--model\.input_size follows from the data"),
+    (["fit", "--model.class_weights=[1,2]"], 2, r"--model\.class_weights follows .* with --data\.class_weights"),
     (["fit", "--trainer.gradient_clip_val=-1"], 2, r"gradient_clip_val must be at least 0, got -1"),
     (["fit", "--trainer.accumulate_grad_batches=0"], 2, r"accumulate_grad_batches"),
     (["fit", "--trainer.val_check_interval=100"], 2, r"Lightning refuses these settings: .*val_check_interval"),

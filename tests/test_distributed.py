@@ -1,9 +1,15 @@
+import contextlib
+import os
+import re
 import subprocess
 import sys
 from collections import Counter
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import seqlight_run
 
 MODULE = '''
 from dataclasses import dataclass
@@ -24,6 +30,20 @@ class Numbered(SequenceTask):
         numbers = torch.arange(num_samples, dtype=torch.float32)
         inputs = numbers[:, None, None].expand(-1, 3, 1)
         return Batch(inputs, (numbers % 2), torch.full((num_samples,), 3))
+
+
+@dataclass(frozen=True)
+class Ragged(SequenceTask):
+    """The sign of the sum of sequences of unequal length, of which one is by far the longest."""
+
+    input_size = 1
+
+    def sample(self, num_samples, rng):
+        lengths = torch.from_numpy(rng.integers(2, 9, num_samples))
+        lengths[70] = 21
+        inputs = torch.from_numpy(rng.standard_normal((num_samples, 21, 1), dtype="float32"))
+        inputs *= torch.arange(21)[None, :, None] < lengths[:, None, None]
+        return Batch(inputs, (inputs.sum((1, 2)) > 0).float(), lengths)
 
 
 class Recorder(SequenceClassifier):
@@ -109,3 +129,95 @@ def test_training_results_are_means_over_all_samples(name, run):
 
 def test_each_process_has_the_threads_that_were_asked_for(run):
     assert [noted(run[0], "threads", 0, rank) for rank in (0, 1)] == [[[2]], [[2]]]
+
+
+# 101 = 3 steps of 2 * 16 and a rest of 5, of which one process has 2 and the other 3.
+RAGGED = {"--data.num_train": 101, "--data.num_val": 45, "--data.num_test": 77, "--trainer.max_epochs": 3}
+SAME = ("--device=cpu", "--trainer.enable_progress_bar=false", "--num_threads=1", "--import=numbered")
+
+
+def torchrun(folder, *arguments):
+    """Two processes that torchrun starts."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "seqlight", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, env=environment)
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """The folder and the outputs of training and test, in two processes and in one that makes the same steps."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    (folder / "numbered.py").write_text(MODULE)
+    fit = ["fit", *SAME, "--data.task=Ragged", *(f"{name}={value}" for name, value in RAGGED.items())]
+    outputs = {}
+    result = torchrun(folder, *fit, "--name=two", "--data.batch_size=16")
+    assert result.returncode == 0, result.stderr
+    outputs["two"] = [result.stdout]
+    test = ["test", *SAME, "--ckpt_path=runs/two/version_0/checkpoints/last.ckpt"]
+    result = torchrun(folder, *test)
+    assert result.returncode == 0, result.stderr
+    outputs["two"].append(result.stdout)
+    with contextlib.chdir(folder):
+        for arguments in ([*fit, "--name=one", "--data.batch_size=32"], [*test, "--data.batch_size=77"]):
+            status, out, err = seqlight_run(*arguments)
+            assert status == 0, err
+            outputs.setdefault("one", []).append(out)
+    sys.modules.pop("numbered")
+    return folder, outputs
+
+
+def test_two_processes_train_as_one_does(launched):
+    one, two = (
+        torch.load(launched[0] / "runs" / name / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+        for name in ("one", "two")
+    )
+    assert one["global_step"] == two["global_step"] == 12
+    torch.testing.assert_close(two["state_dict"], one["state_dict"], rtol=0, atol=2e-5)
+
+
+def test_two_processes_have_the_curves_of_one(launched):
+    events = {
+        name: EventAccumulator(str(launched[0] / "runs" / name / "version_0")).Reload() for name in ("one", "two")
+    }
+    tags = events["one"].Tags()["scalars"]
+    assert {"train/loss", "train/gradient_norm", "val/loss", "val/auroc"} <= set(tags)
+    assert set(events["two"].Tags()["scalars"]) == set(tags)
+    for tag in tags:
+        one, two = ([(point.step, point.value) for point in events[name].Scalars(tag)] for name in ("one", "two"))
+        assert [step for step, _ in two] == [step for step, _ in one]
+        assert [value for _, value in two] == pytest.approx([value for _, value in one], rel=1e-4)
+
+
+def test_two_processes_write_one_set_of_files(launched):
+    folder = launched[0] / "runs"
+    files = {
+        name: sorted(
+            re.sub(r"tfevents.*", "tfevents", str(path.relative_to(folder / name)))
+            for path in (folder / name).rglob("*")
+            if path.is_file() and "test" not in path.parts
+        )
+        for name in ("one", "two")
+    }
+    assert files["two"] == files["one"]
+    assert [path.name for path in (folder / "two").iterdir()] == ["version_0"]
+    # One for scalars and figures of the test.
+    assert len(list((folder / "two" / "version_0" / "test").glob("events*"))) == 2  # that of one process too
+
+
+def test_two_processes_print_the_tables_of_one(launched):
+    _, outputs = launched
+    one, two = ([out.splitlines() for out in outputs[name]] for name in ("one", "two"))
+    tables = [[line for line in lines if re.match(r"\s+loss|train |val ", line)] for lines in (one[0], two[0])]
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 3
+    # The longest sequence is in one rank's share of the test split.
+    assert two[1] == one[1]
+    assert two[1][-1].split()[0] == "20-21"
+
+
+def test_a_usage_error_is_said_once_and_ends_both_processes(tmp_path):
+    result = torchrun(tmp_path, "fit", "--device=cpu", "--modle=3")
+    assert result.returncode == 1  # torchrun's own
+    assert result.stderr.count("unrecognized arguments: --modle=3") == 1
+    assert re.findall(r"exitcode  : (\S+)", result.stderr) == ["2", "2"]
+    assert not list(tmp_path.iterdir())

@@ -1,9 +1,13 @@
-"""When figures are drawn, and for which batches they can be."""
+"""When figures are drawn, for which batches they can be, and what stands on them."""
+
+from dataclasses import dataclass
+from itertools import pairwise
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch.utils.tensorboard import SummaryWriter
 
 from seqlight import (
@@ -15,6 +19,7 @@ from seqlight import (
     TensorBoardFigures,
     callbacks,
 )
+from seqlight.figures import confusion_figure
 
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
 SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
@@ -104,3 +109,49 @@ def test_tokens_whose_padding_is_no_token(written, tmp_path):
     loader = SequenceLoader(Batch(tokens, torch.arange(16.0) % 2, lengths), 8)
     trainer(tmp_path, TensorBoardFigures(), max_epochs=1).fit(SequenceClassifier(vocab_size=3), loader, loader)
     assert steps_of(written) == [2]
+
+
+@dataclass(frozen=True)
+class Named(SumSign):
+    class_names = ("negative", "positive")
+
+
+def test_classes_have_the_names_that_the_data_give_them(written, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(callbacks, "confusion_figure", lambda _, names: drawn.append(names))
+    data = SyntheticSequences(Named(3), num_val=16)
+    trainer(tmp_path, TensorBoardFigures()).validate(SequenceClassifier(input_size=1), data, verbose=False)
+    assert drawn == [("negative", "positive")]
+
+
+def boxes(texts):
+    """Where these texts are on the canvas."""
+    return [text.get_window_extent() for text in texts if text.get_text()]
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, 10, 12, 13, 30, 120])
+def test_names_and_counts_have_room(num_classes):
+    names = [f"$class$ {number} {'x' * (number % 17)}" for number in range(num_classes)]
+    figure = confusion_figure(12345 * torch.eye(num_classes, dtype=torch.int64), names)
+    FigureCanvasAgg(figure).draw()
+    [axis] = figure.axes
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == [label.get_text() for label in axis.get_xticklabels()]
+    assert len(labels) > 24 or len(labels) == num_classes
+    assert all(len(label) <= 16 for label in labels)
+    assert labels[0] == "$class$ 0"
+    for above, below in pairwise(boxes(axis.get_yticklabels())):
+        assert above.y0 > below.y1
+    for left, right in pairwise(boxes(axis.get_xticklabels())):
+        assert left.x1 < right.x0
+    assert len(axis.texts) == (num_classes**2 if num_classes <= 12 else 0)
+    for box in boxes(axis.texts):
+        assert box.width < axis.get_window_extent().width / num_classes
+
+
+@pytest.mark.parametrize("num_labels", [1, 4, 6, 9])
+def test_labels_have_a_matrix_each(num_labels):
+    names = [f"label {number}" for number in range(num_labels)]
+    figure = confusion_figure(torch.ones(num_labels, 2, 2, dtype=torch.int64), names)
+    FigureCanvasAgg(figure).draw()
+    assert [axis.get_title() for axis in figure.axes if axis.axison] == names[:8]

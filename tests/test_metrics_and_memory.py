@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from seqlight import Batch, ElmanCell, GRUCell, LSTMCell, SequenceClassifier, memory_curve
 from seqlight.curves import StepTotals
 from seqlight.metrics import (
+    check_class_weights,
     classification_loss,
     count_correct,
     evaluation_metrics,
@@ -59,6 +60,38 @@ def test_loss_equals_its_definition(target, num_outputs, reduction):
     expected = {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](expected)
     loss = classification_loss(logits, targets, target, reduction)
     torch.testing.assert_close(loss, torch.as_tensor(expected), rtol=1e-12, atol=1e-12)
+
+
+WEIGHTS = {"binary": [0.5, 3.0], "multiclass": [0.5, 3.0, 1.0, 2.0], "multilabel": [0.5, 3.0, 1.0]}
+
+
+@every_target
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_weighted_loss_is_weight_times_loss(target, num_outputs, reduction):
+    logits, targets = draw(target, num_outputs, 30)
+    weights = np.array(WEIGHTS[target])
+    losses, labels = slow_loss(logits, targets, target), targets.long().numpy()
+    factors = np.where(labels == 1, weights, 1) if target == "multilabel" else weights[labels]
+    expected = {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](factors * losses)
+    tensor = check_class_weights(WEIGHTS[target], target, num_outputs).double()
+    loss = classification_loss(logits, targets, target, reduction, tensor)
+    torch.testing.assert_close(loss, torch.as_tensor(expected), rtol=1e-12, atol=1e-12)
+
+
+@every_target
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights[1:], r"class_weights must be \d numbers for this \w+ target, got \d: \["),
+        (lambda weights: [0.0, *weights[1:]], "class_weights must be greater than 0, got 0"),
+        (lambda weights: [*weights[1:], -1], "class_weights must be greater than 0, got -1"),
+        (lambda weights: [float("nan"), *weights[1:]], "class_weights must be finite, got nan"),
+        (lambda weights: [*weights[1:], float("inf")], "class_weights must be finite, got inf"),
+    ],
+)
+def test_weights_that_do_not_fit(target, num_outputs, change, message):
+    with pytest.raises(ValueError, match=message):
+        SequenceClassifier(input_size=1, target=target, num_outputs=num_outputs, class_weights=change(WEIGHTS[target]))
 
 
 @every_target

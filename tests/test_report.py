@@ -3,7 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from seqlight.report import metrics_table
+from seqlight.by_length import LengthBucket
+from seqlight.report import length_table, metrics_table
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")  # of a Trainer they take only its metrics
 
@@ -25,3 +26,13 @@ def test_a_split_without_metrics_has_no_row():
 def test_a_single_split_has_all_its_metrics():
     expected = [["loss", "accuracy", "auroc", "f1"], ["test", "0.2500", "-", "-", "0.5000"]]
     assert table(("test",), test_loss=0.25, test_f1=0.5) == expected
+
+
+def test_accuracy_by_length_has_a_row_for_each_bucket():
+    lines = length_table([LengthBucket(2, 20, 123, 0.5), LengthBucket(21, 39, 7, 1 / 3)]).splitlines()
+    assert [line.split() for line in lines] == [
+        ["length", "sequences", "accuracy"],
+        ["2-20", "123", "0.5000"],
+        ["21-39", "7", "0.3333"],
+    ]
+    assert len({len(line) for line in lines}) == 1
