@@ -1,7 +1,7 @@
 """What batches of similar length save: padding, and time of an epoch of training.
 
-Padding is the number of steps that are computed over that of the steps that there are; the time is that of an epoch with
-buckets as a ratio to one without, in turns.
+Padding is the number of steps that are computed over that of the steps that there are; the time is that of an epoch
+with buckets as a ratio to one without, in turns.
 """
 
 import argparse

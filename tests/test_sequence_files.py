@@ -7,7 +7,6 @@ import torch
 
 import seqlight
 from seqlight import DataError, SequenceFiles
-from seqlight.data import reading
 
 
 def write_table(path, num_sequences=40, seed=0, labels=("cat", "dog"), size=2, **changes):
@@ -187,7 +186,7 @@ def test_all_that_was_learnt_travels_in_plain_form(folder):
     for name, (inputs, target) in each(again, "test").items():
         assert torch.equal(inputs, each(learnt, "test")[name][0])
         assert target == each(learnt, "test")[name][1]
-    with pytest.raises(DataError, match="a.csv"):
+    with pytest.raises(DataError, match=r"a\.csv"):
         again.split("train")
 
 
@@ -223,5 +222,5 @@ def test_a_split_without_a_file(split, folder):
 
 def test_too_few_to_take_a_part_for_validation(folder):
     write_table(folder / "a.csv", 4)
-    with pytest.raises(DataError, match="a.csv: 4 sequences are too few to take a validation split from"):
+    with pytest.raises(DataError, match=r"a\.csv: 4 sequences are too few to take a validation split from"):
         SequenceFiles("a.csv", val_fraction=0.1)

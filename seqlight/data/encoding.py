@@ -238,7 +238,8 @@ def _moments(
 
     def mean_of(function: Callable[[np.ndarray], np.ndarray]) -> Float[np.ndarray, " features"]:
         blocks = (values[chunk][chosen[chunk]].astype(np.float64) for chunk in _chunks(len(values)))
-        return np.sum([function(block).sum(0) for block in blocks], axis=0) / count
+        mean: np.ndarray = np.sum([function(block).sum(0) for block in blocks], axis=0) / count
+        return mean
 
     mean = mean_of(lambda block: block)
     deviation = np.sqrt(mean_of(lambda block: (block - mean) ** 2))
