@@ -19,6 +19,11 @@ class LengthBucket(NamedTuple):
     num_sequences: int
     accuracy: float
 
+    @property
+    def name(self) -> str:
+        """The lengths, as "41-60" or "41"."""
+        return str(self.shortest) if self.shortest == self.longest else f"{self.shortest}-{self.longest}"
+
 
 def length_ranges(shortest: int, longest: int, most: int = 8) -> list[tuple[int, int]]:
     """At most so many ranges of equal width, with whole numbers for borders; the last ends with the longest."""

@@ -43,7 +43,7 @@ def _cell(value: Tensor | None) -> str:
 
 def length_table(buckets: Sequence[LengthBucket]) -> str:
     """Accuracy by length, one row a bucket."""
-    rows = [f"{f'{low}-{high}':12}{size:>10}{accuracy:10.4f}" for low, high, size, accuracy in buckets]
+    rows = [f"{each.name:12}{each.num_sequences:>10}{each.accuracy:10.4f}" for each in buckets]
     return "\n".join([f"{'length':12}{'sequences':>10}{'accuracy':>10}", *rows])
 
 

@@ -14,6 +14,7 @@ import seqlight
 from seqlight.cells.cell import RecurrentCell
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.files import SequenceFiles
 from seqlight.data.task import SequenceTask
 
 _KINDS = {"cell": RecurrentCell, "task": SequenceTask, "model": SequenceClassifier, "data": SequenceDataModule}
@@ -53,7 +54,9 @@ def explain(message: str) -> str:
     if "Unexpected config" in message:
         return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
     if unknown := re.search(r"Option '([^']+)' is not accepted", message):
-        return f"{flag}.{unknown[1]}: there is no such argument".replace("--.", "--")
+        argument = f"{flag}.{unknown[1]}".replace("--.", "--")
+        files = flag == "--data" and unknown[1] in inspect.signature(SequenceFiles).parameters
+        return f"{argument}: there is no such argument" + (", but with --data SequenceFiles" if files else "")
     if name := re.search(r"(?:Expected a dot import path string: |Expected a path but )(\S+)", message):
         return _unknown_name(flag, name[1])
     if failure := _IMPORT_ERROR.search(message):

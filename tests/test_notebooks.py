@@ -46,13 +46,27 @@ assert after.shape == (3,) and torch.equal(before, after)
 assert Path("minimal_gated_unit.ckpt").is_file() and Path("runs").is_dir()
 """,
 )
+OWN_DATA = (
+    "EPOCHS, NUM_PICTURES, HIDDEN_SIZE = 6, 600, 32",
+    """
+from pathlib import Path
+assert data.class_names == tuple("0123456789")
+assert data.input_size == 8 and data.encoding.columns.id == "id" and data.encoding.columns.step == "step"
+assert test_accuracy > 0.75, test_accuracy
+assert len(predictions) == 12 and list(predictions.index[:2]) == ["picture 0", "picture 50"], predictions
+assert predictions.filter(like="probability_").sum(axis=1).sub(1).abs().max() < 1e-5
+assert abs((test_predictions["prediction"] == labels).mean() - test_accuracy) < 1e-6
+assert Path(best_path).is_file()
+""",
+)
+NOTEBOOKS = {"quickstart.ipynb": QUICKSTART, "new_cell.ipynb": NEW_CELL, "own_data.ipynb": OWN_DATA}
 
 
 def test_all_notebooks_are_tested():
-    assert {path.name for path in FOLDER.glob("*.ipynb")} == {"quickstart.ipynb", "new_cell.ipynb"}
+    assert {path.name for path in FOLDER.glob("*.ipynb")} == set(NOTEBOOKS)
 
 
-@pytest.mark.parametrize("name", ["quickstart.ipynb", "new_cell.ipynb"])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_kept_without_outputs(name):
     notebook = nbformat.read(FOLDER / name, as_version=4)
     nbformat.validate(notebook)
@@ -63,7 +77,7 @@ def test_kept_without_outputs(name):
             assert cell.execution_count is None
 
 
-@pytest.mark.parametrize("name", ["quickstart.ipynb", "new_cell.ipynb"])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_first_says_how_to_open_it(name):
     first = nbformat.read(FOLDER / name, as_version=4).cells[0].source
     assert f"`pip install -c constraints.txt -e '.[notebook]' && jupyter lab notebooks/{name}`" in first
@@ -73,8 +87,8 @@ def test_first_says_how_to_open_it(name):
 
 @pytest.mark.parametrize(
     ("name", "settings", "checks"),
-    [("quickstart.ipynb", *QUICKSTART), ("new_cell.ipynb", *NEW_CELL)],
-    ids=["quickstart", "new_cell"],
+    [(name, *parts) for name, parts in NOTEBOOKS.items()],
+    ids=list(NOTEBOOKS),
 )
 def test_runs(name, settings, checks, tmp_path):
     notebook = nbformat.read(FOLDER / name, as_version=4)

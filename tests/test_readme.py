@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import seqlight_run
+from tests.test_sequence_files import write_lines, write_table
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 COMMANDS = [
@@ -17,7 +18,8 @@ COMMANDS = [
     if line.startswith("seqlight")
 ]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-FAST = " --trainer.limit_train_batches 2 --trainer.limit_val_batches 2 --data.num_train 64 --data.num_val 64"
+FEW_BATCHES = " --trainer.limit_train_batches 2 --trainer.limit_val_batches 2"
+FAST = FEW_BATCHES + " --data.num_train 64 --data.num_val 64"
 
 
 def seqlight_command(command):
@@ -34,7 +36,10 @@ def folder(tmp_path_factory):
     """A user's folder after the README's first command, shortened, with its mycells.py."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "mycells.py").write_text(PYTHON[0] + PYTHON[1])
-    (folder / "mydata.py").write_text(PYTHON[3])
+    (folder / "mydata.py").write_text(PYTHON[4])
+    for seed, name in enumerate("ac"):
+        write_table(folder / f"{name}.csv", seed=seed)
+    write_lines(folder / "d.jsonl", [{"inputs": [[0.1, 2.0], [0.3, 1.5]]}, {"inputs": [[0.4, 0.9]]}])
     with contextlib.chdir(folder):
         status, err = seqlight_command("seqlight fit --trainer.max_epochs 1" + FAST)
     assert status == 0, err
@@ -49,14 +54,14 @@ def test_command_runs(command, folder, monkeypatch, command_line_state):
     if " fit " in command and ">" not in command:
         if "max_epochs" not in command:
             command += " --trainer.max_epochs 2"
-        command += FAST
+        command += FEW_BATCHES if "SequenceFiles" in command else FAST
     status, err = seqlight_command(command)
     assert status == 0, err
 
 
 def test_there_are_commands_and_blocks():
     assert len(COMMANDS) >= 12
-    assert len(PYTHON) == 4
+    assert len(PYTHON) == 5
 
 
 def test_the_cell_is_ten_lines(folder):
@@ -65,10 +70,29 @@ def test_the_cell_is_ten_lines(folder):
 
 
 def test_python_block_runs(folder):
-    program = PYTHON[2].replace("max_epochs=10", "max_epochs=1, limit_train_batches=3, enable_progress_bar=False")
+    program = PYTHON[3].replace("max_epochs=10", "max_epochs=1, limit_train_batches=3, enable_progress_bar=False")
     result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert re.search(r"tensor\(\[\d\S+, \d\S+\]\)", result.stdout)
+
+
+def test_files_from_python(folder):
+    """After the README's commands for files."""
+    result = subprocess.run([sys.executable, "-c", PYTHON[2]], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert re.fullmatch(r"\('cat', 'dog'\) tensor\(\[0\.\d+, 0\.\d+\]\)\n", result.stdout)
+    assert (folder / "p.csv").read_text().splitlines()[0] == "id,probability_cat,probability_dog,prediction"
+
+
+def test_a_file_that_can_not_be_used(folder, monkeypatch):
+    frame = write_table(folder / "bad.csv").astype({"x0": object}).rename(columns={"x0": "x"})
+    frame.loc[16, "x"] = "abc"
+    frame.to_csv(folder / "bad.csv", index=False)
+    monkeypatch.chdir(folder)
+    status, err = seqlight_command("seqlight fit --data SequenceFiles --data.train bad.csv")
+    assert status == 2
+    [expected] = re.findall(r"seqlight: error: a\.csv: row 17.*", README)
+    assert err.splitlines()[0].removesuffix(".") == expected.replace("a.csv", "bad.csv")
 
 
 @pytest.mark.parametrize(

@@ -224,3 +224,38 @@ def test_too_few_to_take_a_part_for_validation(folder):
     write_table(folder / "a.csv", 4)
     with pytest.raises(DataError, match=r"a\.csv: 4 sequences are too few to take a validation split from"):
         SequenceFiles("a.csv", val_fraction=0.1)
+
+
+def test_sequences_in_memory_are_encoded_as_those_of_files(folder):
+    frame = write_table(folder / "a.csv")
+    data = SequenceFiles("a.csv")
+    groups = [rows[["x0", "x1"]].to_numpy() for _, rows in frame.groupby("id", sort=False)]
+    batch = data.encode([groups[3], groups[8].tolist()])
+    assert batch.lengths.tolist() == [len(groups[3]), len(groups[8])]
+    assert bool(batch.targets.isnan().all())
+    expected = {**each(data, "train"), **each(data, "val")}
+    for row, name in enumerate(("s3", "s8")):
+        torch.testing.assert_close(batch.inputs[row, : batch.lengths[row]], expected[name][0], rtol=0, atol=1e-6)
+
+
+def test_tokens_in_memory(folder):
+    write_lines(folder / "a.jsonl", [{"inputs": list("abc"), "label": row % 2} for row in range(20)])
+    batch = SequenceFiles("a.jsonl").encode(["cab", ["b"], "?c"])
+    assert batch.inputs.tolist() == [[3, 1, 2], [2, 0, 0], [0, 3, 0]]
+    assert batch.lengths.tolist() == [3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("sequences", "message"),
+    [
+        ([[[1.0, 2.0]], []], "sequence 1: expected at least one time step"),
+        ([[[1.0, 2.0]], [[1.0]]], "sequence 1: expected 2 features, as in those before, got 1"),
+        ([[[1.0, 2.0, 3.0]]], "sequences: expected 2 features a time step, as in the training data; got 3 features"),
+        ([[[1.0, float("nan")]]], "sequence 0, step 1, feature 2: expected a finite number"),
+        ([], "sequences: expected sequences, got none"),
+    ],
+)
+def test_sequences_in_memory_that_do_not_fit(sequences, message, folder):
+    write_table(folder / "a.csv")
+    with pytest.raises(DataError, match=f"^{message}"):
+        SequenceFiles("a.csv").encode(sequences)

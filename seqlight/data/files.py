@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from seqlight.data.batch import Batch
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
 from seqlight.data.sequences import Sequences
@@ -130,6 +132,29 @@ class SequenceFiles(SequenceDataModule):
     def sample_ids(self, split: Split) -> Sequence[int | str]:
         """What the file calls its sequences, or their indices."""
         return self._load(split).ids
+
+    def encode(self, sequences: Sequence[Any]) -> Batch:
+        """New sequences as the model reads them; their targets are unknown.
+
+        Args:
+            sequences: of each its time steps: numbers (T, F), or tokens (T,).
+
+        Raises:
+            DataError: if they do not fit the training data.
+        """
+        collector = Collector(Path("sequences"), 0, labelled=False)
+        for number, sequence in enumerate(sequences):
+            place = f"sequence {number}"
+            if len(sequence) == 0:
+                raise DataError(f"{place}: expected at least one time step")
+            if self.encoding.vocabulary is not None:
+                collector.add_tokens(list(sequence))
+            else:
+                values = np.asarray(sequence, dtype=np.float64)
+                collector.add_features(values if values.ndim == 2 else values[:, None], place)
+        encoded = self.encoding.encode(collector.finish(), "sequences", labelled=False)
+        rows = torch.arange(len(encoded.lengths))
+        return encoded.take(rows, rows)
 
     def report(self, splits: Sequence[Split]) -> str:
         """Of each split that has a file: its size, lengths and classes; what was guessed; what is in two splits."""
