@@ -160,6 +160,13 @@ def test_kinds_of_labels(tmp_path, kind, suffix):
     assert (raw.ids, raw.labels, raw.label_names) == (["8", "7"], expected, None)
 
 
+def test_ids_in_the_order_of_rows_and_not_of_categories(tmp_path):
+    ids = pd.Categorical(["b", "c", "b", "a"], categories=["z", "a", "b", "c"])
+    raw = read_sequences(write(pd.DataFrame({"id": ids, "label": 1, "x": [1, 2, 3, 4]}), tmp_path / "a.parquet"))
+    assert raw.ids == ["b", "c", "a"]
+    np.testing.assert_array_equal(raw.values[:, 0], [1, 3, 2, 4])
+
+
 @pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.string()), pa.list_(pa.int8())])
 def test_lists_of_labels(tmp_path, kind):
     a, b = (1, 2) if kind == pa.list_(pa.int8()) else ("a", "b")
