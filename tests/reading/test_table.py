@@ -259,3 +259,9 @@ def test_pandas_index_is_no_feature(tmp_path, suffix):
     raw = read_sequences(write(frame, tmp_path / f"a{suffix}", index=True))
     check_against_groupby(raw, frame, "t", ["x0", "x1", "x2"])
     assert "without pandas' index" in raw.guesses[0]
+
+
+def test_text_of_digits_is_a_feature_in_csv_and_tokens_in_parquet(tmp_path):
+    frame = pd.DataFrame({"id": [0, 0, 1], "label": 1, "x": ["7", "5.5", "7"]})
+    np.testing.assert_array_equal(read_sequences(write(frame, tmp_path / "a.csv")).values, [[7], [5.5], [7]])
+    assert read_sequences(write(frame, tmp_path / "a.parquet")).tokens == ["7", "5.5"]
