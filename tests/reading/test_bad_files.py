@@ -191,6 +191,7 @@ def test_named_columns(tmp_path, suffix, columns, expected):
         ({"label": [{"a": 1}, {"a": 1}]}, "column 'label': expected labels, got struct<"),
         ({"id": [[1], [1]]}, "column 'id': expected names, got list<"),
         ({"t": [[1], [2]]}, "column 't': expected numbers, got list<"),
+        ({"z": ["a", "a"], "x": [None, "b"]}, "row 1, column 'x': expected a number, got an empty cell"),
         ({"t": [1, None]}, "row 2, column 't': expected a step, got an empty cell"),
         ({"t": [1, 1]}, "rows 1 and 2, column 't': expected distinct steps in a sequence"),
     ],
@@ -435,16 +436,20 @@ def test_npz_whose_directory_declares_an_absurd_size(tmp_path):
 
 def test_npz_broken(tmp_path):
     path = tmp_path / "a.npz"
-    for save in (np.savez, np.savez_compressed):
-        save(path, inputs=np.random.default_rng(0).random((20, 9, 2)), targets=np.arange(20))
+    array = io.BytesIO()
+    np.save(array, np.random.default_rng(0).random((20, 9, 2)))
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("inputs.npy", array.getvalue())
+        assert read_sequences(path, labelled=False).values.shape == (180, 2)
         whole = path.read_bytes()
         for broken in (b"no zip", whole[: len(whole) // 2], whole[:-10]):
             path.write_bytes(broken)
-            assert "expected a whole .npz file, as numpy.savez writes it" in refusal(path)
+            assert "expected a whole .npz file, as numpy.savez writes it" in refusal(path, labelled=False)
         for start in range(0, len(whole) - 20, len(whole) // 60):  # either still read, or refused in our words
             path.write_bytes(whole[:start] + bytes(20) + whole[start + 20 :])
             with contextlib.suppress(DataError):
-                read_sequences(path)
+                read_sequences(path, labelled=False)
 
 
 SERIES = "@classLabel true u v\n@data\n1,2:3,4:u\n"
@@ -548,3 +553,8 @@ def test_amounts():
         "123 GB",
         "4e+03 PB",
     ]
+
+
+def test_empty_cell_among_tokens_of_parquet(tmp_path):
+    parquet.write_table(pa.table({"id": [1, 1], "label": [1, 1], "x": [None, "a"]}), tmp_path / "a.parquet")
+    assert "row 1, column 'x': expected a token, got an empty cell" in refusal(tmp_path / "a.parquet")

@@ -160,6 +160,13 @@ def test_kinds_of_labels(tmp_path, kind, suffix):
     assert (raw.ids, raw.labels, raw.label_names) == (["8", "7"], expected, None)
 
 
+def test_ids_in_the_order_of_rows_and_not_of_categories(tmp_path):
+    ids = pd.Categorical(["b", "c", "b", "a"], categories=["z", "a", "b", "c"])
+    raw = read_sequences(write(pd.DataFrame({"id": ids, "label": 1, "x": [1, 2, 3, 4]}), tmp_path / "a.parquet"))
+    assert raw.ids == ["b", "c", "a"]
+    np.testing.assert_array_equal(raw.values[:, 0], [1, 3, 2, 4])
+
+
 @pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.string()), pa.list_(pa.int8())])
 def test_lists_of_labels(tmp_path, kind):
     a, b = (1, 2) if kind == pa.list_(pa.int8()) else ("a", "b")
@@ -252,3 +259,9 @@ def test_pandas_index_is_no_feature(tmp_path, suffix):
     raw = read_sequences(write(frame, tmp_path / f"a{suffix}", index=True))
     check_against_groupby(raw, frame, "t", ["x0", "x1", "x2"])
     assert "without pandas' index" in raw.guesses[0]
+
+
+def test_text_of_digits_is_a_feature_in_csv_and_tokens_in_parquet(tmp_path):
+    frame = pd.DataFrame({"id": [0, 0, 1], "label": 1, "x": ["7", "5.5", "7"]})
+    np.testing.assert_array_equal(read_sequences(write(frame, tmp_path / "a.csv")).values, [[7], [5.5], [7]])
+    assert read_sequences(write(frame, tmp_path / "a.parquet")).tokens == ["7", "5.5"]

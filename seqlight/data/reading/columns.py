@@ -12,6 +12,11 @@ _NAMES = {
 }
 
 
+def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """One name, several or none as a tuple."""
+    return () if columns is None else (columns,) if isinstance(columns, str) else columns
+
+
 def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> tuple[Columns, tuple[str, ...]]:
     """All columns by name, and a line that says which were guessed.
 
@@ -22,20 +27,20 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         if count > 1:
             raise DataError(f"{path}: expected columns with distinct names, got {name!r} {count} times")
     label = request.label
-    if not labelled and not set(_as_tuple(label)) <= set(names):
+    if not labelled and not set(names_of(label)) <= set(names):
         label = None
     for flag, wanted in (
-        ("id", _as_tuple(request.id)),
-        ("step", _as_tuple(request.step)),
-        ("label", _as_tuple(label)),
-        ("feature", _as_tuple(request.features)),
+        ("id", names_of(request.id)),
+        ("step", names_of(request.step)),
+        ("label", names_of(label)),
+        ("feature", names_of(request.features)),
     ):
         for name in wanted:
             if name not in names:
                 raise _error(
                     path, names, f"expected a column {name!r}", f"--data.{flag}_column{'s' * (flag[0] == 'f')}"
                 )
-    taken = [*_as_tuple(request.id), *_as_tuple(request.step), *_as_tuple(label), *_as_tuple(request.features)]
+    taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
     for name, count in Counter(taken).items():
         if count > 1:
             raise DataError(f"{path}: expected each column for one purpose, got {name!r} {count} times")
@@ -66,7 +71,7 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
             free = [name for name in free if name not in several]
         if label is None and labelled:
             raise _error(path, names, "expected a column with the label of each sequence", "--data.label_column")
-        said.append("no labels" if label is None else f"label {_listed(_as_tuple(label))}")
+        said.append("no labels" if label is None else f"label {_listed(names_of(label))}")
     features = request.features
     if features is None:
         # pandas writes the index of a frame as a column with such a name.
@@ -79,10 +84,6 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         said.append(f"features {_listed(features)}" + (f" without pandas' index {_listed(without)}" if without else ""))
     guesses = (f"{path}: {', '.join(said)}",) if said else ()
     return Columns(sequence_id, step, label, features), guesses
-
-
-def _as_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

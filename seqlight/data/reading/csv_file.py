@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from seqlight.data.reading.progress import progress
-from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
+from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences, reason
 from seqlight.data.reading.table import Table, read_table
 
 _BLOCK = 1 << 20  # bytes read at a time
@@ -46,12 +46,18 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             names = next(csv.reader(file), [])
-        table = Table(path, names, batches, lambda rows: rows * size // _BLOCK * 51 // 50 if size > _BLOCK else rows)
+        table = Table(
+            path,
+            names,
+            batches,
+            estimate=lambda rows: rows * size // _BLOCK * 51 // 50 if size > _BLOCK else rows,
+            typed=False,
+        )
         return read_table(table, columns, inputs, labelled)
     except UnicodeDecodeError:
         raise _not_utf8(path) from None
     except csv.Error as error:
-        raise DataError(f"{path}: expected the names of columns in the first row: {error}") from None
+        raise DataError(f"{path}: expected the names of columns in the first row: {reason(error)}") from None
     except pa.ArrowException as error:
         if ragged:
             row = ragged[0]
@@ -61,7 +67,7 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
             ) from None
         if "invalid UTF8" in str(error):
             raise _not_utf8(path) from None
-        raise DataError(f"{path}: can't be read as CSV: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path}: can't be read as CSV: {reason(error)}") from None
 
 
 def _not_utf8(path: Path) -> DataError:

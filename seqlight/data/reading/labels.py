@@ -86,19 +86,19 @@ class Labels:
         """The label of each text, then that of an empty cell."""
         known = len(self._label_of_text) - 1
         if len(self._texts.of) > known:
+            kind = plain(batch[self._columns]).type if isinstance(self._columns, str) else None
             meant = self._label_of_text[:-1].tolist()
             for code, text in enumerate(list(self._texts.of)[known:], known):
                 try:
-                    label = self._decode(text, batch)
+                    label = self._decode(text, kind)
                 except _NotALabelError as error:
                     raise place.error(first(codes == code), error.column, error.expected, shown(error.got)) from None
                 meant.append(self._labels.setdefault(label, len(self._labels)))
             self._label_of_text = np.asarray([*meant, _UNSEEN], np.int32)
         return self._label_of_text
 
-    def _decode(self, text: str, batch: pa.RecordBatch) -> Label:
+    def _decode(self, text: str, kind: pa.DataType | None) -> Label:
         if isinstance(self._columns, str):
-            kind = plain(batch[self._columns]).type
             if _is_list(kind):
                 return tuple(map(class_name, text.split(_BETWEEN)[1:])) if text != _BETWEEN else ()
             try:

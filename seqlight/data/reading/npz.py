@@ -1,5 +1,6 @@
 """numpy's archives: `inputs`, `targets`, `lengths`, `ids`."""
 
+import lzma
 import math
 import tokenize
 import zipfile
@@ -17,7 +18,7 @@ from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.cells import Codes, as_text, class_name
 from seqlight.data.reading.progress import progress
-from seqlight.data.reading.raw import DataError, Inputs, Label, RawSequences
+from seqlight.data.reading.raw import DataError, Inputs, Label, RawSequences, reason
 
 _CHUNK = 1 << 22  # bytes of an array read at a time
 _LONGEST_HEADER = 10_000  # bytes; numpy's own limit
@@ -79,8 +80,8 @@ def read_npz(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
                 found = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:20]) or "none"
                 raise DataError(f"{path}: expected an array 'inputs', got {found}")
             return _read(path, members, inputs, labelled)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path}: expected a whole .npz file, as numpy.savez writes it: {error}") from None
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected a whole .npz file, as numpy.savez writes it: {reason(error)}") from None
 
 
 def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: bool) -> RawSequences:
@@ -143,7 +144,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> _Member:
         try:
             shape, fortran, dtype = _header(file)
         except (ValueError, tokenize.TokenError) as error:
-            raise DataError(f"{path}: {name}: expected an array of numpy's: {str(error).splitlines()[0]}") from None
+            raise DataError(f"{path}: {name}: expected an array of numpy's: {reason(error)}") from None
         if dtype.hasobject:
             raise DataError(f"{path}: {name}: expected numbers or text, got pickled objects, which are not opened")
         declared = math.prod(shape) * dtype.itemsize

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from seqlight.data.reading.progress import progress
-from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
+from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences, reason
 from seqlight.data.reading.table import Table, read_table
 
 
@@ -29,8 +29,7 @@ def read_parquet(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -
                         yield batch
                         bar.update(batch.num_rows)
 
-            table = Table(path, source.schema_arrow.names, batches, lambda rows: max(rows, num_rows))
+            table = Table(path, source.schema_arrow.names, batches, lambda rows: max(rows, num_rows), typed=True)
             return read_table(table, columns, inputs, labelled)
-        except (pa.ArrowException, OSError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise DataError(f"{path}: can't be read as Parquet: {reason}") from None
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: can't be read as Parquet: {reason(error)}") from None

@@ -15,6 +15,11 @@ class DataError(ValueError):
     """A file that can't be used; names the file, the row or sequence, the column, and what was expected."""
 
 
+def reason(error: Exception) -> str:
+    """What a library says of a file: the start of its first line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
 @dataclass(frozen=True)
 class Columns:
     """Names of the columns of a table in long form: one row per time step.

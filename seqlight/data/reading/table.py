@@ -11,7 +11,7 @@ from jaxtyping import Int32, Int64
 from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.cells import Codes, Place, features, first, is_number, is_text, plain, refuse_empty
-from seqlight.data.reading.columns import resolve
+from seqlight.data.reading.columns import names_of, resolve
 from seqlight.data.reading.labels import Labels
 from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
 from seqlight.data.reading.steps import Steps, order_of, repeated_step
@@ -26,12 +26,14 @@ class Table:
         names: of all columns.
         batches: gives batches of rows with the named columns.
         estimate: the number of rows in all, given those of the first batch.
+        typed: whether columns have types; else all are text.
     """
 
     path: Path
     names: list[str]
     batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
     estimate: Callable[[int], int]
+    typed: bool
 
 
 def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
@@ -52,14 +54,7 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
     columns, guesses = resolve(path, table.names, request, labelled)
     assert columns.id is not None
     assert columns.features is not None
-    if inputs == "tokens" and len(columns.features) > 1:
-        raise DataError(
-            f"{path}: expected one column of tokens (--data.feature_columns), got {', '.join(columns.features)}"
-        )
-    label_columns = (
-        () if columns.label is None else (columns.label,) if isinstance(columns.label, str) else columns.label
-    )
-    wanted = [columns.id, *([columns.step] if columns.step else []), *label_columns, *columns.features]
+    wanted = [columns.id, *names_of(columns.step), *names_of(columns.label), *columns.features]
     ids, tokens = Codes(), Codes()
     labels = None if columns.label is None else Labels(columns.label, labelled)
     codes, steps, values = Buffer(path, np.int32), None, None
@@ -68,7 +63,7 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
             continue
         place = Place(path, len(codes) + 1)
         if values is None:
-            as_tokens, guess = _are_tokens(path, batch, columns.features, inputs)
+            as_tokens, guess = _are_tokens(table, batch, columns.features, inputs)
             guesses += guess
             if pa.types.is_nested(batch[columns.id].type):
                 raise DataError(f"{path}: column {columns.id!r}: expected names, got {batch[columns.id].type}")
@@ -85,15 +80,7 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
             labels.append(batch, sequences, ids.of, place)
         if steps is not None:
             steps.append(batch[steps.name], place)
-        if as_tokens:
-            [name] = columns.features
-            refuse_empty(plain(batch[name]), name, place, "a token")
-            values.append(tokens.encode(batch[name]))
-        else:
-            rows = values.extend(batch.num_rows)
-            for index, name in enumerate(columns.features):
-                rows[:, index] = features(batch[name], name, place, _hint(columns.features))
-            del rows
+        _append(values, batch, columns.features, tokens if as_tokens else None, place)
     if values is None:
         raise DataError(f"{path}: expected rows, got only the names of columns")
     names = list(ids.of)
@@ -118,27 +105,39 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
 
 
 def _are_tokens(
-    path: Path, batch: pa.RecordBatch, names: tuple[str, ...], inputs: Inputs
+    table: Table, batch: pa.RecordBatch, names: tuple[str, ...], inputs: Inputs
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether the features are tokens, and the line that says so if it was a guess."""
-    if len(names) > 1 or inputs == "features":
+    if inputs == "tokens" and len(names) > 1:
+        raise DataError(f"{table.path}: expected one column of tokens (--data.feature_columns), got {', '.join(names)}")
+    if inputs == "features" or len(names) > 1:
         return False, ()
-    kind = plain(batch[names[0]]).type
+    column = plain(batch[names[0]])
+    integers = pa.types.is_integer(column.type)
     if inputs == "tokens":
-        if not is_text(kind) and not pa.types.is_integer(kind):
-            raise DataError(f"{path}: column {names[0]!r}: expected tokens, text or integers, got {kind}")
+        if not integers and not is_text(column.type):
+            raise DataError(f"{table.path}: column {names[0]!r}: expected tokens, text or integers, got {column.type}")
         return True, ()
-    if is_text(kind) and not is_number(plain(batch[names[0]])[0]):  # the first row decides for a file of text
-        return True, ()
-    if pa.types.is_integer(kind) or (is_text(kind) and batch[names[0]][0].as_py().strip().lstrip("+-").isdigit()):
-        return False, (f"{path}: integers of {names[0]!r} as a feature; as tokens with --data.inputs tokens",)
-    return False, ()
+    if is_text(column.type):
+        if table.typed or not is_number(column[0]):  # where all is text, the first row decides
+            return True, ()
+        integers = column[0].as_py().strip().lstrip("+-").isdigit()
+    guess = f"{table.path}: integers of {names[0]!r} as a feature; as tokens with --data.inputs tokens"
+    return False, (guess,) if integers else ()
 
 
-def _hint(names: tuple[str, ...]) -> str:
-    if len(names) == 1:
-        return "If these are tokens: --data.inputs tokens"
-    return "If it is no feature, name those that are: --data.feature_columns"
+def _append(values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], tokens: Codes | None, place: Place) -> None:
+    """Add the features of a batch, or its tokens."""
+    if tokens is not None:
+        refuse_empty(plain(batch[names[0]]), names[0], place, "a token")
+        values.append(tokens.encode(batch[names[0]]))
+        return
+    hint = "If it is no feature, name those that are: --data.feature_columns"
+    rows = values.extend(batch.num_rows)
+    for index, name in enumerate(names):
+        rows[:, index] = features(
+            batch[name], name, place, hint if len(names) > 1 else "If these are tokens: --data.inputs tokens"
+        )
 
 
 def _order(

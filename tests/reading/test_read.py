@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from seqlight.data.reading.read import read_sequences
+
+
+def test_libraries_wait_for_a_file():
+    libraries = "{'pyarrow', 'msgspec', 'psutil', 'tqdm', 'torch'}"
+    code = f"import sys, seqlight.data.reading.read; print({libraries} & {{*sys.modules}})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def text_of(suffix):
+    return {
+        ".csv": "id,label,x,z\na,u,1,2\na,u,3,4\nb,v,5,6\n",
+        ".jsonl": '{"inputs": [[1, 2], [3, 4]], "label": "u"}\n{"inputs": [[5, 6]], "label": "v"}\n',
+        ".ts": "@classLabel true u v\n@data\n1,3:2,4:u\n5:6:v\n",
+    }[suffix]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".ts"])
+@pytest.mark.parametrize("as_path", [str, lambda path: path])
+def test_the_same_sequences_from_each_format(tmp_path, suffix, as_path):
+    path = tmp_path / f"a{suffix.upper()}"
+    path.write_text(text_of(suffix))
+    raw = read_sequences(as_path(path))
+    np.testing.assert_array_equal(raw.values, [[1, 2], [3, 4], [5, 6]])
+    assert (raw.lengths.tolist(), raw.labels, raw.tokens, raw.label_names) == ([2, 1], ["u", "v"], None, None)
+
+
+def test_no_progress_bar_without_a_terminal(tmp_path, capfd):
+    (tmp_path / "a.csv").write_text(text_of(".csv"))
+    read_sequences(tmp_path / "a.csv")
+    assert capfd.readouterr() == ("", "")
