@@ -83,7 +83,8 @@ class LengthAccuracy(Metric):
 
     def compute(self) -> tuple[Float[Tensor, " lengths"], Int64[Tensor, " lengths"]]:
         """Accuracy, NaN where there is no sequence, and number of sequences of each length from 0."""
-        return self.right.double() / (self.count * self.labels), self.count
+        count = self.count.cpu()  # not every accelerator has float64
+        return self.right.cpu().double() / (count * self.labels), count
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics', which adds up tensors of the same size only: to the longest of all ranks."""

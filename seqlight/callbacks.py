@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -31,10 +32,14 @@ def _tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def class_names(trainer: pl.Trainer) -> tuple[str, ...] | None:
-    """What the data that the trainer runs on call their classes or labels, if they have names for them."""
+def class_names(trainer: pl.Trainer, model: SequenceClassifier) -> list[str]:
+    """What the data that the trainer runs on call their classes or labels, two for binary; else numbers."""
     datamodule = getattr(trainer, "datamodule", None)
-    return datamodule.class_names if isinstance(datamodule, SequenceDataModule) else None
+    names = datamodule.class_names if isinstance(datamodule, SequenceDataModule) else None
+    size = 2 if model.target == "binary" else model.head.out_features
+    if names is not None and len(names) != size:
+        raise ValueError(f"class_names must be {size} names for this {model.target} target, got {list(names)}")
+    return list(names or map(str, range(size)))
 
 
 def _add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], step: int) -> None:
@@ -135,7 +140,7 @@ class TensorBoardFigures(NotInEveryStep):
         if not trainer.is_global_zero:
             return
         figures = {
-            "confusion_matrix": confusion_figure(confusion, class_names(trainer)),
+            "confusion_matrix": confusion_figure(confusion, class_names(trainer, pl_module)),
             "roc": roc_figure(roc),
             "memory": memory_figure({pl_module.recurrent.cell_name: memory_curve(pl_module, self._first_batch)}),
         }
@@ -175,6 +180,7 @@ class AccuracyByLength(NotInEveryStep):
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to collect."""
         assert isinstance(pl_module, SequenceClassifier)
+        self.buckets = []
         self._accuracy = LengthAccuracy(pl_module.target, pl_module.head.out_features).to(pl_module.device)
 
     def on_test_batch_end(
@@ -187,10 +193,13 @@ class AccuracyByLength(NotInEveryStep):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect."""
-        self._accuracy.update(outputs["probabilities"], outputs["targets"], batch.lengths)
+        if isinstance(outputs, Mapping):  # else a subclass's test_step keeps its own
+            self._accuracy.update(outputs["probabilities"], outputs["targets"], batch.lengths)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log `test_lengths/accuracy_<shortest>_<longest>` and draw."""
+        if not self._accuracy.update_called:
+            return
         self.buckets = length_buckets(*self._accuracy.compute())
         for bucket in self.buckets:
             name = f"test_lengths/accuracy_{bucket.shortest}_{bucket.longest}"

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -56,7 +57,7 @@ class PredictionWriter(NotInEveryStep):
         if getattr(loader, "shuffle", False) or isinstance(getattr(loader, "sampler", None), RandomSampler):
             raise MisconfigurationException("predictions go by the order of the samples, got a loader that shuffles")
         self._target: Target = pl_module.target
-        self._names = _names(class_names(trainer), self._target, pl_module.head.out_features)
+        self._names = class_names(trainer, pl_module)
         self._ids = _ids(getattr(trainer, "datamodule", None))
         self._num_written = 0
         try:
@@ -88,6 +89,8 @@ class PredictionWriter(NotInEveryStep):
         except OSError as error:
             raise self._failure(error) from error
         self._num_written = stop
+        if trainer.received_sigterm:  # which Lightning keeps to itself
+            raise SystemExit(128 + signal.SIGTERM)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the draft the name of the file."""
@@ -140,15 +143,6 @@ def rows(probabilities: Float[Tensor, "batch *outputs"], names: Sequence[str], t
         predicted = [[names[label]] for label in classes.tolist()]
     values = [[1 - p, p] for p in table.tolist()] if target == "binary" else table.tolist()
     return [[*(f"{p:.7g}" for p in row), *cells] for row, cells in zip(values, predicted, strict=True)]
-
-
-def _names(names: Sequence[str] | None, target: Target, num_outputs: int) -> list[str]:
-    size = 2 if target == "binary" else num_outputs
-    if names is None:
-        return [str(number) for number in range(size)]
-    if len(names) != size:
-        raise ValueError(f"class_names must be {size} names for this {target} target, got {list(names)}")
-    return list(names)
 
 
 def _ids(datamodule: Any) -> Sequence[int | str] | None:

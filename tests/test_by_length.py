@@ -1,7 +1,9 @@
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 
+from seqlight import AccuracyByLength, Parity, SequenceClassifier, SyntheticSequences
 from seqlight.by_length import LengthAccuracy, length_buckets, length_ranges
 
 
@@ -80,3 +82,24 @@ def test_one_length_makes_no_buckets(num_sequences):
     count = torch.zeros(9, dtype=torch.int64)
     count[8] = num_sequences
     assert length_buckets(torch.ones(9), count) == []
+
+
+class Silent(SequenceClassifier):
+    def test_step(self, batch, batch_idx):
+        self.log("test/loss", 1.0)
+
+    def on_test_epoch_end(self):
+        pass
+
+
+@pytest.mark.parametrize("kind", [SequenceClassifier, Silent])
+def test_the_callback_serves_a_trainer_and_leaves_a_subclass_its_own(kind):
+    callback = AccuracyByLength()
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[callback])
+    data = SyntheticSequences(Parity(max_length=5), num_test=50)
+    model = kind(vocab_size=2)
+    for _ in range(2):  # the second test starts anew
+        [results] = trainer.test(model, data, verbose=False)
+    expected = set() if kind is Silent else {f"test_lengths/accuracy_{length}_{length}" for length in range(2, 6)}
+    assert {name for name in results if name.startswith("test_lengths")} == expected
+    assert sum(bucket.num_sequences for bucket in callback.buckets) == (0 if kind is Silent else 50)

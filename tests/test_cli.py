@@ -316,6 +316,9 @@ def test_class_weights_are_those_of_the_data():
     assert model.class_weights.tolist() == [0.5, 2.0]
     # A model that takes none is trained without.
     status, _, err = seqlight_run("fit", *flags, "--model=weighted.Plain")
+    assert status == 0, err
+    test = ("test", f"--ckpt_path={path}", "--import=weighted", "--device=cpu", *QUIET)
+    status, _, err = seqlight_run(*test)
     forget("weighted")
     assert status == 0, err
 

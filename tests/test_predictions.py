@@ -142,19 +142,26 @@ class FailIn(pl.Callback):
         self.batch_idx, self.error = batch_idx, error
 
     def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if batch_idx == self.batch_idx:
+        if batch_idx == self.batch_idx and self.error is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif batch_idx == self.batch_idx:
             raise self.error
 
 
-@pytest.mark.parametrize(("error", "raised"), [(RuntimeError("no"), RuntimeError), (KeyboardInterrupt(), SystemExit)])
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(RuntimeError("no"), RuntimeError), (KeyboardInterrupt(), SystemExit), (None, SystemExit)],
+    ids=["error", "SIGINT", "SIGTERM"],
+)
 @pytest.mark.parametrize("batch_idx", [0, 2])
 def test_what_does_not_end_leaves_an_earlier_file_as_it_was(error, raised, batch_idx, tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("earlier")
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with pytest.raises(raised):
+        with pytest.raises(raised) as caught:
             predict(path, *set_up(), FailIn(batch_idx, error))
+        assert error is not None or caught.value.code == 128 + signal.SIGTERM
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning has made the process deaf to it
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.csv"]
