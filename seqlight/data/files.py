@@ -175,7 +175,7 @@ class SequenceFiles(SequenceDataModule):
         path = self.paths["train"]
         assert path is not None
         raw = read_sequences(path, columns=self._columns, inputs=self._inputs)
-        train_rows, val_rows = self._divide(raw, path)
+        train_rows, val_rows = self._divide(raw)
         self.encoding = learn_encoding(
             raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
         )
@@ -190,8 +190,8 @@ class SequenceFiles(SequenceDataModule):
         if path is None:
             raise DataError(f"there is no {split} file: expected --data.{split} FILE")
         raw = self._read(path, labelled=split != "predict")
-        if path == self.paths["train"] and split in ("train", "val"):
-            self._keep(raw, path, *self._divide(raw, path))
+        if split == "train" or (split == "val" and self.paths["val"] is None):
+            self._keep(raw, path, *self._divide(raw))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
             self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
@@ -208,22 +208,21 @@ class SequenceFiles(SequenceDataModule):
             _reorder(raw, learnt.features or (), path)
         return raw
 
-    def _divide(self, raw: RawSequences, path: str) -> tuple[np.ndarray, np.ndarray]:
+    def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the training file for training, and for validation."""
         assert raw.labels is not None
         if self.paths["val"] is not None:
             return np.arange(len(raw.lengths)), np.arange(0)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, _STREAM))))
-        train_rows, val_rows = stratified_split(raw.labels, self.val_fraction, rng)
-        if len(val_rows) == 0:
+        return stratified_split(raw.labels, self.val_fraction, rng)
+
+    def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
+        """Encode the training file, and keep its parts."""
+        if self.paths["val"] is None and len(val_rows) == 0:
             raise DataError(
                 f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
                 "give --data.val FILE, or a larger --data.val_fraction"
             )
-        return train_rows, val_rows
-
-    def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
-        """Encode the training file, and divide it."""
         sequences = self.encoding.encode(raw, path)
         for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
             if len(rows):
