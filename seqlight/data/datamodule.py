@@ -88,7 +88,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
     def _loader(self, split: Split, shuffle: bool = False) -> SequenceLoader:
         data = self.split(split)
-        if isinstance(data, Batch):
+        if not isinstance(data, Sequences):
             check_batch(data, f"{type(self).__name__}.split({split!r})", predict=split == "predict", **kind(self))
         rank, world_size = 0, 1
         if self.trainer is not None:
