@@ -1,0 +1,113 @@
+"""What it takes to load users' files and train on them: memory as a ratio to the array of all values, and rates.
+
+For each format a process of its own makes `SequenceFiles` of a file, takes a fifth for validation, and trains for some
+steps. Its peak of memory, above what it had after the imports, is divided by the size of the values in float32.
+Linux only.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+NUM_FEATURES = 8
+FORMATS = (".csv", ".parquet", ".jsonl", ".npz", ".ts")
+
+
+def write(path: Path, num_sequences: int, num_steps: int) -> None:
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((num_sequences, num_steps, NUM_FEATURES), dtype=np.float32)
+    labels = np.arange(num_sequences) % 2
+    if path.suffix == ".npz":
+        np.savez(path, inputs=values, targets=labels)
+    elif path.suffix == ".jsonl":
+        with path.open("w") as file:
+            for sequence, label in zip(values.round(4).tolist(), labels.tolist(), strict=True):
+                rounded = [[round(value, 4) for value in step] for step in sequence]
+                print(json.dumps({"inputs": rounded, "label": label}), file=file)
+    elif path.suffix == ".ts":
+        with path.open("w") as file:
+            print("@classLabel true 0 1\n@data", file=file)
+            for sequence, label in zip(values, labels.tolist(), strict=True):
+                dimensions = (",".join(f"{value:.4f}" for value in dimension) for dimension in sequence.T.tolist())
+                print(":".join(dimensions), label, sep=":", file=file)
+    else:
+        columns = {
+            "id": np.repeat(np.arange(num_sequences), num_steps),
+            "step": np.tile(np.arange(num_steps), num_sequences),
+            **{f"x{feature}": values[..., feature].reshape(-1).round(4) for feature in range(NUM_FEATURES)},
+            "label": np.repeat(labels, num_steps),
+        }
+        table = pa.table(columns)
+        csv.write_csv(table, path) if path.suffix == ".csv" else parquet.write_table(table, path)
+
+
+def load_and_train(path: str, num_steps: int) -> None:
+    """In a process of its own: print seconds of loading and the peaks of memory after loading and after training."""
+    import lightning.pytorch as pl
+    import pyarrow
+    import torch
+
+    from seqlight import ElmanCell, SequenceClassifier, SequenceFiles
+
+    torch.set_num_threads(1)
+    pyarrow.set_cpu_count(1)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    before = memory("VmRSS")
+    start = time.perf_counter()
+    data = SequenceFiles(path)
+    seconds = time.perf_counter() - start
+    loaded = memory("VmHWM") - before
+    model = SequenceClassifier(ElmanCell, input_size=data.input_size)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", max_steps=num_steps, limit_val_batches=10, **quiet)
+    trainer.fit(model, data)
+    print(json.dumps({"seconds": seconds, "loaded": loaded, "trained": memory("VmHWM") - before}))
+
+
+def memory(name: str) -> int:
+    """An entry of /proc/self/status, in bytes."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1]) * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sequences", type=int, default=100_000)
+    parser.add_argument("--steps", type=int, default=100, help="time steps of each sequence")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        load_and_train(arguments.child, num_steps=200)
+        return
+    num_values = arguments.sequences * arguments.steps * NUM_FEATURES
+    print(
+        f"{arguments.sequences} sequences of {arguments.steps} steps by {NUM_FEATURES}: {4 * num_values / 1e6:.0f} MB"
+    )
+    print(f"{'format':10}{'file, MB':>10}{'s':>8}{'M values/s':>12}{'peak loaded':>13}{'trained':>9}  (<= 2)")
+    for suffix in arguments.formats:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"data{suffix}"
+            write(path, arguments.sequences, arguments.steps)
+            command = [sys.executable, __file__, "--child", str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            got = json.loads(done.stdout.splitlines()[-1])
+            peaks = [got[name] / (4 * num_values) for name in ("loaded", "trained")]
+            rate = num_values / got["seconds"] / 1e6
+            size = path.stat().st_size / 1e6
+            print(
+                f"{suffix:10}{size:10.0f}{got['seconds']:8.1f}{rate:12.1f}{peaks[0]:13.2f}{peaks[1]:9.2f}", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
