@@ -403,7 +403,8 @@ def header(shape, dtype="<f8"):
             "expected an array as large as its header says, .* 64000000000000 bytes, got 64",
         ),
         (header((2**62, 2**62, 2**62)), "expected an array as large as its header says"),
-        (header((-1, 4)) + bytes(64), "expected"),
+        (header((-1, 4)) + bytes(64), "expected an array as large as its header says"),
+        (header((-1, -8)) + bytes(64), "expected an array as large as its header says"),
         (header((2, 2, 1)), "32 bytes, got 0 bytes"),
         (header((2, 2), "|O") + bytes(10), "pickled objects, which are not opened"),
         (b"no array at all", "expected an array of numpy's"),
@@ -421,17 +422,23 @@ def test_npz_with_headers_that_lie(tmp_path, member, expected):
     assert re.search(expected, refusal(tmp_path / "a.npz", labelled=False))
 
 
-def test_npz_whose_directory_declares_an_absurd_size(tmp_path):
-    """A member of ten bytes that says, in header and directory, that it holds a petabyte."""
-    path, size = tmp_path / "a.npz", 10**15
-    start = header((10**9, 125_000))
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((10**9, 125_000), "expected a file that fits into memory: .* 500 TB, and .* are free"),
+        ((2, 5), "expected a whole .npz file, .*: an array that ends early"),
+    ],
+)
+def test_npz_whose_directory_lies(tmp_path, shape, expected):
+    """A member of ten bytes that says, in header and directory, that it holds more."""
+    path, start = tmp_path / "a.npz", header(shape)
     with zipfile.ZipFile(path, "w") as archive:
         info = zipfile.ZipInfo("inputs.npy")
         info.compress_type = zipfile.ZIP_DEFLATED
         with archive.open(info, "w", force_zip64=True) as file:
             file.write(start + bytes(10))
-        archive.filelist[0].file_size = size + len(start)
-    assert re.search("expected a file that fits into memory: .* 500 TB, and .* are free", refusal(path, labelled=False))
+        archive.filelist[0].file_size = 8 * shape[0] * shape[1] + len(start)
+    assert re.search(expected, refusal(path, labelled=False))
 
 
 def test_npz_broken(tmp_path):

@@ -89,6 +89,7 @@ def test_columns_by_name_and_the_rest_is_ignored(tmp_path, suffix):
     ("names", "expected"),
     [
         ("Sequence_ID Timestamp Target a", Columns("Sequence_ID", "Timestamp", "Target", ("a",))),
+        ("ID id label a", Columns("ID", None, "label", ("id", "a"))),
         ("id y a", Columns("id", None, "y", ("a",))),
         ("id y label a", Columns("id", None, "label", ("y", "a"))),
         ("sample_id index id class a", Columns("id", "index", "class", ("sample_id", "a"))),
@@ -265,3 +266,35 @@ def test_text_of_digits_is_a_feature_in_csv_and_tokens_in_parquet(tmp_path):
     frame = pd.DataFrame({"id": [0, 0, 1], "label": 1, "x": ["7", "5.5", "7"]})
     np.testing.assert_array_equal(read_sequences(write(frame, tmp_path / "a.csv")).values, [[7], [5.5], [7]])
     assert read_sequences(write(frame, tmp_path / "a.parquet")).tokens == ["7", "5.5"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.large_string())]
+)
+def test_kinds_of_text(tmp_path, kind):
+    def text(*values):
+        return pa.array(values, kind.value_type if pa.types.is_dictionary(kind) else kind).cast(kind)
+
+    table = {
+        "id": text("b", "b", "a"),
+        "t": text("2", "1", "3"),
+        "label": text("u", "u", "v"),
+        "x": text("k", "l", "k"),
+    }
+    parquet.write_table(pa.table(table), tmp_path / "a.parquet")
+    raw = read_sequences(tmp_path / "a.parquet")
+    assert (raw.ids, raw.labels, raw.tokens, raw.values.tolist()) == (["b", "a"], ["u", "v"], ["k", "l"], [1, 0, 0])
+    table |= {"label_a": text("0", "0", "1"), "label_b": text("1", "1", "1")}
+    del table["label"]
+    parquet.write_table(pa.table(table), tmp_path / "b.parquet")
+    assert read_sequences(tmp_path / "b.parquet").labels == [("label_b",), ("label_a", "label_b")]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_line_ends_within_quotes(tmp_path):
+    rng = np.random.default_rng(10)
+    frame = random_frame(rng)
+    frame["comment"] = ["\n" * rng.integers(1, 30) + "," for _ in range(len(frame))]
+    path = write(frame, tmp_path / "a.csv")
+    raw = read_sequences(path, columns=Columns(features=("x0", "x1", "x2")))
+    check_against_groupby(raw, frame, "t", ["x0", "x1", "x2"])
