@@ -200,8 +200,8 @@ def test_two_processes_write_one_set_of_files(launched):
     }
     assert files["two"] == files["one"]
     assert [path.name for path in (folder / "two").iterdir()] == ["version_0"]
-    # One for scalars and figures of the test.
-    assert len(list((folder / "two" / "version_0" / "test").glob("events*"))) == 2  # that of one process too
+    # A file for each test: that in two processes, and that in one, of the same checkpoint.
+    assert len(list((folder / "two" / "version_0" / "test").glob("events*"))) == 2
 
 
 def test_two_processes_print_the_tables_of_one(launched):
