@@ -68,6 +68,8 @@ def _table(base: type[object], header: tuple[str, ...], describe: Callable[[Any]
         module, _, name = path.rpartition(".")
         cls = getattr(sys.modules[module], name)
         summary = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
+        if not summary or summary.startswith(f"{cls.__name__}("):  # a dataclass without a docstring has its signature
+            summary = "no description"
         try:
             values = describe(cls)
         except Exception as error:  # a user's class may need arguments, and raise anything

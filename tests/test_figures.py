@@ -119,7 +119,7 @@ class Named(SumSign):
 def test_classes_have_the_names_that_the_data_give_them(written, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(callbacks, "confusion_figure", lambda _, names: drawn.append(tuple(names)))
-    data = SyntheticSequences(Named(3), num_val=16)
+    data = SyntheticSequences(Named(max_length=3), num_val=16)
     trainer(tmp_path, TensorBoardFigures()).validate(SequenceClassifier(input_size=1), data, verbose=False)
     assert drawn == [("negative", "positive")]
 
