@@ -18,6 +18,7 @@ from .cells.ugrnn import UGRNNCell as UGRNNCell
 from .check import check_cell as check_cell
 from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import load as load
+from .checkpoint import load_data as load_data
 from .classifier import SequenceClassifier as SequenceClassifier
 from .data.batch import Batch as Batch
 from .data.datamodule import SequenceDataModule as SequenceDataModule

@@ -3,7 +3,6 @@
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.encoding import SequenceEncoding
 from seqlight.plain import NotImportedError, from_plain, resolve
 
 _PARTS = {
@@ -56,11 +56,18 @@ def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
     return model.to(map_location).eval()
 
 
-def load_data(path: str | os.PathLike[str], changes: Mapping[str, Any]) -> SequenceDataModule:
-    """The data module that a checkpoint describes, with some of its arguments changed.
+def load_data(path: str | os.PathLike[str], **changes: Any) -> SequenceDataModule:
+    """The data module that a model was trained with.
+
+    As `load_data(path, predict="new.csv")`: classes, vocabulary and scale are those that the model knows.
+
+    Args:
+        path: a checkpoint, as for `load`.
+        changes: take the place of the data module's arguments of the same name.
 
     Raises:
         FileNotFoundError, CheckpointError: as `load`.
+        ValueError: if an argument is out of its range.
     """
     try:
         description = read_description(path).get("data")
@@ -69,7 +76,10 @@ def load_data(path: str | os.PathLike[str], changes: Mapping[str, Any]) -> Seque
     if description is None:
         raise CheckpointError(f"{path} says nothing of the data it was trained on")
     cls = resolve(description["class_path"], SequenceDataModule)
-    data = cls(**{**from_plain(description["init_args"]), **changes})
+    try:
+        data = cls(**{**from_plain(description["init_args"]), **changes})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} does not describe data that can be had here: {error}") from error
     assert isinstance(data, SequenceDataModule)
     return data
 
@@ -119,6 +129,8 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
             if description.get(key) is not None:
                 resolve(description[key]["class_path"], base)
                 arguments = from_plain(description[key]["init_args"])
+                if arguments.get("encoding") is not None:
+                    SequenceEncoding.from_plain(arguments["encoding"])
                 # A string would be taken for a name to import.
                 for name in ("cell", "task"):
                     if isinstance(arguments.get(name), str):

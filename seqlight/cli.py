@@ -44,6 +44,8 @@ class SeqlightCLI(LightningCLI):
 
     def __init__(self, arguments: list[str]) -> None:
         self._arguments = arguments
+        self._encoding: dict[str, Any] | None = None
+        self._encoded_class: str | None = None
         super().__init__(
             SequenceClassifier,
             SequenceDataModule,
@@ -147,6 +149,9 @@ class SeqlightCLI(LightningCLI):
                 )
             if "data" in description:
                 description["data"] = self._data_for_chosen_task(description["data"])
+            # Not through the parser, which takes a minute for a large vocabulary.
+            self._encoding = description.get("data", {}).get("init_args", {}).pop("encoding", None)
+            self._encoded_class = description.get("data", {}).get("class_path")
             parser.set_defaults(description)
         except FileNotFoundError as error:
             raise UsageError(f"--ckpt_path: {error}") from error
@@ -166,7 +171,12 @@ class SeqlightCLI(LightningCLI):
         try:
             if (num_threads := self.config[self.subcommand].num_threads) is not None:
                 check_at_least("num_threads", num_threads, 1)
+            data = self.config[self.subcommand].data
+            if self._encoding is not None and data.class_path == self._encoded_class:
+                data.init_args.encoding = self._encoding
             super().instantiate_classes()
+            if self._encoding is not None:
+                data.init_args.encoding = None  # config.yaml need not repeat it
         except (ValueError, TypeError) as error:
             raise UsageError(explain(str(error))) from error
 
@@ -238,7 +248,8 @@ class SeqlightCLI(LightningCLI):
                 self.model.load_state_dict(checkpoint["state_dict"])
             except RuntimeError as error:
                 reason = str(error).splitlines()[1].strip()
-                if not any(argument.startswith(("--model", "--data", "--config")) for argument in self._arguments):
+                others = [each for each in self._arguments if not each.startswith(("--data.test", "--data.predict"))]
+                if not any(argument.startswith(("--model", "--data", "--config")) for argument in others):
                     raise CheckpointError(
                         f"{config.ckpt_path}: its weights are not those of the model it describes:\n{reason}"
                     ) from error

@@ -19,6 +19,7 @@ from seqlight.checkpoint import CheckpointError
 from seqlight.cli import SeqlightCLI
 from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
+from seqlight.data.reading.raw import DataError
 from seqlight.listing import LISTINGS, list_classes
 from seqlight.ranks import another_speaks
 from seqlight.usage import UsageError, explain, values_of
@@ -56,7 +57,7 @@ def run(arguments: list[str]) -> int:
         return _fail(error, REFUSED)
     except ArgumentError as error:
         return _fail(UsageError(explain(str(error))), USAGE_ERROR)
-    except (UsageError, MisconfigurationException, BatchError, ResumeError, OSError) as error:
+    except (UsageError, MisconfigurationException, BatchError, DataError, ResumeError, OSError) as error:
         return _fail(error, USAGE_ERROR)
     except UnicodeDecodeError as error:
         return _fail(UsageError(f"--config: expected a file of text: {error}"), USAGE_ERROR)

@@ -1,12 +1,17 @@
 import json
+import os
+import subprocess
+import sys
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
-from seqlight import DataError
+import seqlight
+from seqlight import DataError, SequenceClassifier, SequenceFiles
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.reading.raw import Columns, RawSequences
 from seqlight.data.sequences import Sequences
@@ -174,11 +179,105 @@ def test_plain_form_says_all():
 
 
 @pytest.mark.parametrize(
-    "change", [{"mean": [1.0]}, {"vocabulary": ["a"]}, {"num_features": None}, {"target": "other"}, {"number": 3}]
+    "change",
+    [
+        {"mean": [1.0]},
+        {"mean": ["a", "b", "c"]},
+        {"mean": [None, None, None]},
+        {"mean": [float("nan")] * 3},
+        {"mean": None},
+        {"scale": None},
+        {"scale": [0.0, 1.0, 1.0]},
+        {"scale": [1.0, -1.0, 1.0]},
+        {"scale": [[1.0]] * 3},
+        {"scale": [float("inf")] * 3},
+        {"vocabulary": ["a"]},
+        {"num_features": None},
+        {"num_features": None, "mean": None, "scale": None, "vocabulary": ["a", "a"]},
+        {"num_features": None, "mean": None, "scale": None, "vocabulary": [1, 2]},
+        {"num_features": "3"},
+        {"target": "other"},
+        {"target": {"class_path": "os.system"}},
+        {"class_names": None},
+        {"class_names": ["a"]},
+        {"class_names": ["a", "a"]},
+        {"class_names": ["a", "b", "c"]},
+        {"class_names": [["a"], ["b"]]},
+        {"class_names": "ab"},
+        {"class_weights": [1.0]},
+        {"columns": {"id": 5}},
+        {"columns": ["id"]},
+        {"val_split": [0]},
+    ],
+    ids=str,
 )
-def test_a_plain_form_that_is_none(change):
-    with pytest.raises((ValueError, TypeError), match=r"encoding|target|number"):
-        SequenceEncoding.from_plain({**learn(features()).to_plain(), **change})
+def test_a_plain_form_that_is_none(change, folder_with_checkpoint):
+    plain = {**learn(features()).to_plain(), **change}
+    with pytest.raises(ValueError, match=r"."):
+        SequenceEncoding.from_plain(plain)
+    checkpoint = torch.load("best.ckpt", weights_only=True)
+    checkpoint["seqlight"]["data"]["init_args"]["encoding"] = plain
+    torch.save(checkpoint, "edited.ckpt")
+    with pytest.raises(seqlight.CheckpointError, match=r"edited.ckpt does not describe a model and its data: "):
+        seqlight.load_data("edited.ckpt")
+
+
+@pytest.fixture(scope="module")
+def checkpoint_of_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    lines = [json.dumps({"inputs": [[row, 1.0, row % 3]], "label": row % 2}) for row in range(20)]
+    (folder / "a.jsonl").write_text("\n".join(lines))
+    data = SequenceFiles(folder / "a.jsonl")
+    trainer = pl.Trainer(accelerator="cpu", max_steps=1, limit_val_batches=0, logger=False, enable_checkpointing=False)
+    trainer.fit(SequenceClassifier(input_size=3), data)
+    trainer.save_checkpoint(folder / "best.ckpt")
+    return folder
+
+
+@pytest.fixture
+def folder_with_checkpoint(checkpoint_of_files, monkeypatch):
+    monkeypatch.chdir(checkpoint_of_files)
+
+
+@pytest.mark.parametrize("seed", ["2", "3"])
+def test_the_order_of_classes_is_the_same_in_every_process(seed):
+    """Sets have another order in each; NaN has no place in any."""
+    program = (
+        "from seqlight.data.encoding import _numbers_first; "
+        "print(sorted({'nan', 'b', '10', '9', 'inf', 'a', 'NaN'}, key=_numbers_first))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "['9', '10', 'NaN', 'a', 'b', 'inf', 'nan']"
+
+
+@pytest.mark.parametrize("constant", [0.1, 7.0, 1e6, 3.3e-9])
+def test_a_constant_feature_is_not_blown_up(constant):
+    raw = features(lengths=(900, 800), labels=("a", "b"))
+    raw.values[:, 1] = constant
+    encoded = learn(raw).encode(raw, "a.csv").values
+    assert encoded[:, 1].abs().max() <= 1e-2 * max(constant, 1)
+
+
+def test_balanced_weights_are_those_of_the_training_rows():
+    labels = ["a", "a", "a", "b", "b", "b"]
+    encoding = learn(features(labels=labels), rows=[0, 1, 2, 3], class_weights="balanced")
+    assert encoding.class_weights == pytest.approx(
+        compute_class_weight("balanced", classes=np.array(["a", "b"]), y=labels[:4])
+    )
+
+
+def test_a_subset_goes_to_a_device_with_its_own_values_alone():
+    encoding = learn(tokens(["ab", "ba", "abc", "ab"]))
+    sequences = encoding.encode(tokens(["abc", "a", "ba", "cab"]), "a")
+    part = sequences.subset(torch.tensor([3, 1]))
+    own = part.compact()
+    assert own.values.tolist() == [3, 1, 2, 1]
+    assert own.starts.tolist() == [0, 3]
+    assert part.nbytes == own.nbytes == own.values.nbytes + own.targets.nbytes
+    rows = torch.arange(2)
+    assert torch.equal(part.take(rows, rows).inputs, own.take(rows, rows).inputs)
+    assert sequences.compact() is sequences
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])

@@ -150,10 +150,7 @@ def test_tokens(folder):
 
 def test_the_report_says_what_there_is(folder):
     write_table(folder / "a.csv")
-    frame = write_table(folder / "c.csv", seed=3)
-    copied = pd.read_csv("a.csv")
-    copied = copied[copied.id.isin(SequenceFiles("a.csv").sample_ids("train")[:2])].assign(id="copy")
-    frame = pd.concat([frame, copied[copied.t == 0].head(1)])
+    write_table(folder / "c.csv", seed=3)
     report = SequenceFiles("a.csv", test="c.csv").report(["train", "val", "test"])
     lines = report.splitlines()
     assert lines[0].startswith("train   a.csv: 32 sequences of 1 to 6 steps (median ")
@@ -163,6 +160,30 @@ def test_the_report_says_what_there_is(folder):
     for guess in ("'id'", "'t'", "'label'", "'x0'", "'x1'"):
         assert guess in lines[3]
     assert lines[4] == "inputs: 2 features, standardised; target: binary, 'cat' is 0 and 'dog' is 1"
+
+
+def test_columns_named_anew_win(folder):
+    frame = write_table(folder / "a.csv")
+    frame.assign(truth=frame.label.map({"cat": "dog", "dog": "cat"})).to_csv("c.csv", index=False)
+    arguments = seqlight.plain.to_plain(dict(SequenceFiles("a.csv", feature_columns=["x0", "x1"]).hparams))
+    flipped = SequenceFiles(**{**arguments, "test": "c.csv", "label_column": "truth"})
+    assert (
+        flipped.split("test").targets.tolist()
+        == (1 - SequenceFiles(**{**arguments, "test": "a.csv"}).split("test").targets).tolist()
+    )
+
+
+def test_what_is_tested_is_compared_with_the_training_file(folder):
+    frame = write_table(folder / "a.csv", 30)
+    frame[frame.id.isin(["s3", "s4"])].to_csv("c.csv", index=False)
+    arguments = seqlight.plain.to_plain(dict(SequenceFiles("a.csv", val="a.csv").hparams))
+    tested = {**arguments, "test": "c.csv"}
+    lines = SequenceFiles(**tested).report(["test"]).splitlines()
+    assert "2 of 2 sequences of test are in train too" in lines
+    assert sum(line.startswith(("train", "val")) for line in lines) == 0
+    (folder / "a.csv").unlink()
+    [line] = [line for line in SequenceFiles(**tested).report(["test"]).splitlines() if "compared" in line]
+    assert line.startswith("not compared with the training data: a.csv: can't read it")
 
 
 def test_sequences_in_two_files_are_reported(folder):
@@ -197,6 +218,9 @@ def test_all_that_was_learnt_travels_in_plain_form(folder):
         ({"inputs": "tokens"}, "inputs can't change after training, got 'tokens'"),
         ({"standardise": False}, "standardise can't change after training, got False"),
         ({"class_weights": "balanced"}, "class_weights can't change after training, got 'balanced'"),
+        ({"class_weights": [1.0, 2.0]}, r"class_weights can't change after training, got \[1.0, 2.0\]"),
+        ({"seed": 1}, "seed and val_fraction can't change after training, .*: expected 0 and 0.2"),
+        ({"val_fraction": 0.5}, "seed and val_fraction can't change after training, .*: expected 0 and 0.2"),
         ({"val_fraction": 1.0}, "val_fraction must be between 0 and 1, got 1.0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
     ],
@@ -259,3 +283,21 @@ def test_sequences_in_memory_that_do_not_fit(sequences, message, folder):
     write_table(folder / "a.csv")
     with pytest.raises(DataError, match=f"^{message}"):
         SequenceFiles("a.csv").encode(sequences)
+
+
+@pytest.mark.parametrize("tokens", [torch.tensor([1, 3]), np.array([1, 3]), ["1", "3"], [1, 3]])
+def test_tokens_of_every_kind_in_memory(tokens, folder):
+    write_lines(folder / "a.jsonl", [{"inputs": [1, 2, 3], "label": row % 2} for row in range(20)])
+    assert SequenceFiles("a.jsonl").encode([tokens]).inputs.tolist() == [[1, 3]]
+
+
+def test_numbers_are_no_tokens(folder):
+    write_lines(folder / "a.jsonl", [{"inputs": [1, 2, 3], "label": row % 2} for row in range(20)])
+    with pytest.raises(DataError, match=r"^sequence 0: expected tokens, text or integers, got 1\.5$"):
+        SequenceFiles("a.jsonl").encode([np.array([1.5, 2.0])])
+
+
+def test_unknown_tokens_of_a_part_taken_for_validation_are_counted(folder):
+    write_lines(folder / "a.jsonl", [{"inputs": [f"t{row}", "a"], "label": row % 2} for row in range(20)])
+    lines = SequenceFiles("a.jsonl").report(["train", "val"]).splitlines()
+    assert "taken from a.jsonl: 4 of 8 tokens are unknown to the training data" in lines

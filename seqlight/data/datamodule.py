@@ -7,6 +7,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 
+import seqlight
 from seqlight.data.batch import Batch, check_batch, require_batch
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
@@ -32,7 +33,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
     Args:
         batch_size: sequences per step and process.
-        seed: with the epoch, all that the order of the training samples depends on.
+        seed: with the epoch, what the order of the training samples depends on.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
     """
 
@@ -66,18 +67,13 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, **changes: Any) -> Any:  # type: ignore[override]
-        """The data module that a model was trained with, `changes` in place of its arguments of the same name.
-
-        As `SequenceFiles.load_from_checkpoint(path, predict="new.csv")`: classes, vocabulary and scale are
-        those that the model knows.
+        """`seqlight.load_data`, for a data module of this class.
 
         Raises:
-            FileNotFoundError, CheckpointError: as `seqlight.load`.
+            FileNotFoundError, CheckpointError: as `seqlight.load_data`.
             TypeError: if it is of another class.
         """
-        from seqlight.checkpoint import load_data  # which needs this module
-
-        data = load_data(checkpoint_path, changes)
+        data = seqlight.load_data(checkpoint_path, **changes)
         if not isinstance(data, cls):
             raise TypeError(f"{checkpoint_path} holds a {type(data).__name__}, not a {cls.__name__}")
         return data

@@ -1,5 +1,6 @@
 """How the sequences of files become tensors: learnt from the training data, kept with the model."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -31,6 +32,10 @@ class SequenceEncoding:
         vocabulary: the tokens, whose indices start at 1; 0 is every other token. None for numbers.
         class_weights: as a data module's.
         columns: the columns of a table that were read; None for files without column names.
+        val_split: the seed and fraction by which sequences for validation were taken from the training file, if so.
+
+    Raises:
+        ValueError: if these do not belong together.
     """
 
     target: Target
@@ -41,12 +46,30 @@ class SequenceEncoding:
     vocabulary: tuple[str, ...] | None = None
     class_weights: tuple[float, ...] | None = None
     columns: Columns | None = None
+    val_split: tuple[int, float] | None = None
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, ("binary", "multiclass", "multilabel"))
-        sizes = {self.num_features} | {len(values) for values in (self.mean, self.scale) if values is not None}
-        if (self.num_features is None) == (self.vocabulary is None) or len(sizes) > 1:
-            raise ValueError("an encoding needs either a vocabulary or as many means and scales as features")
+        names, tokens = self.class_names, self.vocabulary or ()
+        if len(set(names)) < len(names) or len(names) < (1 if self.target == "multilabel" else 2):
+            raise ValueError(f"class_names of a {self.target} target must be distinct, got {list(names[:20])}")
+        if self.target == "binary" and len(names) != 2:
+            raise ValueError(f"class_names of a binary target must be 2, got {len(names)}")
+        if (self.num_features is None) == (self.vocabulary is None) or len(set(tokens)) < len(tokens):
+            raise ValueError("an encoding must have either num_features or a vocabulary of distinct tokens")
+        if (self.mean is None) != (self.scale is None):
+            raise ValueError("an encoding must have both mean and scale, or neither")
+        for name in ("mean", "scale"):
+            values = getattr(self, name)
+            if values is not None and (len(values) != self.num_features or not all(map(math.isfinite, values))):
+                raise ValueError(f"{name} must be {self.num_features} finite numbers, got {list(values[:20])}")
+        if self.scale is not None and not min(self.scale) > 0:
+            raise ValueError(f"scale must be greater than 0, got {min(self.scale)}")
+        if self.class_weights is not None and len(self.class_weights) != len(names):
+            raise ValueError(
+                f"class_weights must be {len(names)} numbers, one for each of {', '.join(names[:20])}; "
+                f"got {list(self.class_weights[:20])}"
+            )
 
     @property
     def num_outputs(self) -> int:
@@ -67,11 +90,11 @@ class SequenceEncoding:
         """The inverse of `to_plain`.
 
         Raises:
-            TypeError, ValueError: if `plain` describes no encoding.
+            ValueError: if `plain` describes no encoding.
         """
-        columns = plain.get("columns")
-        values = {name: _tuples(value) for name, value in plain.items() if name != "columns"}
-        return cls(**values, columns=columns and Columns(**{name: _tuples(value) for name, value in columns.items()}))
+        import msgspec  # which takes lists for tuples, and nothing for what it is not
+
+        return msgspec.convert(plain, cls)
 
     def encode(self, raw: RawSequences, path: str, labelled: bool = True) -> Sequences:
         """The sequences of a file as tensors; the file's own arrays are changed in place, to spare memory.
@@ -224,9 +247,10 @@ def _names_of(label: Label) -> tuple[str, ...]:
 
 def _numbers_first(name: str) -> tuple[float, str]:
     try:
-        return float(name), name
+        number = float(name)
     except ValueError:
-        return float("inf"), name
+        number = math.inf
+    return (math.inf if math.isnan(number) else number), name  # NaN has no place in an order
 
 
 def _moments(
@@ -250,7 +274,3 @@ def _moments(
 
 def _chunks(size: int) -> Iterator[slice]:
     return (slice(start, start + _CHUNK) for start in range(0, size, _CHUNK))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,7 +50,7 @@ class SequenceFiles(SequenceDataModule):
         test: the file to test with.
         predict: the file of sequences to classify; it needs no labels.
         batch_size: sequences per step and process.
-        seed: with the epoch, all that the order of the training samples depends on; and which ones are for validation.
+        seed: with the epoch, what the order of the training samples depends on; and which ones are for validation.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
         id_column: which sequence a row belongs to, for tables. None guesses, as for the other columns: the
             report says what was guessed.
@@ -148,7 +148,10 @@ class SequenceFiles(SequenceDataModule):
             if len(sequence) == 0:
                 raise DataError(f"{place}: expected at least one time step")
             if self.encoding.vocabulary is not None:
-                collector.add_tokens(list(sequence))
+                tokens = sequence.tolist() if hasattr(sequence, "tolist") else list(sequence)
+                if other := [token for token in tokens if not isinstance(token, str | int)]:
+                    raise DataError(f"{place}: expected tokens, text or integers, got {other[0]!r}")
+                collector.add_tokens(tokens)
             else:
                 values = np.asarray(sequence, dtype=np.float64)
                 collector.add_features(values if values.ndim == 2 else values[:, None], place)
@@ -157,12 +160,19 @@ class SequenceFiles(SequenceDataModule):
         return encoded.take(rows, rows)
 
     def report(self, splits: Sequence[Split]) -> str:
-        """Of each split that has a file: its size, lengths and classes; what was guessed; what is in two splits."""
-        given = [split for split in splits if self._path(split) is not None]
-        loaded = {split: self._load(split) for split in given}
+        """Of each split that has a file: its size, lengths and classes; what was guessed; what is in two splits.
+
+        What is tested is compared with the training file too, where that can still be read.
+        """
+        loaded = {split: self._load(split) for split in splits if self._path(split) is not None}
         lines = [f"{split:8}{each.source}: {describe(each.sequences, self.encoding)}" for split, each in loaded.items()]
         lines += [remark for each in loaded.values() for remark in each.remarks]
         lines += [describe_encoding(self.encoding)]
+        if "test" in loaded and "train" not in loaded:
+            try:
+                loaded = {"train": self._load("train"), "val": self._load("val"), **loaded}
+            except DataError as error:
+                lines += [f"not compared with the training data: {error}"]
         lines += overlaps({split: each.sequences for split, each in loaded.items()})
         return "\n".join(lines)
 
@@ -179,6 +189,8 @@ class SequenceFiles(SequenceDataModule):
         self.encoding = learn_encoding(
             raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
         )
+        if self.paths["val"] is None:
+            self.encoding = replace(self.encoding, val_split=(self.seed, self.val_fraction))
         self.hparams["encoding"] = self.encoding.to_plain()
         self._keep(raw, path, train_rows, val_rows)
 
@@ -201,7 +213,9 @@ class SequenceFiles(SequenceDataModule):
         """Read a file of the same form as the training file."""
         learnt, columns = self.encoding.columns, self._columns
         if learnt is not None:
-            columns = Columns(learnt.id, learnt.step, learnt.label, columns.features)
+            columns = Columns(
+                columns.id or learnt.id, columns.step or learnt.step, columns.label or learnt.label, columns.features
+            )
         inputs: Literal["features", "tokens"] = "features" if self.encoding.vocabulary is None else "tokens"
         raw = read_sequences(path, columns=columns, inputs=inputs, labelled=labelled)
         if learnt is not None and raw.columns is not None and raw.columns.features != learnt.features:
@@ -232,16 +246,23 @@ class SequenceFiles(SequenceDataModule):
 
     def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
         """Whether arguments that shape an encoding agree with the one that is given."""
-        encoding = self.encoding
-        found = {
-            "target": (target, ("auto", encoding.target)),
-            "inputs": (inputs, ("auto", "tokens" if encoding.vocabulary else "features")),
-            "standardise": (standardise, (encoding.mean is not None or encoding.vocabulary is not None,)),
-            "class_weights": (class_weights is not None, (encoding.class_weights is not None,)),
-        }
-        for name, (value, accepted) in found.items():
-            if value not in accepted and not (name == "standardise" and encoding.vocabulary):
-                raise ValueError(f"{name} can't change after training, got {self.hparams[name]!r}")
+        encoding, changed = self.encoding, []
+        if target not in ("auto", encoding.target):
+            changed.append("target")
+        if inputs not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
+            changed.append("inputs")
+        if encoding.vocabulary is None and standardise != (encoding.mean is not None):
+            changed.append("standardise")
+        weights = tuple(class_weights) if isinstance(class_weights, list) else encoding.class_weights
+        if weights != encoding.class_weights or (class_weights is None) != (weights is None):
+            changed.append("class_weights")
+        for name in changed:
+            raise ValueError(f"{name} can't change after training, got {self.hparams[name]!r}")
+        if self.paths["val"] is None and encoding.val_split not in (None, (self.seed, self.val_fraction)):
+            raise ValueError(
+                "seed and val_fraction can't change after training, for they say which sequences of the training file "
+                f"are for validation: expected {encoding.val_split[0]} and {encoding.val_split[1]}"
+            )
 
 
 def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:

@@ -23,7 +23,8 @@ class SequenceLoader:
     """Batches sliced from tensors in memory: every sample exactly once per epoch, over all ranks.
 
     In place of a `DataLoader`, whose per-sample fetching and collating cost more than a training step
-    of a small model. The order of an epoch depends on (seed, epoch) alone. Each step takes the next
+    of a small model. The order of an epoch depends on (seed, epoch), and with `bucketing` on the number of
+    samples of a step: not on how many ranks share it. Each step takes the next
     `world_size * batch_size` samples of that order and deals them out to the ranks, so all ranks make
     the same number of steps; the last step shares what is left. A batch is trimmed to its longest
     sequence.
@@ -40,7 +41,7 @@ class SequenceLoader:
         batch_size: sequences per step and rank.
         shuffle: whether the order changes from epoch to epoch; else it is the order of `data`.
         bucketing: whether shuffled batches hold sequences of similar length.
-        seed: with the epoch, all that the order depends on.
+        seed: with the epoch, what the order depends on.
         rank: this process among `world_size`.
         world_size: the number of processes that share the split.
 
@@ -149,8 +150,8 @@ class SequenceLoader:
         """
         if state["next_batch"] > 0:
             for name, value in self._division().items():
-                if state[name] != value:
-                    raise ResumeError(f"{name} must be {state[name]} to go on within an epoch, got {value}")
+                if state.get(name) != value:
+                    raise ResumeError(f"{name} must be {state.get(name)} to go on within an epoch, got {value}")
         self._resume = dict(state)
 
     def _take_first_batch(self) -> int:

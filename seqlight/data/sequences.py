@@ -27,17 +27,26 @@ class Sequences(NamedTuple):
     targets: Float[Tensor, "sequences *labels"] | Int64[Tensor, " sequences"]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Sequences":
-        """The sequences with all but the lengths on `device`."""
-        return self._replace(
-            values=self.values.to(device, non_blocking=non_blocking),
-            starts=self.starts.to(device, non_blocking=non_blocking),
-            targets=self.targets.to(device, non_blocking=non_blocking),
+        """The sequences with all but the lengths on `device`; of shared values, what is theirs."""
+        own = self.compact()
+        return own._replace(
+            values=own.values.to(device, non_blocking=non_blocking),
+            starts=own.starts.to(device, non_blocking=non_blocking),
+            targets=own.targets.to(device, non_blocking=non_blocking),
         )
 
     @property
     def nbytes(self) -> int:
-        """The memory that values and targets take."""
-        return self.values.nbytes + self.targets.nbytes
+        """The memory that their own values and targets take."""
+        return self.values[:1].nbytes * int(self.lengths.sum()) + self.targets.nbytes
+
+    def compact(self) -> "Sequences":
+        """The same sequences with values of their own, if they share them with others."""
+        if int(self.lengths.sum()) == len(self.values):
+            return self
+        starts = self.lengths.cumsum(0) - self.lengths
+        places = torch.arange(int(self.lengths.sum())) + (self.starts - starts).repeat_interleave(self.lengths)
+        return self._replace(values=self.values[places], starts=starts)
 
     def subset(self, rows: Int64[Tensor, " rows"]) -> "Sequences":
         """The sequences of these rows; the values are shared."""

@@ -27,7 +27,7 @@ class SyntheticSequences(SequenceDataModule):
         num_val: samples in the validation split.
         num_test: samples in the test split.
         batch_size: sequences per step and process.
-        seed: with split and index, all that a sample depends on; with the epoch, all that the order of
+        seed: with split and index, all that a sample depends on; with the epoch, what the order of
             the training samples depends on.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
         test_lengths: of the sequences of the test split, shortest and longest as "41:200", or one length for all as
