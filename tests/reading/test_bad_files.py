@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from seqlight.data.reading import csv_file, memory
+from seqlight.data.reading import collect, csv_file, memory
 from seqlight.data.reading.raw import Columns, DataError
 from seqlight.data.reading.read import read_sequences
 
@@ -36,7 +36,20 @@ def test_paths(tmp_path, suffix):
     assert "expected sequences, got an empty file" in refusal(path)
     folder = tmp_path / f"folder{suffix}"
     folder.mkdir()
-    assert "can't read it: Is a directory" in refusal(folder)
+    assert "expected a file, got a folder" in refusal(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".npz", ".ts"])
+def test_a_pipe_is_not_waited_for(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"a{suffix}"
+    os.mkfifo(path)
+
+    def wait(*arguments, **keywords):
+        raise AssertionError("opened, which waits for a writer")
+
+    monkeypatch.setattr("builtins.open", wait)
+    assert refusal(path) == ": expected a file, got a pipe or device"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
@@ -65,7 +78,15 @@ TABLES = {  # text, and what the message says
     "no id": ("name,t,label,x\n1,2,3,4\n", r"\(--data.id_column\), got columns 'name', 't', 'label', 'x'"),
     "no label": ("id,t,x\n1,2,3\n", r"label of each sequence \(--data.label_column\), got columns 'id', 't', 'x'"),
     "no features": ("id,t,label\n1,2,3\n", r"features besides id, step and label \(--data.feature_columns\)"),
-    "semicolons": ("id;t;label;x\n1;2;3;4\n", "Expected commas between columns"),
+    "semicolons": (
+        "id;t;label;x\n1;2;3;4,5\n",
+        "expected commas between columns, got ';' in the header, 'id;t;label;x'",
+    ),
+    "tabs": ("id\tx\n1\t2\n", r"expected commas between columns, got '\\t' in the header"),
+    "truth values": (
+        HEADER + "a,0,u,1,True\n",
+        "row 1, column 'z': expected a number, got 'True'.\nWrite true and false as 1 and 0$",
+    ),
     "names twice": ("id,x,label,x\n1,2,3,4\n", "columns with distinct names, got 'x' 2 times"),
     "no number": (
         HEADER + "a,0,u,1,2\na,1,u,1,high\n",
@@ -147,10 +168,19 @@ def test_csv_not_utf8(tmp_path, text, expected):
     assert expected in refusal(tmp_path / "a.csv")
 
 
-@pytest.mark.parametrize("text", [HEADER + 'a,0,u,1,"2\n' * 3, HEADER + "\0" * 50, "\0" * 50, 'id,"', HEADER + '"' * 5])
-def test_csv_that_is_none(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HEADER + 'a,0,u,1,"2\n' * 3, r"row 1, column 'z': expected a number, got '2\\na,0,u,1,2'"),
+        (HEADER + "\0" * 50, "row 1: expected 5 cells, as in the header, got 1"),
+        ("\0" * 50, r"\(--data.id_column\), got columns '(\\x00){50}'"),
+        ('id,"', r"\(--data.label_column\), got columns 'id', ''"),
+        (HEADER + '"' * 5, "row 1: expected 5 cells, as in the header, got 1"),
+    ],
+)
+def test_csv_that_is_none(tmp_path, text, expected):
     (tmp_path / "a.csv").write_text(text)
-    assert "expected" in refusal(tmp_path / "a.csv")
+    assert re.search(expected, refusal(tmp_path / "a.csv"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -265,7 +295,7 @@ LINES = {
     ),
     "no label": ('{"inputs": [[1, 2]]}\n', "expected a label, got none"),
     "label null": ('{"inputs": [[1, 2]], "label": null}\n', "expected a label, got none"),
-    "label with decimals": ('{"inputs": [[1, 2]], "label": 0.5}\n', "expected a class as label, .*, got 0.5"),
+    "label with decimals": ('{"inputs": [[1, 2]], "label": 0.5}\n', "expected a class: text or an integer, got 0.5"),
     "label of another kind": (
         '{"inputs": [[1, 2]], "label": ["u"]}\n',
         "expected one class as label, .* a list of labels",
@@ -327,36 +357,36 @@ ARRAYS = {
     "pickled targets": ({"targets": np.array(["a", None, 1], object)}, "targets: expected .*, got pickled objects"),
     "other number of targets": ({"targets": [1, 2]}, r"targets: expected shape \(3,\), one for each .*, got \(2,\)"),
     "targets of a step": ({"targets": np.ones((3, 4, 2))}, r"targets: expected shape \(3,\)"),
-    "regression": ({"targets": [1, 0.5, 2]}, "targets: expected a class: text or an integer, got 0.5 for sequence 2"),
+    "regression": ({"targets": [1, 0.5, 2]}, "targets: expected a class: text or an integer, got 0.5 for sequence 1"),
     "missing label": (
         {"targets": [1, np.nan, 2]},
-        "targets: expected a label for each sequence, got none for sequence 2",
+        "targets: expected a label, got none for sequence 1",
     ),
     "missing text": (
-        {"targets": ["a", "", "b"]},
-        "targets: expected a label for each sequence, got none for sequence 2",
+        {"targets": ["a", "", "b"], "ids": ["u", "v", "w"]},
+        "targets: expected a label, got none for sequence 'v'",
     ),
     "multilabel of numbers": (
         {"targets": [[0, 1], [1, 3], [0, 0]]},
-        "expected 0 or 1 for each label, got 3 for sequence 2",
+        "expected 0 or 1 for each label, got 3 for sequence 1",
     ),
     "multilabel of text": (
         {"targets": [["a", "b"]] * 3},
-        "targets: expected 0 or 1 for each label, got a for sequence 1",
+        "targets: expected 0 or 1 for each label, got a for sequence 0",
     ),
-    "lengths 0": ({"lengths": [1, 0, 4]}, "lengths: expected 1 to 4 time steps, got 0 for sequence 2"),
-    "lengths beyond": ({"lengths": [1, 2, 5]}, "lengths: expected 1 to 4 time steps, got 5 for sequence 3"),
+    "lengths 0": ({"lengths": [1, 0, 4]}, "lengths: expected 1 to 4 time steps, got 0 for sequence 1"),
+    "lengths beyond": ({"lengths": [1, 2, 5], "ids": [7, 8, 9]}, "lengths: expected 1 to 4 .*, got 5 for sequence '9'"),
     "lengths of floats": ({"lengths": [1.0, 2, 3]}, "lengths: expected integers, got float64"),
     "lengths of another shape": ({"lengths": [[1], [2], [3]]}, r"lengths: expected shape \(3,\), .*, got \(3, 1\)"),
-    "ids twice": ({"ids": ["a", "b", "a"]}, "ids: expected distinct ids, got 'a' for sequences 1 and 3"),
+    "ids twice": ({"ids": ["a", "b", "a"]}, "ids: expected distinct ids, got 'a' for sequences 0 and 2"),
     "ids of floats": ({"ids": [1.0, 2, 3]}, "ids: expected text or integers, got float64"),
     "NaN": (
         {"inputs": np.where(np.arange(24).reshape(3, 4, 2) == 13, np.nan, 1)},
-        "sequence 2, step 3, feature 2: .* got nan",
+        "sequence 1, step 3, feature 2: .* got nan",
     ),
     "beyond float32": (
         {"inputs": np.full((3, 4), 1e300)},
-        r"sequence 1, step 1, feature 1: .* float32's range, got 1e\+300",
+        r"sequence 0, step 1, feature 1: .* float32's range, got 1e\+300",
     ),
 }
 
@@ -469,20 +499,20 @@ ARCHIVES = {
         "@targetLabel true\n@data\n1,2:0.5\n",
         r"expected classes \(@classLabel\), got numbers to be predicted",
     ),
-    "missing": (SERIES + "1,?:3,4:u\n", r"sequence 2 \(line 4\), dimension 1, step 2: .*, got a missing value, '\?'"),
-    "no number": (SERIES + "1,2:3,b:u\n", r"sequence 2 \(line 4\), dimension 2, step 2: expected a number, got 'b'"),
+    "missing": (SERIES + "1,?:3,4:u\n", r"sequence 1 \(line 4\), dimension 1, step 2: .*, got a missing value, '\?'"),
+    "no number": (SERIES + "1,2:3,b:u\n", r"sequence 1 \(line 4\), dimension 2, step 2: expected a number, got 'b'"),
     "NaN": (
         SERIES + "1,2:3,NaN:u\n",
-        r"sequence 2 \(line 4\), step 2, feature 2: expected a finite number .*, got nan",
+        r"sequence 1 \(line 4\), step 2, feature 2: expected a finite number .*, got nan",
     ),
     "beyond float32": (SERIES + "1,2:3,1e300:u\n", r"step 2, feature 2: expected a finite number .*, got 1e\+300"),
-    "unknown class": (SERIES + "1,2:3,4:w\n", r"sequence 2 \(line 4\): expected a class of @classLabel, u, v, got 'w'"),
-    "no label": (SERIES + "1,2:3,4:\n", r"sequence 2 \(line 4\): expected a label, got none"),
-    "labels not there": ("@data\n1,2:3,4\n", r"sequence 1 \(line 2\): expected a label, got none"),
+    "unknown class": (SERIES + "1,2:3,4:w\n", r"sequence 1 \(line 4\): expected a class of @classLabel, u, v, got 'w'"),
+    "no label": (SERIES + "1,2:3,4:\n", r"sequence 1 \(line 4\): expected a label, got none"),
+    "labels not there": ("@data\n1,2:3,4\n", r"sequence 0 \(line 2\): expected a label, got none"),
     "unequal dimensions": (SERIES + "1,2:3:u\n", "dimension 2: expected 2 values, as in dimension 1, got 1"),
-    "other dimensions": (SERIES + "1,2:u\n", r"sequence 2 \(line 4\): expected 2 features, as in those before, got 1"),
-    "length 0": (SERIES + ":3:u\n", r"sequence 2 \(line 4\), dimension 1: expected at least one value, .* length 0"),
-    "no dimension": (SERIES + "u\n", r"sequence 2 \(line 4\): expected values, ':' and a class, got 'u'"),
+    "other dimensions": (SERIES + "1,2:u\n", r"sequence 1 \(line 4\): expected 2 features, as in those before, got 1"),
+    "length 0": (SERIES + ":3:u\n", r"sequence 1 \(line 4\), dimension 1: expected at least one value, .* length 0"),
+    "no dimension": (SERIES + "u\n", r"sequence 1 \(line 4\): expected values, ':' and a class, got 'u'"),
 }
 
 
@@ -525,7 +555,13 @@ def large(path):
 def test_larger_than_memory(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"a{suffix}"
     large(path)
-    assert read_sequences(path).values.shape == (40_000, 8)
+    required = []
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "_PROBE", 100_000)  # bytes, of 2 million
+        patch.setattr(memory, "require", lambda num_bytes, path: required.append(num_bytes))
+        assert read_sequences(path).values.shape == (40_000, 8)
+    # Nearly all at once, from the file's beginning: its values, and for a table the sequences of its rows.
+    assert 0.99 < max(required) / (40_000 * 8 * 4) < (1.2 if suffix in (".csv", ".parquet") else 1.05)
     monkeypatch.setattr(memory, "available", lambda: 100_000)
     message = refusal(path)
     assert re.search("expected a file that fits into memory: .* need about .* [kM]B, and 100 kB are free", message)

@@ -1,9 +1,12 @@
+import io
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from seqlight.data.reading import progress
 from seqlight.data.reading.read import read_sequences
 
 
@@ -31,7 +34,46 @@ def test_the_same_sequences_from_each_format(tmp_path, suffix, as_path):
     assert (raw.lengths.tolist(), raw.labels, raw.tokens, raw.label_names) == ([2, 1], ["u", "v"], None, None)
 
 
-def test_no_progress_bar_without_a_terminal(tmp_path, capfd):
+def table(path):
+    frame = pd.DataFrame({"id": np.arange(3000) // 3, "label": 1, "x": 0.5, "z": 1.5})
+    frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".npz", ".ts"])
+def test_progress_bar_on_a_terminal(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix in (".csv", ".parquet"):
+        table(path)
+    elif suffix == ".npz":
+        np.savez(path, inputs=np.ones((5, 4, 2)), targets=np.ones(5))
+    else:
+        path.write_text(text_of(suffix))
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    read_sequences(path)
+    assert terminal.getvalue() == ""  # too fast for a bar
+    bars = []
+
+    class Bar(progress.tqdm):
+        def close(self):
+            if self not in bars:
+                bars.append(self)
+            super().close()
+
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    monkeypatch.setattr(progress, "_DELAY", 0)
+    read_sequences(path)
+    assert f"reading a{suffix}:   0%" in terminal.getvalue()
+    assert (
+        [bar.n for bar in bars]
+        == [bar.total for bar in bars]
+        == [{".parquet": 3000, ".npz": 5}.get(suffix, path.stat().st_size)]
+    )
+
+
+def test_no_progress_bar_without_a_terminal(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(progress, "_DELAY", 0)
     (tmp_path / "a.csv").write_text(text_of(".csv"))
     read_sequences(tmp_path / "a.csv")
     assert capfd.readouterr() == ("", "")

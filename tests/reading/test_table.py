@@ -71,8 +71,18 @@ def test_without_steps_rows_keep_their_order(tmp_path, suffix):
     frame = random_frame(rng).drop(columns="t").sample(frac=1, random_state=1)
     raw = read_sequences(write(frame, tmp_path / f"a{suffix}"))
     check_against_groupby(raw, frame, None, ["x0", "x1", "x2"])
-    assert raw.columns.step is None
+    assert raw.columns.step == ""
     assert "rows in the order of the file" in raw.guesses[0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_no_step_column_though_there_is_one_by_name(tmp_path, suffix):
+    frame = random_frame(np.random.default_rng(5)).sample(frac=1, random_state=1)
+    raw = read_sequences(write(frame, tmp_path / f"a{suffix}"), columns=Columns(step=""))
+    check_against_groupby(raw, frame, None, ["t", "x0", "x1", "x2"])
+    again = read_sequences(tmp_path / f"a{suffix}", columns=raw.columns)
+    assert (again.columns, again.guesses) == (raw.columns, ())
+    np.testing.assert_array_equal(again.values, raw.values)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -89,9 +99,9 @@ def test_columns_by_name_and_the_rest_is_ignored(tmp_path, suffix):
     ("names", "expected"),
     [
         ("Sequence_ID Timestamp Target a", Columns("Sequence_ID", "Timestamp", "Target", ("a",))),
-        ("ID id label a", Columns("ID", None, "label", ("id", "a"))),
-        ("id y a", Columns("id", None, "y", ("a",))),
-        ("id y label a", Columns("id", None, "label", ("y", "a"))),
+        ("ID id label a", Columns("ID", "", "label", ("id", "a"))),
+        ("id y a", Columns("id", "", "y", ("a",))),
+        ("id y label a", Columns("id", "", "label", ("y", "a"))),
         ("sample_id index id class a", Columns("id", "index", "class", ("sample_id", "a"))),
     ],
 )
@@ -213,10 +223,10 @@ def test_a_column_of_integers_is_a_feature_or_tokens(tmp_path, suffix):
     path = write(frame, tmp_path / f"a{suffix}")
     raw = read_sequences(path)
     np.testing.assert_array_equal(raw.values, [[7], [5], [7]])
-    assert any("integers of 'x' as a feature" in guess for guess in raw.guesses)
+    assert f"{path}: integers as a feature; as tokens with --data.inputs tokens" in raw.guesses
     raw = read_sequences(path, inputs="tokens")
     assert (raw.tokens, raw.values.tolist()) == (["7", "5"], [0, 1, 0])
-    assert not any("integers of" in guess for guess in raw.guesses)
+    assert not any("integers as" in guess for guess in raw.guesses)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

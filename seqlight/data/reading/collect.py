@@ -8,10 +8,11 @@ from jaxtyping import Float64
 
 from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
+from seqlight.data.reading.finite import to_float32
+from seqlight.data.reading.names import class_name, to_label
 from seqlight.data.reading.raw import DataError, Label, RawSequences
 
 _PROBE = 1 << 22  # bytes after which the size of the whole is estimated
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Collector:
@@ -47,14 +48,13 @@ class Collector:
             self._values = Buffer(self._path, np.float32, self._width)
         if values.shape[1] != self._width:
             raise DataError(f"{place}: expected {self._width} features, as in those before, got {values.shape[1]}")
-        fits = np.abs(values) <= _LARGEST  # not so NaN
-        if not fits.all():
-            step, feature = np.argwhere(~fits)[0]
-            raise DataError(
-                f"{place}, step {step + 1}, feature {feature + 1}: expected a finite number within float32's range, "
-                f"got {values[step, feature]}"
-            )
-        self._values.append(values)
+
+        def error(index: tuple[int, ...], expected: str) -> DataError:
+            step, feature = index
+            where = f"{place}, step {step + 1}, feature {feature + 1}"
+            return DataError(f"{where}: expected {expected}, got {values[index]}")
+
+        self._values.append(to_float32(values, error))
         self._lengths.append(len(values))
 
     def add_tokens(self, tokens: list[str | int]) -> None:
@@ -67,14 +67,19 @@ class Collector:
         )
         self._lengths.append(len(tokens))
 
-    def add_label(self, label: Label, place: str) -> None:
-        """Add the label of the latest sequence.
+    def add_label(self, value: object, place: str) -> Label:
+        """Add the label of the latest sequence, and return it: a class, or a list of label names.
 
         Raises:
-            DataError: it is missing, or of another kind than those before.
+            DataError: it is missing, no class, or of another kind than those before.
         """
-        if label is None and self._labelled:
-            raise DataError(f"{place}: expected a label, got none")
+        label: Label
+        if isinstance(value, list):
+            label = tuple(map(class_name, value))
+        else:
+            label = to_label(
+                value, self._labelled, lambda expected, got: DataError(f"{place}: expected {expected}, got {got}")
+            )
         before = next(iter(self._names), None)
         if label is not None and before is not None and isinstance(label, tuple) != isinstance(before, tuple):
             kinds = {False: "one class", True: "a list of labels"}
@@ -84,6 +89,7 @@ class Collector:
             )
         # One object for equal labels saves memory.
         self._labels.append(label if label is None else self._names.setdefault(label, label))
+        return label
 
     def add_id(self, name: str | None, place: str) -> None:
         """Add the name of the latest sequence; one without a name has its number.

@@ -14,7 +14,7 @@ _NAMES = {
 
 def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """One name, several or none as a tuple."""
-    return () if columns is None else (columns,) if isinstance(columns, str) else columns
+    return () if not columns else (columns,) if isinstance(columns, str) else columns
 
 
 def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> tuple[Columns, tuple[str, ...]]:
@@ -61,8 +61,8 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
             raise _error(path, names, "expected a column with the sequence each row belongs to", "--data.id_column")
         said.append(f"sequence id in column {sequence_id!r}")
     if step is None:
-        step = guess("step")
-        said.append("rows in the order of the file" if step is None else f"steps sorted by {step!r}")
+        step = guess("step") or ""
+        said.append(f"steps sorted by {step!r}" if step else "rows in the order of the file")
     if label is None and (labelled or request.label is None):
         several = tuple(name for name in free if name.strip().lower().startswith("label_"))
         label = guess("label")
@@ -92,5 +92,4 @@ def _listed(names: tuple[str, ...] | list[str]) -> str:
 
 
 def _error(path: Path, names: list[str], expected: str, flag: str) -> DataError:
-    hint = "" if len(names) > 1 or not set(";\t|") & set("".join(names)) else ".\nExpected commas between columns"
-    return DataError(f"{path}: {expected} ({flag}), got columns {_listed(names)}{hint}")
+    return DataError(f"{path}: {expected} ({flag}), got columns {_listed(names)}")

@@ -8,8 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.place import not_utf8, reason, shown
 from seqlight.data.reading.progress import progress
-from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences, reason
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table, read_table
 
 _BLOCK = 1 << 20  # bytes read at a time
@@ -46,6 +48,8 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             names = next(csv.reader(file), [])
+        if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
+            raise DataError(f"{path}: expected commas between columns, got {other!r} in the header, {shown(names[0])}")
         table = Table(
             path,
             names,
@@ -55,7 +59,7 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
         )
         return read_table(table, columns, inputs, labelled)
     except UnicodeDecodeError:
-        raise _not_utf8(path) from None
+        raise _first_not_utf8(path) from None
     except csv.Error as error:
         raise DataError(f"{path}: expected the names of columns in the first row: {reason(error)}") from None
     except pa.ArrowException as error:
@@ -66,17 +70,15 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
                 f"got {row.actual_columns}"
             ) from None
         if "invalid UTF8" in str(error):
-            raise _not_utf8(path) from None
+            raise _first_not_utf8(path) from None
         raise DataError(f"{path}: can't be read as CSV: {reason(error)}") from None
 
 
-def _not_utf8(path: Path) -> DataError:
+def _first_not_utf8(path: Path) -> DataError:
     with open(path, "rb") as file:
         for number, line in enumerate(file):
             try:
                 line.decode()
             except UnicodeDecodeError as error:
-                where = f"row {number}" if number else "the header"
-                byte = line[error.start]
-                return DataError(f"{path}: {where}: expected text in UTF-8, got byte 0x{byte:02x}")
+                return not_utf8(f"{path}: " + (f"row {number}" if number else "the header"), error)
     return DataError(f"{path}: expected text in UTF-8")

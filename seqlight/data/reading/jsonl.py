@@ -6,10 +6,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from seqlight.data.reading.cells import class_name, shown
 from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.inputs import Inputs, integers_guessed
+from seqlight.data.reading.place import not_utf8, shown
 from seqlight.data.reading.progress import progress
-from seqlight.data.reading.raw import DataError, Inputs, Label, RawSequences
+from seqlight.data.reading.raw import DataError, RawSequences
 
 Step = list[float] | float | int | str
 
@@ -51,13 +52,15 @@ def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
             place = f"{path}: line {number}"
             try:
                 line = decoder.decode(text)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            except UnicodeDecodeError as error:
+                raise not_utf8(place, error) from None
+            except (msgspec.MsgspecError, RecursionError) as error:
                 raise DataError(f"{place}: {_reason(error, text)}") from None
             found = _kind(line.inputs, place)
             if kind is None:
                 kind = _chosen(found, inputs, place)
                 if found == "integers" and inputs == "auto":
-                    guesses.append(f"{path}: integers as tokens; as a feature with --data.inputs features")
+                    guesses.append(integers_guessed(path, as_tokens=True))
             if found != kind and (found, kind) != ("integers", "numbers"):
                 hint = (
                     ".\nIf all are numbers: --data.inputs features" if {found, kind} == {"integers", "numbers"} else ""
@@ -69,7 +72,7 @@ def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
                 sequences.add_tokens(line.inputs)  # type: ignore[arg-type]
             else:
                 sequences.add_features(_features(line.inputs, place), place)
-            sequences.add_label(_label(line.label, place), place)
+            sequences.add_label(line.label, place)
             sequences.add_id(None if line.id is None else str(line.id), place)
             sequences.done(num_bytes)
     return sequences.finish(guesses)
@@ -108,20 +111,9 @@ def _features(steps: list[Step], place: str) -> np.ndarray:
     return np.asarray(steps, np.float64)
 
 
-def _label(label: bool | int | float | str | list[str | int] | None, place: str) -> Label:
-    if isinstance(label, list):
-        return tuple(map(class_name, label))
-    try:
-        return class_name(label) if label not in (None, "") else None
-    except ValueError:
-        raise DataError(f"{place}: expected a class as label, text or an integer, got {label}") from None
-
-
 def _reason(error: Exception, text: bytes) -> str:
     if isinstance(error, RecursionError):
         return "expected JSON of a sequence, got deeper nesting than can be read"
-    if isinstance(error, UnicodeDecodeError):
-        return f"expected text in UTF-8, got byte 0x{error.object[error.start]:02x}"
     if isinstance(error, msgspec.ValidationError):
         return 'expected a sequence like {"inputs": [[0.1, 2.0], [0.3, 4.0]], "label": "a"}: ' + str(error)
     if b"NaN" in text or b"Infinity" in text:

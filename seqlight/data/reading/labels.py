@@ -1,11 +1,16 @@
 """The labels of a table: one a sequence, repeated in its rows."""
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int32
 
-from seqlight.data.reading.cells import Codes, Place, class_name, first, is_text, plain, shown
+from seqlight.data.reading.arrow import is_text, plain
+from seqlight.data.reading.codes import Codes
+from seqlight.data.reading.names import class_name, to_label
+from seqlight.data.reading.place import Place, first, shown
 from seqlight.data.reading.raw import DataError, Label
 
 _BETWEEN = "\x1f"  # ASCII's unit separator
@@ -101,10 +106,8 @@ class Labels:
         if isinstance(self._columns, str):
             if _is_list(kind):
                 return tuple(map(class_name, text.split(_BETWEEN)[1:])) if text != _BETWEEN else ()
-            try:
-                return class_name(float(text) if pa.types.is_floating(kind) else text)
-            except ValueError:
-                raise _NotALabelError(self._columns, "a class: text or an integer", float(text)) from None
+            error = partial(_NotALabelError, self._columns)
+            return to_label(float(text) if pa.types.is_floating(kind) else text, self._required, error)
         parts = dict(zip(self._columns, text.split(_BETWEEN), strict=True))
         for name, part in parts.items():
             if part.strip().lower() not in _BITS:

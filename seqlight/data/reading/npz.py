@@ -5,8 +5,9 @@ import math
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from jaxtyping import Int64
 
 from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
-from seqlight.data.reading.cells import Codes, as_text, class_name
+from seqlight.data.reading.codes import Codes
+from seqlight.data.reading.finite import to_float32
+from seqlight.data.reading.inputs import Inputs, integers_guessed
+from seqlight.data.reading.names import as_text, to_label
+from seqlight.data.reading.place import reason
 from seqlight.data.reading.progress import progress
-from seqlight.data.reading.raw import DataError, Inputs, Label, RawSequences, reason
+from seqlight.data.reading.raw import DataError, Label, RawSequences
 
 _CHUNK = 1 << 22  # bytes of an array read at a time
 _LONGEST_HEADER = 10_000  # bytes; numpy's own limit
@@ -99,13 +104,20 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
     size_of_step = 4 * (width or 1)
     # Before anything is allocated; how much of the steps is padding, only `lengths` tells.
     memory.require(num_sequences * (8 + (0 if "lengths" in members else num_steps * size_of_step)), path)
-    lengths = _lengths(members.get("lengths"), num_sequences, num_steps)
-    labels, label_names = _labels(members.get("targets"), labelled, path)
+    ids = _ids(members["ids"]) if "ids" in members else range(num_sequences)
+    lengths = _lengths(members.get("lengths"), ids, num_steps)
+    labels, label_names = _labels(members.get("targets"), ids, labelled, path)
     total = int(lengths.sum())
     memory.require(total * size_of_step, path)
     values = Buffer(path, np.int32 if as_tokens else np.float32, width, total)
     codes = Codes()
     start = 0
+
+    def error(index: tuple[int, ...], expected: str) -> DataError:
+        sequence, step = np.argwhere(kept)[index[0]]
+        where = f"inputs, sequence {ids[start + sequence]!r}, step {step + 1}, feature {index[1] + 1}"
+        return DataError(f"{path}: {where}: expected {expected}, got {rows[index]}")
+
     with progress(path, num_sequences, unit=" sequences") as bar:
         for chunk in array.chunks():
             bar.update(len(chunk))
@@ -114,24 +126,14 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
             if as_tokens:
                 values.append(codes.encode(pa.array(steps)))
             else:
-                rows = values.extend(len(steps))
-                with np.errstate(over="ignore", invalid="ignore"):
-                    rows[:] = steps.reshape(rows.shape)
-                if not np.isfinite(rows).all():
-                    row, feature = np.argwhere(~np.isfinite(rows))[0]
-                    sequence, step = np.argwhere(kept)[row]
-                    got = steps.reshape(rows.shape)[row, feature]
-                    raise DataError(
-                        f"{path}: inputs, sequence {start + sequence + 1}, step {step + 1}, feature {feature + 1}: "
-                        f"expected a finite number within float32's range, got {got}"
-                    )
-                del rows
+                rows = steps.reshape(len(steps), -1)
+                values.append(to_float32(rows, error))
             start += len(chunk)
     return RawSequences(
         values=values.finish(),
         tokens=list(codes.of) if as_tokens else None,
         lengths=lengths,
-        ids=_ids(members["ids"]) if "ids" in members else range(num_sequences),
+        ids=ids,
         labels=labels,
         label_names=label_names,
         guesses=guesses,
@@ -176,19 +178,19 @@ def _are_tokens(array: _Member, inputs: Inputs) -> tuple[bool, tuple[str, ...]]:
             raise array.error("tokens, integers or text (N, T)", f"{array.dtype} {array.shape}")
         return True, ()
     if inputs == "auto" and kind in "iu" and dimensions == 2:
-        return True, (f"{array.path}: integers as tokens; as a feature with --data.inputs features",)
+        return True, (integers_guessed(array.path, as_tokens=True),)
     return False, ()
 
 
-def _lengths(member: _Member | None, num_sequences: int, num_steps: int) -> Int64[np.ndarray, " sequences"]:
+def _lengths(member: _Member | None, ids: Sequence[str | int], num_steps: int) -> Int64[np.ndarray, " sequences"]:
     if member is None:
-        return np.full(num_sequences, num_steps, np.int64)
+        return np.full(len(ids), num_steps, np.int64)
     if member.dtype.kind not in "iu":
         raise member.error("integers", member.dtype)
     lengths = member.read()
     wrong = np.flatnonzero((lengths < 1) | (lengths > num_steps))
     if len(wrong):
-        raise member.error(f"1 to {num_steps} time steps", f"{lengths[wrong[0]]} for sequence {wrong[0] + 1}")
+        raise member.error(f"1 to {num_steps} time steps", f"{lengths[wrong[0]]} for sequence {ids[wrong[0]]!r}")
     return lengths.astype(np.int64)
 
 
@@ -197,13 +199,15 @@ def _ids(member: _Member) -> list[str]:
         raise member.error("text or integers", member.dtype)
     ids = [as_text(value) for value in member.read().tolist()]
     seen: dict[str, int] = {}
-    for number, name in enumerate(ids, 1):
+    for number, name in enumerate(ids):
         if seen.setdefault(name, number) != number:
             raise member.error("distinct ids", f"{name!r} for sequences {seen[name]} and {number}")
     return ids
 
 
-def _labels(member: _Member | None, labelled: bool, path: Path) -> tuple[list[Label] | None, tuple[str, ...] | None]:
+def _labels(
+    member: _Member | None, ids: Sequence[str | int], labelled: bool, path: Path
+) -> tuple[list[Label] | None, tuple[str, ...] | None]:
     if member is None:
         if labelled:
             raise DataError(f"{path}: expected an array 'targets' with a label for each sequence, got none")
@@ -215,19 +219,16 @@ def _labels(member: _Member | None, labelled: bool, path: Path) -> tuple[list[La
         wrong = np.argwhere((targets != 0) & (targets != 1)) if member.dtype.kind != "U" else np.zeros((1, 2), int)
         if len(wrong):
             sequence, column = wrong[0]
-            raise member.error("0 or 1 for each label", f"{targets[sequence, column]} for sequence {sequence + 1}")
+            raise member.error("0 or 1 for each label", f"{targets[sequence, column]} for sequence {ids[sequence]!r}")
         names = tuple(map(str, range(member.shape[1])))
         return [tuple(names[index] for index in np.flatnonzero(row)) for row in targets], names
-    known: dict[Label, Label] = {}
+    known: dict[Label, Label] = {}  # one object for equal labels saves memory
     labels: list[Label] = []
-    for number, value in enumerate(targets.reshape(-1).tolist(), 1):
-        label = None
-        if value != "" and value == value:  # not NaN
-            try:
-                label = class_name(value)
-            except ValueError:
-                raise member.error("a class: text or an integer", f"{value} for sequence {number}") from None
-        if label is None and labelled:
-            raise member.error("a label for each sequence", f"none for sequence {number}")
+    for name, value in zip(ids, targets.reshape(-1).tolist(), strict=True):
+        label = to_label(value, labelled, partial(_wrong, member, name))
         labels.append(known.setdefault(label, label))
     return labels if known.keys() - {None} else None, None
+
+
+def _wrong(member: _Member, sequence: str | int, expected: str, got: object) -> DataError:
+    return member.error(expected, f"{got} for sequence {sequence!r}")

@@ -6,8 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
+from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.place import reason
 from seqlight.data.reading.progress import progress
-from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences, reason
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table, read_table
 
 

@@ -2,22 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
-Inputs = Literal["auto", "features", "tokens"]
 Label = str | tuple[str, ...] | None
 
 
 class DataError(ValueError):
     """A file that can't be used; names the file, the row or sequence, the column, and what was expected."""
-
-
-def reason(error: Exception) -> str:
-    """What a library says of a file: the start of its first line."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 @dataclass(frozen=True)
@@ -28,7 +21,7 @@ class Columns:
 
     Attributes:
         id: which sequence a row belongs to.
-        step: what the rows of a sequence are sorted by; None: they keep their order.
+        step: what the rows of a sequence are sorted by; "": they keep their order.
         label: of a sequence; several columns of 0 and 1 for multilabel; None: there are no labels.
         features: numbers, or one column of tokens.
     """

@@ -1,9 +1,11 @@
 """Users' files, by suffix."""
 
 import os
+import stat
 from pathlib import Path
 
-from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
+from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
 
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".npz", ".ts")
 _GUESS = Columns()
@@ -16,9 +18,10 @@ def read_sequences(
 
     Args:
         path: .csv or .parquet in long form, one row per time step; .jsonl, .npz or .ts.
-        columns: names of the columns of a table; those that are None are guessed.
-        inputs: "features" reads integers as numbers, "tokens" reads a single column of integers as tokens; "auto"
-            takes text for tokens, and integers for tokens in .jsonl and .npz.
+        columns: names of the columns of a table; those that are None are guessed; `step=""`: there is none.
+        inputs: "features" reads integers as numbers, "tokens" reads them as tokens, where a time step has one; "auto"
+            takes text for tokens, and says of integers what it takes them for: tokens in .jsonl and .npz, a feature
+            in .csv and .parquet.
         labelled: whether each sequence must have a label.
 
     Raises:
@@ -29,6 +32,9 @@ def read_sequences(
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}")
     try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):  # reading a pipe, say, would wait for ever
+            raise DataError(f"{path}: expected a file, got {'a folder' if stat.S_ISDIR(mode) else 'a pipe or device'}")
         with open(path, "rb") as file:
             if not file.read(1):
                 raise DataError(f"{path}: expected sequences, got an empty file")

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64, Int32, Int64
 
+from seqlight.data.reading.arrow import is_text, plain, refuse_empty
 from seqlight.data.reading.buffer import Buffer
-from seqlight.data.reading.cells import Place, column_numbers, first, is_text, plain, refuse_empty, shown
+from seqlight.data.reading.numbers import column_numbers
+from seqlight.data.reading.place import Place, first, shown
 
 Numbers = Int64[np.ndarray, " rows"] | Float64[np.ndarray, " rows"]
 

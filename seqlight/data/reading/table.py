@@ -9,11 +9,15 @@ import pyarrow as pa
 from jaxtyping import Int32, Int64
 
 from seqlight.data.reading import memory
+from seqlight.data.reading.arrow import is_text, plain, refuse_empty
 from seqlight.data.reading.buffer import Buffer
-from seqlight.data.reading.cells import Codes, Place, features, first, is_number, is_text, plain, refuse_empty
+from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.columns import names_of, resolve
+from seqlight.data.reading.inputs import Inputs, integers_guessed
 from seqlight.data.reading.labels import Labels
-from seqlight.data.reading.raw import Columns, DataError, Inputs, RawSequences
+from seqlight.data.reading.numbers import features, is_number
+from seqlight.data.reading.place import Place, first
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.steps import Steps, order_of, repeated_step
 
 
@@ -122,8 +126,7 @@ def _are_tokens(
         if table.typed or not is_number(column[0]):  # where all is text, the first row decides
             return True, ()
         integers = column[0].as_py().strip().lstrip("+-").isdigit()
-    guess = f"{table.path}: integers of {names[0]!r} as a feature; as tokens with --data.inputs tokens"
-    return False, (guess,) if integers else ()
+    return False, (integers_guessed(table.path, as_tokens=False),) if integers else ()
 
 
 def _append(values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], tokens: Codes | None, place: Place) -> None:

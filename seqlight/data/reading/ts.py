@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
-from seqlight.data.reading.cells import class_name, is_number, shown
 from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.names import class_name
+from seqlight.data.reading.numbers import is_number
+from seqlight.data.reading.place import not_utf8, shown
 from seqlight.data.reading.progress import progress
-from seqlight.data.reading.raw import DataError, Inputs, RawSequences
+from seqlight.data.reading.raw import DataError, RawSequences
 
 
 def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
@@ -38,9 +41,7 @@ def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{path}: line {number}: expected text in UTF-8, got byte 0x{raw[error.start]:02x}"
-                ) from None
+                raise not_utf8(f"{path}: line {number}", error) from None
             if not line or line.startswith("#"):
                 continue
             if "data" not in header:
@@ -53,17 +54,16 @@ def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
                 if tag.lower() == "data":
                     classes = _classes(path, header)
                 continue
-            num_sequences += 1
             place = f"{path}: sequence {num_sequences} (line {number})"
             dimensions = line.split(":")
             label = None if classes is None else dimensions.pop()
             if not dimensions:
                 raise DataError(f"{place}: expected values, ':' and a class, got {shown(line)}")
             sequences.add_features(_series(dimensions, place), place)
-            name = None if label is None or not label.strip() else class_name(label.strip())
+            name = sequences.add_label(label and label.strip(), place)
             if name is not None and classes and name not in classes:
                 raise DataError(f"{place}: expected a class of @classLabel, {', '.join(classes)}, got {name!r}")
-            sequences.add_label(name, place)
+            num_sequences += 1
             sequences.done(num_bytes)
     if "data" not in header:
         raise DataError(f"{path}: expected a line @data with sequences after it, got none")

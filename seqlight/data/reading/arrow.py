@@ -1,0 +1,33 @@
+"""Columns as Arrow has them: kinds of text, empty cells."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seqlight.data.reading.place import Place
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of that type holds text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """The column without dictionary encoding, as text of one kind if it is text."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.string()) if is_text(column.type) and not pa.types.is_string(column.type) else column
+
+
+def refuse_empty(column: pa.Array, name: str, place: Place, expected: str) -> None:
+    """Refuse a column with an empty cell.
+
+    Raises:
+        DataError: names the first.
+    """
+    if column.null_count or is_text(column.type):
+        empty = pc.is_null(column)
+        if is_text(column.type):
+            empty = pc.or_(empty, pc.equal(column, "").fill_null(True))
+        index = pc.index(empty, True).as_py()
+        if index >= 0:
+            raise place.error(index, name, expected, "an empty cell")

@@ -1,0 +1,30 @@
+"""Distinct values of a column, numbered."""
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int32
+
+from seqlight.data.reading.arrow import plain
+from seqlight.data.reading.names import as_text, is_missing
+
+
+class Codes:
+    """Distinct values, numbered in the order of their first appearance.
+
+    Attributes:
+        of: the number of each value.
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+
+    def encode(self, column: pa.Array) -> Int32[np.ndarray, " rows"]:
+        """The number of each row's value as text; -1 where the cell is empty."""
+        encoded = plain(column).dictionary_encode()
+        # Each batch has its own dictionary, so Python looks at distinct values only.
+        codes = [-1 if is_missing(value) else self._code(as_text(value)) for value in encoded.dictionary.to_pylist()]
+        indices = encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
+        return np.asarray(np.asarray([*codes, -1], np.int32)[indices])
+
+    def _code(self, text: str) -> int:
+        return self.of.setdefault(text, len(self.of))

@@ -1,0 +1,45 @@
+"""What classes and sequences are called."""
+
+import re
+from collections.abc import Callable
+
+_INTEGRAL = re.compile(r"([+-]?\d+)\.0*")
+
+
+def as_text(value: object) -> str:
+    """A value as text: integral numbers as integers."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value stands for none: None, empty text or NaN."""
+    return value is None or value == "" or value != value
+
+
+def class_name(value: object) -> str:
+    """The name of a class: 1 and 1.0 are the same."""
+    text = as_text(value)
+    integral = _INTEGRAL.fullmatch(text)
+    return integral[1] if integral else text
+
+
+def to_label(value: object, required: bool, error: Callable[[str, object], Exception]) -> str | None:
+    """The class that a value of a file names, or None if it is missing.
+
+    Args:
+        value: text or a number.
+        required: whether it must not be missing.
+        error: makes an error of what was expected and what was found.
+
+    Raises:
+        Exception: that of `error`; the value is missing, or a number with decimals.
+    """
+    if is_missing(value):
+        if required:
+            raise error("a label", "none")
+        return None
+    if isinstance(value, float) and not value.is_integer():
+        raise error("a class: text or an integer", value)
+    return class_name(value)

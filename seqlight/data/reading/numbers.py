@@ -1,0 +1,63 @@
+"""Columns of a table as numbers."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float32, Float64
+
+from seqlight.data.reading.arrow import is_text, plain, refuse_empty
+from seqlight.data.reading.finite import to_float32
+from seqlight.data.reading.place import Place, shown
+from seqlight.data.reading.raw import DataError
+
+
+def features(column: pa.Array, name: str, place: Place, hint: str = "") -> Float32[np.ndarray, " rows"]:
+    """The numbers of a column.
+
+    Raises:
+        DataError: a cell is empty, no number, or not finite in float32.
+    """
+    column = plain(column)
+
+    def error(index: tuple[int, ...], expected: str) -> DataError:
+        return place.error(index[0], name, expected, str(column[index[0]].as_py()))
+
+    return to_float32(column_numbers(column, name, place, hint), error)
+
+
+def column_numbers(column: pa.Array, name: str, place: Place, hint: str = "") -> Float64[np.ndarray, " rows"]:
+    """The numbers of a column, infinities and NaN included.
+
+    Raises:
+        DataError: a cell is empty or no number.
+    """
+    kind = column.type
+    if not (is_text(kind) or _is_number(kind)):
+        raise DataError(f"{place.path}: column {name!r}: expected numbers, got {kind}" + (f".\n{hint}" if hint else ""))
+    refuse_empty(column, name, place, "a number")
+    try:
+        return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    except pa.ArrowInvalid:
+        column = pc.utf8_trim_whitespace(column)
+    try:
+        return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False))
+    except pa.ArrowInvalid:
+        index = next(index for index, text in enumerate(column) if not is_number(text))
+        text = column[index].as_py()
+        if text.lower() in ("true", "false"):
+            hint = "Write true and false as 1 and 0"
+        raise place.error(index, name, "a number", shown(text), hint) from None
+
+
+def is_number(text: pa.Scalar) -> bool:
+    """Whether text is a number."""
+    try:
+        pc.cast(pc.utf8_trim_whitespace(text), pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind))

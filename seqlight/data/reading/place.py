@@ -1,0 +1,49 @@
+"""Where in a file something is wrong, and what was found there, for messages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqlight.data.reading.raw import DataError
+
+
+@dataclass
+class Place:
+    """Where the rows of a batch stand in their file; rows are counted from 1.
+
+    Attributes:
+        path: the file.
+        first_row: the number of the batch's first row.
+    """
+
+    path: Path
+    first_row: int
+
+    def error(self, index: int, column: str, expected: str, got: str, hint: str = "") -> DataError:
+        """An error that names the cell at `index` of this batch."""
+        where = f"{self.path}: row {self.first_row + index}, column {column!r}"
+        return DataError(f"{where}: expected {expected}, got {got}" + (f".\n{hint}" if hint else ""))
+
+
+def shown(value: object) -> str:
+    """A value for a message: at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def reason(error: Exception) -> str:
+    """What a library says of a file: the start of its first line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
+def not_utf8(where: str, error: UnicodeDecodeError) -> DataError:
+    """An error that names the byte that is no text."""
+    return DataError(f"{where}: expected text in UTF-8, got byte 0x{error.object[error.start]:02x}")
+
+
+def first(flags: Any) -> int:
+    """The index of the first True, or -1."""
+    index = int(np.argmax(flags)) if len(flags) else 0
+    return index if len(flags) and flags[index] else -1

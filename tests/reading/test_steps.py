@@ -1,0 +1,56 @@
+"""The order of rows, against sorting by pairs."""
+
+import numpy as np
+import pytest
+
+from seqlight.data.reading import steps
+from seqlight.data.reading.steps import order_of, repeated_step
+
+
+@pytest.fixture(params=[1, 2, 3, 5, 100])
+def chunk(request, monkeypatch):
+    monkeypatch.setattr(steps, "_CHUNK", request.param)
+
+
+def rows_with_one_fault(size=12):
+    """Rows in order but for two neighbours, once for each pair."""
+    for place in range(size - 1):
+        order = np.arange(size)
+        order[[place, place + 1]] = place + 1, place
+        yield order
+
+
+@pytest.mark.usefixtures("chunk")
+def test_rows_in_order_stay():
+    codes = np.repeat([0, 1, 2], [5, 1, 6]).astype(np.int32)
+    assert order_of(codes, None) is None
+    assert order_of(codes, np.r_[:5, 0, :6].astype(np.int64)) is None  # steps go back where a sequence begins
+
+
+@pytest.mark.usefixtures("chunk")
+def test_one_pair_out_of_order_is_found_wherever_it_is():
+    codes = np.repeat([0, 1], 6).astype(np.int32)
+    numbers = np.r_[:6, :6].astype(np.int64)
+    for order in rows_with_one_fault():
+        expected = sorted(range(12), key=lambda row: (codes[order][row], numbers[order][row]))
+        found = order_of(codes[order], numbers[order])
+        assert found is not None
+        assert found.tolist() == expected
+    found = order_of(np.int32([0, 0, 0, 1, 1, 0, 1]), None)
+    assert found is not None
+    assert found.tolist() == [0, 1, 2, 5, 3, 4, 6]
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_step_twice_is_found_wherever_it_is(shuffled):
+    codes = np.repeat([0, 1], 6).astype(np.int32)
+    for place in (*range(5), *range(6, 11)):
+        numbers = np.r_[:6, :6].astype(np.int64)
+        numbers[place + 1] = numbers[place]
+        rows = np.random.default_rng(place).permutation(12) if shuffled else np.arange(12)
+        order = np.argsort(rows) if shuffled else None
+        found = repeated_step(codes[rows], numbers[rows], order)
+        assert found is not None
+        assert sorted(rows[list(found)]) == [place, place + 1]
+    assert repeated_step(codes, np.r_[:6, 5:11].astype(np.int64), None) is None  # in different sequences
