@@ -9,6 +9,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 
 from seqlight.data.task import Target
+from seqlight.metrics import predicted_classes
 
 
 class LengthBucket(NamedTuple):
@@ -74,8 +75,8 @@ class LengthAccuracy(Metric):
         lengths: Int64[Tensor, " batch"],
     ) -> None:
         """Add a batch, as `SequenceClassifier.test_step` has it."""
-        answers = probabilities.argmax(-1) if self.target == "multiclass" else probabilities > 0.5
-        right = (answers == targets).long().flatten(1).sum(1) if answers.ndim > 1 else (answers == targets).long()
+        right = (predicted_classes(probabilities, self.target) == targets).long()
+        right = right.flatten(1).sum(1) if right.ndim > 1 else right
         self._grow(int(lengths.max()) + 1)
         lengths = lengths.to(right.device)
         self.right.index_add_(0, lengths, right)

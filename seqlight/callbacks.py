@@ -12,10 +12,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.tensorboard.summary import hparams
 from torchmetrics import ROC, ConfusionMatrix, Metric
 
+from seqlight.attached import class_names
 from seqlight.by_length import LengthAccuracy, LengthBucket, length_buckets
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
-from seqlight.data.datamodule import SequenceDataModule
 from seqlight.figures import confusion_figure, length_figure, memory_figure, roc_figure
 from seqlight.inside.figure import cell_figure
 from seqlight.lean import NotInEveryStep
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
 
 def _tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-
-
-def class_names(trainer: pl.Trainer, model: SequenceClassifier) -> list[str]:
-    """What the data that the trainer runs on call their classes or labels, two for binary; else numbers."""
-    datamodule = getattr(trainer, "datamodule", None)
-    names = datamodule.class_names if isinstance(datamodule, SequenceDataModule) else None
-    size = 2 if model.target == "binary" else model.head.out_features
-    if names is not None and len(names) != size:
-        raise ValueError(f"class_names must be {size} names for this {model.target} target, got {list(names)}")
-    return list(names or map(str, range(size)))
 
 
 def _add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], step: int) -> None:
@@ -139,9 +129,10 @@ class TensorBoardFigures(NotInEveryStep):
         roc.compute()
         if not trainer.is_global_zero:
             return
+        names = class_names(trainer, pl_module.target, pl_module.head.out_features)
         figures = {
-            "confusion_matrix": confusion_figure(confusion, class_names(trainer, pl_module)),
-            "roc": roc_figure(roc),
+            "confusion_matrix": confusion_figure(confusion, names),
+            "roc": roc_figure(roc, names),
             "memory": memory_figure({pl_module.recurrent.cell_name: memory_curve(pl_module, self._first_batch)}),
         }
         if self.inside_cell:

@@ -1,36 +1,36 @@
 """The model that a Trainer trains."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 import seqlight
+from seqlight.attached import describe_with_data
 from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell
 from seqlight.clipping import clip_by_norm, gradient_norm, parameters_of
 from seqlight.curves import TrainingCurves
 from seqlight.data.batch import Batch, require_batch
-from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.task import Target
 from seqlight.evaluation import Evaluation, log_evaluation
-from seqlight.metrics import check_class_weights, classification_loss, to_probabilities
-from seqlight.plain import describe, save_plain_hyperparameters
+from seqlight.lean import LeanModule
+from seqlight.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
+from seqlight.plain import save_plain_hyperparameters
 from seqlight.ranks import weigh_by_share
+from seqlight.recurrent.embedding import embed, new_embedding
 from seqlight.recurrent.layer import Backend
-from seqlight.recurrent.lengths import ragged_lengths, step_mask
+from seqlight.recurrent.lengths import ragged_lengths
 from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.schedule import Kind, Schedule, check_settings
-from seqlight.validation import check_at_least, check_choice
+from seqlight.validation import check_choice
 
 
-class SequenceClassifier(pl.LightningModule):
+class SequenceClassifier(LeanModule):
     """A recurrent stack, a summary of its outputs, and a linear layer.
 
     Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass with
@@ -90,14 +90,9 @@ class SequenceClassifier(pl.LightningModule):
         super().__init__()
         if (input_size is None) == (vocab_size is None):
             raise ValueError(f"give either input_size or vocab_size, got {input_size} and {vocab_size}")
-        check_choice("target", target, ("binary", "multiclass", "multilabel"))
-        check_at_least("num_outputs", num_outputs, 2 if target == "multiclass" else 1)
-        if target == "binary" and num_outputs != 1:
-            raise ValueError(f"num_outputs must be 1 for a binary target, got {num_outputs}")
+        check_num_outputs(num_outputs, target)
         check_choice("readout", readout, ("last", "mean", "max"))
-        check_choice("lr_schedule", lr_schedule, ("cosine", "constant"))
-        if not 0 < learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be greater than 0 and finite, got {learning_rate}")
+        Schedule(learning_rate, lr_schedule)  # which checks them
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
@@ -106,11 +101,7 @@ class SequenceClassifier(pl.LightningModule):
         self.readout: Readout = readout
         self.learning_rate = learning_rate
         self.lr_schedule: Kind = lr_schedule
-        self.embedding = None
-        if vocab_size is not None:
-            check_at_least("vocab_size", vocab_size, 1)
-            check_at_least("embedding_size", embedding_size, 1)
-            self.embedding = nn.Embedding(vocab_size, embedding_size)
+        self.embedding = None if vocab_size is None else new_embedding(vocab_size, embedding_size)
         self.recurrent = RecurrentStack(
             cell,
             embedding_size if input_size is None else input_size,
@@ -129,27 +120,13 @@ class SequenceClassifier(pl.LightningModule):
         self.test_evaluation = Evaluation(target, num_outputs)
         self._curves = TrainingCurves(target)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """As torch's, but for a name that Lightning sets some fifty times a step."""
-        if name == "_current_fx_name":
-            # torch's way, which looks through parameters and modules, makes that a tenth of a small model's step.
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     def features(
         self,
         inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
         lengths: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch time features"]:
         """What the recurrent stack reads: the inputs (B, T, F), or the embedded tokens; padding may hold anything."""
-        if self.embedding is None:
-            return inputs
-        lengths = ragged_lengths(lengths, inputs)
-        if lengths is not None:
-            inputs = inputs.masked_fill(~step_mask(lengths, inputs.shape[1], inputs.device), 0)
-        features: Tensor = self.embedding(inputs)
-        return features
+        return inputs if self.embedding is None else embed(self.embedding, inputs, lengths)
 
     def classify(
         self, features: Float[Tensor, "batch time features"], lengths: Int64[Tensor, " batch"] | None = None
@@ -288,13 +265,7 @@ class SequenceClassifier(pl.LightningModule):
         Raises:
             TypeError: if a hyperparameter of a subclass has no plain form.
         """
-        datamodule = getattr(self._trainer, "datamodule", None)
-        data = datamodule if isinstance(datamodule, SequenceDataModule) else None
-        return {
-            "version": seqlight.__version__,
-            "model": describe(self),
-            "data": data and describe(data),
-        }
+        return describe_with_data(self)
 
     def on_fit_start(self) -> None:
         """Find out before the first step whether a checkpoint can be written and where the cosine ends."""

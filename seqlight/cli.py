@@ -200,10 +200,7 @@ class SeqlightCLI(LightningCLI):
                 kwargs[name] = torchrun[name]
         if self.subcommand == "predict":
             kwargs["devices"] = 1
-            output = Path(config.output)
-            if not output.name or (output.exists() and not output.is_file()):
-                raise UsageError(f"--output: expected the path of a file, got {config.output!r}")
-            self.trainer_defaults["callbacks"].append(PredictionWriter(output))
+            self.trainer_defaults["callbacks"].append(PredictionWriter(config.output))
         if self.subcommand != "fit" or config.trainer.fast_dev_run or config.trainer.enable_checkpointing is False:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
             kwargs["enable_checkpointing"] = False

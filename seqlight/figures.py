@@ -63,13 +63,20 @@ def confusion_figure(
 def _short(name: str) -> str:
     """A class's name with room for it on an axis."""
     name = " ".join(name.split())
-    return name if len(name) <= 16 else f"{name[:15]}\N{HORIZONTAL ELLIPSIS}"
+    # Long names often begin alike.
+    return name if len(name) <= 16 else f"{name[:9]}\N{HORIZONTAL ELLIPSIS}{name[-6:]}"
 
 
-def roc_figure(roc: Metric) -> "Figure":
-    """The ROC curves of a torchmetrics metric, with the areas under them."""
+def roc_figure(roc: Metric, class_names: Sequence[str] = ()) -> "Figure":
+    """The ROC curves of a torchmetrics metric, with the areas under them; those of classes or labels by name."""
     figure, [axis] = _new_figure(4, 4)
     roc.plot(ax=axis, score=True)
+    entries = axis.get_legend().get_texts()
+    if len(entries) == len(class_names):  # binary is one curve, of two classes
+        # Not by the curves' labels: matplotlib hides those that begin with an underscore.
+        for entry, name in zip(entries, class_names, strict=True):
+            _, _, area = entry.get_text().partition(" ")
+            entry.set(text=f"{_short(name)} {area}", parse_math=False, fontsize=8)
     axis.plot((0, 1), (0, 1), color="grey", linewidth=0.8, linestyle="--")
     axis.set_aspect("equal")
     return figure

@@ -9,7 +9,6 @@ import lightning.pytorch as pl
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
-from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
 
 class NoProfiler(PassThroughProfiler):
@@ -20,6 +19,18 @@ class NoProfiler(PassThroughProfiler):
     def profile(self, action_name: str) -> Any:
         """A context that does nothing, the same one each time."""
         return self._NOTHING
+
+
+class LeanModule(pl.LightningModule):
+    """As Lightning's, but a name that it sets some fifty times a step is set at once."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute."""
+        if name == "_current_fx_name":
+            # torch's way, which looks through parameters and modules, makes that a tenth of a small model's step.
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
 
 class NotInEveryStep(pl.Callback):
@@ -59,6 +70,9 @@ class CurvesLogger(loggers.TensorBoardLogger):
         if self._prefix or any(isinstance(value, Mapping) for value in metrics.values()):
             super().log_metrics(metrics, step)
         else:
+            # Imported here: `import seqlight` need not wait for it.
+            from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
             # Lightning adds the epoch to what `self.log` gives: a curve that nobody asked for.
             scalars = {name: float(value) for name, value in metrics.items() if name != "epoch"}
             values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]

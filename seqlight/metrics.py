@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics import AUROC, Accuracy, F1Score, MetricCollection
 
 from seqlight.data.task import Target
-from seqlight.validation import check_finite
+from seqlight.validation import check_at_least, check_choice, check_finite
 
 
 def classification_loss(
@@ -33,6 +33,14 @@ def classification_loss(
     return functional.binary_cross_entropy_with_logits(
         logits, targets, weight=weight, pos_weight=pos_weight, reduction=reduction
     )
+
+
+def check_num_outputs(num_outputs: int, target: Target) -> None:
+    """Raise ValueError or TypeError, naming the argument, unless a model of this target may have so many outputs."""
+    check_choice("target", target, ("binary", "multiclass", "multilabel"))
+    check_at_least("num_outputs", num_outputs, 2 if target == "multiclass" else 1)
+    if target == "binary" and num_outputs != 1:
+        raise ValueError(f"num_outputs must be 1 for a binary target, got {num_outputs}")
 
 
 def check_class_weights(class_weights: Sequence[float], target: Target, num_outputs: int) -> Float[Tensor, " weights"]:
@@ -60,11 +68,24 @@ def to_probabilities(logits: Float[Tensor, "batch *outputs"], target: Target) ->
     return logits.softmax(-1) if target == "multiclass" else logits.sigmoid()
 
 
+def predicted_classes(
+    scores: Float[Tensor, "batch *outputs"], target: Target, threshold: float = 0.5
+) -> Int64[Tensor, "batch *labels"]:
+    """The class with the highest score, (B,), for multiclass; else 1 where the score is above the threshold.
+
+    Args:
+        scores: probabilities; or logits, with a threshold of 0.
+        target: "binary", "multiclass" or "multilabel".
+        threshold: of binary and multilabel, whose classes are shaped as the scores.
+    """
+    return scores.argmax(-1) if target == "multiclass" else (scores > threshold).long()
+
+
 def count_correct(
     logits: Float[Tensor, "batch *outputs"], targets: Shaped[Tensor, "batch *labels"], target: Target
 ) -> Float[Tensor, ""]:
     """The number of right answers; for multilabel the sum over sequences of their share of right labels."""
-    right = logits.argmax(-1) == targets if target == "multiclass" else (logits > 0) == (targets > 0.5)
+    right = predicted_classes(logits, target, threshold=0) == (targets if target == "multiclass" else targets > 0.5)
     return right.float().flatten(1).mean(1).sum() if right.ndim > 1 else right.float().sum()
 
 

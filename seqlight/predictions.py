@@ -1,6 +1,7 @@
 """Predictions as a file."""
 
 import csv
+import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
-from seqlight.callbacks import class_names
+from seqlight.attached import class_names, datamodule_of
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
-from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.task import Target
 from seqlight.lean import NotInEveryStep
+from seqlight.metrics import predicted_classes
 
 
 class PredictionWriter(NotInEveryStep):
@@ -32,16 +33,15 @@ class PredictionWriter(NotInEveryStep):
     written whole or not at all. With `Trainer.predict(..., return_predictions=False)` memory does not grow.
 
     Args:
-        path: the file; its folder is made where it is missing.
+        path: the file; its folder is made where it is missing. A link to a file is followed.
 
     Raises:
         MisconfigurationException: in predict, if several processes, several loaders or a shuffling one predict.
-        OSError: in predict, if the file can't be written.
+        OSError: in predict, if the file can't be written, or the path is that of a folder, device or pipe.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.part") if self.path.name else self.path
         self._file: IO[str] | None = None
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -57,11 +57,17 @@ class PredictionWriter(NotInEveryStep):
         if getattr(loader, "shuffle", False) or isinstance(getattr(loader, "sampler", None), RandomSampler):
             raise MisconfigurationException("predictions go by the order of the samples, got a loader that shuffles")
         self._target: Target = pl_module.target
-        self._names = class_names(trainer, pl_module)
-        self._ids = _ids(getattr(trainer, "datamodule", None))
+        self._names = class_names(trainer, pl_module.target, pl_module.head.out_features)
+        datamodule = datamodule_of(trainer)
+        self._ids = None if datamodule is None else datamodule.sample_ids("predict")
         self._num_written = 0
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._place = Path(os.path.realpath(self.path))
+            if self._place.exists() and not self._place.is_file():
+                # The draft would take the place of a device or pipe.
+                raise OSError(errno.EEXIST, "expected the path of a file, and there is something else")
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._draft = self._place.with_name(f"{self._place.name}.{os.getpid()}.part")
             # What no encoding can hold, half of a surrogate pair in a name, is written as an escape.
             self._file = self._draft.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             self._rows = csv.writer(self._file)
@@ -99,7 +105,7 @@ class PredictionWriter(NotInEveryStep):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            self._draft.replace(self.path)
+            self._draft.replace(self._place)
         except OSError as error:
             raise self._failure(error) from error
         self._file = None
@@ -135,20 +141,7 @@ def rows(probabilities: Float[Tensor, "batch *outputs"], names: Sequence[str], t
         target: "binary", "multiclass" or "multilabel".
     """
     table = probabilities.cpu().double()
-    predicted: list[list[str | int]]
-    if target == "multilabel":
-        predicted = (table > 0.5).int().tolist()
-    else:
-        classes = table.argmax(-1) if target == "multiclass" else (table > 0.5).int()
-        predicted = [[names[label]] for label in classes.tolist()]
+    classes = predicted_classes(table, target).tolist()
+    predicted: list[list[str | int]] = classes if target == "multilabel" else [[names[label]] for label in classes]
     values = [[1 - p, p] for p in table.tolist()] if target == "binary" else table.tolist()
     return [[*(f"{p:.7g}" for p in row), *cells] for row, cells in zip(values, predicted, strict=True)]
-
-
-def _ids(datamodule: Any) -> Sequence[int | str] | None:
-    """The names of the samples, or None for their indices."""
-    if not isinstance(datamodule, SequenceDataModule):
-        return None
-    # The indices need not be asked for, which makes the split a second time.
-    own = type(datamodule).sample_ids is not SequenceDataModule.sample_ids
-    return datamodule.sample_ids("predict") if own else None

@@ -49,6 +49,8 @@ def weigh_by_share(loss: Float[Tensor, ""], num_sequences: int) -> Float[Tensor,
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return loss
+    # In every step, though seqlight's own loader deals out only the last one of an epoch unevenly: a loader of the
+    # user's may do so in any, and all processes must take part or none, which none can tell from its own batch.
     total = torch.tensor(float(num_sequences), device=loss.device)
     distributed.all_reduce(total)
     return loss * (num_sequences * distributed.get_world_size() / total)

@@ -8,6 +8,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from seqlight.validation import check_choice
+
 Kind = Literal["cosine", "constant"]
 
 
@@ -18,10 +20,18 @@ class Schedule:
     Attributes:
         learning_rate: at the first step.
         lr_schedule: "cosine" or "constant".
+
+    Raises:
+        ValueError: if one is none of these, or not greater than 0 and finite, naming it.
     """
 
     learning_rate: float
     lr_schedule: Kind
+
+    def __post_init__(self) -> None:
+        check_choice("lr_schedule", self.lr_schedule, ("cosine", "constant"))
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be greater than 0 and finite, got {self.learning_rate}")
 
     def configure(self, module: pl.LightningModule) -> Any:
         """What `configure_optimizers` returns."""

@@ -138,7 +138,7 @@ def test_sizes_beyond_all_use(flag, message):
 def test_an_output_that_is_no_file_is_refused_before_predicting(output, trained, monkeypatch):
     Path("folder").mkdir()
     monkeypatch.setattr(seqlight.SequenceClassifier, "predict_step", lambda *_: pytest.fail("it predicts"))
-    message = rf"--output: expected the path of a file, got '{re.escape(output)}'"
+    message = rf"can't write predictions to {re.escape(output or '.')}: expected the path of a file"
     refused(2, message, "predict", f"--ckpt_path={trained}", *QUIET, f"--output={output}")
 
 

@@ -56,6 +56,7 @@ class Recorder(SequenceClassifier):
     def on_train_start(self):
         super().on_train_start()
         self.note("threads", torch.get_num_threads())
+        self.note("classes", self.trainer.datamodule.class_names)
 
     def training_step(self, batch, batch_idx):
         self.note("train", *batch.inputs[:, 0, 0].int().tolist())
@@ -213,6 +214,38 @@ def test_two_processes_print_the_tables_of_one(launched):
     # The longest sequence is in one rank's share of the test split.
     assert two[1] == one[1]
     assert two[1][-1].split()[0] == "20-21"
+
+
+NUM_IN_FILE = 97  # of which a fifth is for validation: 19 or 20
+
+
+@pytest.fixture(scope="module")
+def from_file(tmp_path_factory):
+    """The folder of an epoch on a file of sequences that carry their own number, in two processes."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "numbered.py").write_text(MODULE)
+    rows = [
+        f"{number},{number},{'odd' if number % 2 else 'even'}"
+        for number in range(NUM_IN_FILE)
+        for _ in range(1 + number % 7)
+    ]
+    (folder / "a.csv").write_text("\n".join(["id,x,label", *rows]))
+    fit = ["fit", *SAME, "--data=SequenceFiles", "--data.train=a.csv", "--data.standardise=false"]
+    fit += ["--model=numbered.Recorder", "--data.batch_size=8", "--trainer.max_epochs=1"]
+    result = torchrun(folder, *fit)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_two_processes_make_the_same_splits_of_a_file(from_file):
+    assert [(from_file / f"classes-0-{rank}.txt").read_text() for rank in (0, 1)] == 2 * ["('even', 'odd')\n"]
+    seen = {stage: [noted(from_file, stage, 0, rank) for rank in (0, 1)] for stage in ("train", "val")}
+    for first, second in seen.values():
+        assert len(first) == len(second)
+    numbers = {stage: [each for steps in ranks for step in steps for each in step] for stage, ranks in seen.items()}
+    assert Counter(numbers["train"] + numbers["val"]) == Counter(range(NUM_IN_FILE))
+    assert abs(len(numbers["val"]) - NUM_IN_FILE / 5) < 1
+    assert abs(sum(number % 2 for number in numbers["val"]) - len(numbers["val"]) / 2) <= 1
 
 
 def test_a_usage_error_is_said_once_and_ends_both_processes(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch.utils.tensorboard import SummaryWriter
+from torchmetrics import ROC
 
 from seqlight import (
     Batch,
@@ -19,7 +20,7 @@ from seqlight import (
     TensorBoardFigures,
     callbacks,
 )
-from seqlight.figures import confusion_figure
+from seqlight.figures import confusion_figure, roc_figure
 
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
 SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
@@ -118,10 +119,11 @@ class Named(SumSign):
 
 def test_classes_have_the_names_that_the_data_give_them(written, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(callbacks, "confusion_figure", lambda _, names: drawn.append(tuple(names)))
+    for figure in ("confusion_figure", "roc_figure"):
+        monkeypatch.setattr(callbacks, figure, lambda _, names: drawn.append(tuple(names)))
     data = SyntheticSequences(Named(max_length=3), num_val=16)
     trainer(tmp_path, TensorBoardFigures()).validate(SequenceClassifier(input_size=1), data, verbose=False)
-    assert drawn == [("negative", "positive")]
+    assert drawn == 2 * [("negative", "positive")]
 
 
 def boxes(texts):
@@ -155,3 +157,28 @@ def test_labels_have_a_matrix_each(num_labels):
     figure = confusion_figure(torch.ones(num_labels, 2, 2, dtype=torch.int64), names)
     FigureCanvasAgg(figure).draw()
     assert [axis.get_title() for axis in figure.axes if axis.axison] == names[:8]
+
+
+def test_long_names_that_begin_alike_can_be_told_apart():
+    names = [f"a very long name of a class, number {number}" for number in range(12)]
+    [axis] = confusion_figure(torch.eye(12, dtype=torch.int64), names).axes
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(set(labels)) == 12
+    assert all(len(label) <= 16 for label in labels)
+
+
+@pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel"])
+def test_roc_curves_have_the_names_of_their_classes(target):
+    names = ("_$a$", "b")  # which matplotlib would hide and set as a formula
+    probabilities = torch.tensor([0.2, 0.4, 0.6, 0.7])
+    targets = torch.tensor([0, 1, 0, 1])  # of the four pairs of a 0 and a 1, three are in order
+    if target != "binary":
+        probabilities = torch.stack((1 - probabilities, probabilities), 1)
+    if target == "multilabel":
+        targets = torch.stack((1 - targets, targets), 1)
+    roc = ROC(task=target, num_classes=2, num_labels=2)
+    roc.update(probabilities, targets)
+    figure = roc_figure(roc, names)
+    FigureCanvasAgg(figure).draw()
+    entries = [entry.get_text() for entry in figure.axes[0].get_legend().get_texts()]
+    assert entries == (["AUC=0.750"] if target == "binary" else ["_$a$ AUC=0.750", "b AUC=0.750"])

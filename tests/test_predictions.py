@@ -4,6 +4,8 @@ import csv
 import errno
 import os
 import signal
+import stat
+import sys
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -192,6 +194,32 @@ def test_a_folder_that_can_not_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"can't write predictions to .*file/p\.csv: (Not a directory|File exists)"):
         predict(tmp_path / "file" / "p.csv", *set_up())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes there, and links need a privilege")
+@pytest.mark.parametrize("make", [os.mkfifo if hasattr(os, "mkfifo") else None, os.mkdir], ids=["pipe", "folder"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_not_replaced(make, linked, tmp_path):
+    path = there = tmp_path / "there"
+    make(there)
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(there)
+    kind, entries = stat.S_IFMT(there.stat().st_mode), set(tmp_path.iterdir())
+    with pytest.raises(OSError, match=rf"can't write predictions to .*{path.name}: expected the path of a file"):
+        predict(path, *set_up())
+    assert stat.S_IFMT(there.stat().st_mode) == kind
+    assert set(tmp_path.iterdir()) == entries
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_to_a_file_stays_a_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "p.csv")
+    for _ in ("a file that is not there yet", "one that is"):
+        predict(tmp_path / "link", *set_up())
+        assert len(read(tmp_path / "p.csv")[1]) == 70
+        assert (tmp_path / "link").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("target", KINDS)

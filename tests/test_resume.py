@@ -1,15 +1,17 @@
-"""The learning rates of a run that goes on from a checkpoint."""
+"""The learning rates and the samples of a run that goes on from a checkpoint."""
 
 import functools
 import math
+from collections import Counter
 from functools import partial
+from itertools import chain
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from seqlight import GRUCell, SequenceClassifier, SumSign, SyntheticSequences
+from seqlight import GRUCell, SequenceClassifier, SequenceFiles, SumSign, SyntheticSequences
 
 EPOCH = 5  # steps
 pytestmark = pytest.mark.filterwarnings(
@@ -50,9 +52,24 @@ class Rates(pl.Callback):
         self.rates.append(optimizer.param_groups[0]["lr"])
 
 
+class Samples(pl.Callback):
+    """The numbers that each step's sequences carry."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.steps.append(batch.inputs[:, 0, 0].int().tolist())
+
+
 def train(model, folder, max_epochs=2, ckpt_path=None):
     """The learning rate of each step; every step leaves a checkpoint."""
-    watch = Rates()
+    data = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, batch_size=8)
+    return fit(model, data, Rates(), folder, max_epochs, ckpt_path).rates
+
+
+def fit(model, data, watch, folder, max_epochs=2, ckpt_path=None):
+    """Train; gives the callback back."""
     pl.Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
@@ -61,8 +78,8 @@ def train(model, folder, max_epochs=2, ckpt_path=None):
         enable_model_summary=False,
         limit_val_batches=0,
         callbacks=[watch, ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)],
-    ).fit(model, SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, batch_size=8), ckpt_path=ckpt_path)
-    return watch.rates
+    ).fit(model, data, ckpt_path=ckpt_path)
+    return watch
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +138,33 @@ def test_a_schedule_given_anew_holds_for_the_rest(before, after, max_epochs, exp
     _, folder = whole(Usual, **before)
     rates = train(Usual(**after), tmp_path, max_epochs, folder / f"step={step}.ckpt")
     assert rates == pytest.approx(expected(step), rel=1e-12)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """A file of 50 sequences of 1 to 7 steps, of which 10 are for validation; each carries its own number."""
+    path = tmp_path_factory.mktemp("file") / "a.csv"
+    rows = [f"{number},{number},{'ab'[number % 2]}" for number in range(50) for _ in range(1 + number % 7)]
+    path.write_text("\n".join(["id,x,label", *rows]))
+    return path
+
+
+@every_step
+def test_samples_of_a_file_come_once_an_epoch(step, numbered, tmp_path):
+    def data():
+        return SequenceFiles(numbered, batch_size=8, standardise=False)
+
+    before = fit(Usual(), data(), Samples(), tmp_path / "before").steps
+    after = fit(
+        Usual(), data(), Samples(), tmp_path / "after", ckpt_path=tmp_path / "before" / f"step={step}.ckpt"
+    ).steps
+    steps = before[:step] + after
+    assert len(steps) == 2 * EPOCH
+    held_back = {int(number) for number in data().sample_ids("val")}
+    epochs = [Counter(chain.from_iterable(steps[start : start + EPOCH])) for start in (0, EPOCH)]
+    assert epochs == 2 * [Counter(set(range(50)) - held_back)]
+    assert steps == before
+    assert before[:EPOCH] != before[EPOCH:]
+    # Buckets, and with them less padding than at random, where nearly each batch has a sequence of 7 steps.
+    longest = [max(number % 7 for number in numbers) for numbers in before]
+    assert sum(longest) < 2 * EPOCH * 5

@@ -57,9 +57,9 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     def split(self, split: Split) -> Batch | Sequences:
         """All samples of a split, in the order of their indices, in the host's memory."""
 
-    def sample_ids(self, split: Split) -> Sequence[int | str]:
-        """What a split's samples are called in predictions: by default their indices."""
-        return range(len(self.split(split).lengths))
+    def sample_ids(self, split: Split) -> Sequence[int | str] | None:
+        """What a split's samples are called in predictions; None, as by default, for their indices."""
+        return None
 
     def report(self, splits: Sequence[Split]) -> str:
         """What there is to say of these splits before they are used; nothing by default."""
