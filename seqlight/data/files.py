@@ -54,7 +54,7 @@ class SequenceFiles(SequenceDataModule):
         bucketing: whether training batches hold sequences of similar length, which saves padding.
         id_column: which sequence a row belongs to, for tables. None guesses, as for the other columns: the
             report says what was guessed.
-        step_column: by what the rows of a sequence are sorted; without one they are in order.
+        step_column: by what the rows of a sequence are sorted; "" for none, where they are in order.
         label_column: the label, the same in all rows of a sequence; several columns of 0 and 1 are labels of their own.
         feature_columns: the features; None takes all columns that are left.
         inputs: "features" (numbers), "tokens" (texts or integers, which are embedded), or "auto".
@@ -213,9 +213,8 @@ class SequenceFiles(SequenceDataModule):
         """Read a file of the same form as the training file."""
         learnt, columns = self.encoding.columns, self._columns
         if learnt is not None:
-            columns = Columns(
-                columns.id or learnt.id, columns.step or learnt.step, columns.label or learnt.label, columns.features
-            )
+            step = learnt.step if columns.step is None else columns.step
+            columns = Columns(columns.id or learnt.id, step, columns.label or learnt.label, columns.features)
         inputs: Literal["features", "tokens"] = "features" if self.encoding.vocabulary is None else "tokens"
         raw = read_sequences(path, columns=columns, inputs=inputs, labelled=labelled)
         if learnt is not None and raw.columns is not None and raw.columns.features != learnt.features:
