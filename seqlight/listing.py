@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -51,17 +52,22 @@ def cell_table() -> str:
 def task_table() -> str:
     """A header, and a line for each task that has been imported: seqlight's, then the user's.
 
-    Chance is the accuracy of a guess at random; majority, last and bag are the task's `Baselines`.
+    A task has further lines for the other arguments that its baselines were measured with. Chance is the accuracy of
+    a guess at random; majority, last and bag are the task's `Baselines`.
     """
-    columns = ("task", "target", "outputs", "chance", "majority", "last", "bag", "(all at the default arguments)")
+    note = "(at the default arguments, or with those named)"
+    columns = ("task", "target", "outputs", "chance", "majority", "last", "bag", note)
     return _table(SequenceTask, columns, _describe_task)
 
 
 LISTINGS = {"cells": cell_table, "tasks": task_table}
 
 
-def _table(base: type[object], header: tuple[str, ...], describe: Callable[[Any], tuple[str, ...]]) -> str:
-    """The header and a row for each class: its path, what `describe` gives, the first line of its docstring."""
+def _table(base: type[object], header: tuple[str, ...], describe: Callable[[Any], dict[str, tuple[str, ...]]]) -> str:
+    """The header and, for each class, the rows that `describe` gives by the flags that they hold with.
+
+    A row starts with the class's path and ends with the flags, or without any with the first line of its docstring.
+    """
     paths = {class_path(cls) for cls in subclasses(base) if _has_a_path(cls)}
     rows = [header]
     for path in sorted(paths, key=lambda path: (not path.startswith("seqlight."), path.lower())):
@@ -71,11 +77,11 @@ def _table(base: type[object], header: tuple[str, ...], describe: Callable[[Any]
         if not summary or summary.startswith(f"{cls.__name__}("):  # a dataclass without a docstring has its signature
             summary = "no description"
         try:
-            values = describe(cls)
+            described = describe(cls)
         except Exception as error:  # a user's class may need arguments, and raise anything
-            values = ("-",) * (len(header) - 2)
+            described = {"": ("-",) * (len(header) - 2)}
             summary = f"can't be made with defaults alone: {error}".partition("\n")[0]
-        rows.append((path.removeprefix("seqlight."), *values, summary))
+        rows += [(path.removeprefix("seqlight."), *values, flags or summary) for flags, values in described.items()]
     first, *middle = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     return "\n".join(
         "  ".join(
@@ -91,7 +97,7 @@ def _has_a_path(cls: type[object]) -> bool:
     return found is cls and not inspect.isabstract(cls)
 
 
-def _describe_cell(cell_type: type[RecurrentCell]) -> tuple[str, ...]:
+def _describe_cell(cell_type: type[RecurrentCell]) -> dict[str, tuple[str, ...]]:
     """Numbers of parameters and states, and the number of gates or "step" for a general cell."""
     arguments = {"input_size": INPUT_SIZE, "hidden_size": HIDDEN_SIZE}
     accepted = inspect.signature(cell_type).parameters
@@ -99,14 +105,18 @@ def _describe_cell(cell_type: type[RecurrentCell]) -> tuple[str, ...]:
     state = cell.initial_state(1, device=torch.device("cpu"), dtype=torch.float32)
     num_parameters = sum(parameter.numel() for parameter in cell.parameters())
     gates = str(cell.num_gates) if isinstance(cell, GatedCell) else "step"
-    return str(num_parameters), str(len(state)), gates
+    return {"": (str(num_parameters), str(len(state)), gates)}
 
 
-def _describe_task(task_type: type[SequenceTask]) -> tuple[str, ...]:
-    """Target, number of outputs, chance level and baselines."""
-    task = task_type()
-    chance = 1 / task.num_outputs if task.target == "multiclass" else 0.5
-    known = task.baselines
-    baselines = (known.majority, known.last_symbol, known.bag_of_symbols) if known else (None,) * 3
-    accuracies = ("-" if value is None else f"{value:.2f}" for value in (chance, *baselines))
-    return task.target, str(task.num_outputs), *accuracies
+def _describe_task(task_type: type[SequenceTask]) -> dict[str, tuple[str, ...]]:
+    """Target, number of outputs, chance level and baselines, for all arguments that these were measured with."""
+    rows = {}
+    for arguments in ({}, *(arguments for arguments, _ in task_type.measured if arguments)):
+        task = task_type(**arguments)
+        chance = 1 / task.num_outputs if task.target == "multiclass" else 0.5
+        known = task.baselines
+        baselines = (known.majority, known.last_symbol, known.bag_of_symbols) if known else (None,) * 3
+        accuracies = ("-" if value is None else f"{value:.2f}" for value in (chance, *baselines))
+        flags = " ".join(f"--data.task.{name} {json.dumps(value)}" for name, value in arguments.items())
+        rows[flags] = (task.target, str(task.num_outputs), *accuracies)
+    return rows

@@ -96,7 +96,7 @@ def test_imported_cells_come_too(flag):
     mine = {name.partition(".")[2]: row for name, row in rows.items() if name.startswith("listed_cells.")}
     assert list(mine) == ["Demanding", "Last", "LeakyCell"]
     assert mine["LeakyCell"] == (str(AFFINE), "1", "1", "Leaks.")
-    assert mine["Last"] == ("0", "2", "step", None)
+    assert mine["Last"] == ("0", "2", "step", "no description")
     assert mine["Demanding"][:3] == ("-", "-", "-")
     assert re.search("can't be made with defaults alone: .*'rate'", mine["Demanding"][3])
     assert list(rows)[: len(EXPECTED)] == sorted(EXPECTED, key=str.lower)
@@ -134,33 +134,35 @@ def tasks(*arguments):
     status, out, err = seqlight_run("tasks", *arguments)
     assert status == 0, err
     rows = [re.match(r"(\S+) +" + r"(\S+) +" * 6 + r" ?(.*)$", line).groups() for line in out.splitlines()[1:]]
-    shown = {row[0]: row[1:] for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")}
-    return out.splitlines()[0], shown
+    shown = [row for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")]
+    return out.splitlines()[0], {(row[0], row[7] if row[7].startswith("--") else ""): row[1:] for row in shown}
 
 
 def test_every_task_has_a_line():
     header, rows = tasks()
     names = [name for name in seqlight.__all__ if "seqlight.data.tasks." in getattr(seqlight, name).__module__]
-    assert list(rows) == sorted(names)
+    variants = {("Tomita", f"--data.task.number {number}"): {"number": number} for number in (1, 2, 4, 5, 6, 7)}
+    variants["ModularArithmetic", "--data.task.precedence false"] = {"precedence": False}
+    assert list(rows) == sorted([*((name, "") for name in names), *variants])
     assert len(names) >= 13
     assert header.split()[:7] == ["task", "target", "outputs", "chance", "majority", "last", "bag"]
     chances = {1: "0.50", 4: "0.25", 5: "0.20"}
-    for name, row in rows.items():
-        task = getattr(seqlight, name)()
+    for (name, flags), row in rows.items():
+        task = getattr(seqlight, name)(**variants.get((name, flags), {}))
         known = task.baselines
         accuracies = [f"{value:.2f}" for value in (known.majority, known.last_symbol, known.bag_of_symbols)]
-        summary = inspect.getdoc(type(task)).splitlines()[0]
-        assert list(row) == [task.target, str(task.num_outputs), chances[task.num_outputs], *accuracies, summary]
-        assert len(summary) <= 50  # with the other columns, 120
+        text = flags or inspect.getdoc(type(task)).splitlines()[0]
+        assert list(row) == [task.target, str(task.num_outputs), chances[task.num_outputs], *accuracies, text]
+        assert len(text) <= 50  # with the other columns, 120
 
 
 def test_imported_tasks_come_too():
     Path("listed_cells.py").write_text(MYTASKS)
     _, rows = tasks("--import", "listed_cells")
-    assert list(rows)[-2:] == ["listed_cells.Demanding", "listed_cells.Labels"]
-    assert rows["listed_cells.Labels"] == ("multilabel", "3", "0.50", "-", "-", "-", "Several at once.")
-    assert rows["listed_cells.Demanding"][:6] == ("-",) * 6
-    assert re.search("can't be made with defaults alone: .*'other'", rows["listed_cells.Demanding"][6])
+    assert list(rows)[-2:] == [("listed_cells.Demanding", ""), ("listed_cells.Labels", "")]
+    assert rows["listed_cells.Labels", ""] == ("multilabel", "3", "0.50", "-", "-", "-", "Several at once.")
+    assert rows["listed_cells.Demanding", ""][:6] == ("-",) * 6
+    assert re.search("can't be made with defaults alone: .*'other'", rows["listed_cells.Demanding", ""][6])
 
 
 @pytest.mark.parametrize("command", ["cells", "tasks"])

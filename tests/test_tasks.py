@@ -452,9 +452,9 @@ def linear_accuracy(features, targets, more_features, more_targets):
     return model.fit(features, targets).score(more_features, more_targets)
 
 
-@pytest.mark.parametrize("cls", TASKS)
-def test_baselines_are_those_of_independent_models(cls):
-    task, train, test = cls(), draw(cls(), 20_000, 1), draw(cls(), 20_000, 2)
+@pytest.mark.parametrize("task", [cls(**arguments) for cls in TASKS for arguments, _ in cls.measured], ids=str)
+def test_baselines_are_those_of_independent_models(task):
+    train, test = (draw(task, 20_000, seed) for seed in (1, 2))
     targets = [batch.targets.numpy() for batch in (train, test)]
     bags = [np.column_stack([occurrences(task, batch), batch.lengths]) for batch in (train, test)]
     last = [batch.inputs[torch.arange(20_000), batch.lengths - 1].numpy() for batch in (train, test)]
@@ -467,6 +467,26 @@ def test_baselines_are_those_of_independent_models(cls):
         "bag_of_symbols": linear_accuracy(bags[0], targets[0], bags[1], targets[1]),
     }
     assert dataclasses.asdict(task.baselines) == pytest.approx(found, abs=0.03)
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_baselines_hold_for_the_arguments_that_they_were_measured_with(cls):
+    others = [field.name for field in dataclasses.fields(cls) if field.name not in ("min_length", "max_length")]
+    assert cls().baselines is not None
+    assert cls().with_lengths(31, 37).baselines is None
+    for name in set(others) - {"number", "precedence"}:
+        assert dataclasses.replace(cls(), **{name: getattr(cls(), name) + 1}).baselines is None
+    for arguments, baselines in cls.measured:
+        assert cls(**arguments).baselines is baselines
+        assert cls(**arguments).with_lengths(31, 37).baselines is None
+
+
+def test_baselines_are_known_for_each_language_and_definition():
+    assert all(Tomita(number=number).baselines for number in range(1, 8))
+    assert Tomita(number=3).baselines is Tomita().baselines
+    assert all(ModularArithmetic(precedence=precedence).baselines for precedence in (True, False))
+    assert ModularArithmetic(precedence=False, modulus=7).baselines is None
+    assert Unchosen().baselines is None
 
 
 @each_membership_case
@@ -517,17 +537,21 @@ def test_what_is_no_word_is_one_edit_away_from_one(case):
     ],
     ids=str,
 )
-def test_every_word_that_can_be_edited_comes_and_all_that_it_can_become(case):
+def test_words_and_others_come_as_often_as_edits_lead_from_one_to_the_other(case):
     task, by_count = case.task, isinstance(case.task, Tomita) and case.task.number in (1, 5, 6)
     batch = draw(task, 10_000)
-    words, others = set(), set()
+    words, others = Counter(), Counter()
     for word in itertools.product(range(task.vocab_size), repeat=task.max_length):
         if case.label(word):
-            changed = {tuple(edited) for edited in edits(word, by_count) if not case.label(edited)}
-            others |= changed
-            words |= {word} if changed else set()
+            changed = Counter(tuple(edited) for edited in edits(word, by_count) if not case.label(edited))
+            others += changed
+            words += Counter({word: changed.total()})
     for target, expected in ((1, words), (0, others)):
-        assert set(map(tuple, batch.inputs[batch.targets == target].tolist())) == expected
+        found = Counter(map(tuple, batch.inputs[batch.targets == target].tolist()))
+        assert set(found) == set(expected)
+        for tokens, number in found.items():
+            share = expected[tokens] / expected.total()
+            assert abs(number - found.total() * share) < 4.5 * (found.total() * share) ** 0.5
 
 
 @pytest.mark.parametrize("left", [1, 2, 5, 8])

@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-_TRIES = 4  # edits of a word that are tried at once
-
 Edit = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -20,8 +18,9 @@ def draw_members(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Words and, with equal chances, words that an edit has put out of the language.
 
-    A word that no edit puts out of it is drawn anew, whichever of the two is wanted: thus the words before the edit
-    have the same distribution in both classes, and what the edit does not change tells nothing.
+    A word that its edit leaves in the language is drawn anew, whichever of the two is wanted: thus the words before the
+    edit have the same distribution in both classes, and what the edit does not change tells nothing. It is not quite
+    that of `draw`: each word weighs as much as the chance that an edit puts it out, and where none can it never comes.
 
     Args:
         rng: all randomness.
@@ -29,7 +28,7 @@ def draw_members(
         num_steps: T, to which the words are padded.
         draw: gives words of these lengths (N,), int64 (N, the longest) with padding 0.
         contains: whether words (N, any) of these lengths (N,) are in the language, bool (N,).
-        edit: gives changed copies of words (N, any) of these lengths (N,).
+        edit: changes words (N, any) of these lengths (N,) in place, and returns them.
 
     Returns:
         Tokens, int64 (B, T) with padding 0, and whether they are words, bool (B,).
@@ -39,12 +38,9 @@ def draw_members(
     missing = np.arange(len(lengths))
     while missing.size:
         words = draw(rng, lengths[missing])
-        repeated = np.repeat(lengths[missing], _TRIES)
-        edited = edit(rng, np.repeat(words, _TRIES, axis=0), repeated)
-        outside = ~contains(edited, repeated).reshape(-1, _TRIES)
-        # The first edit that does it; where none does, the word counts for nothing.
-        edited = edited.reshape(-1, _TRIES, words.shape[1])[np.arange(missing.size), outside.argmax(axis=1)]
-        done, rows = outside.any(axis=1), missing[outside.any(axis=1)]
+        edited = edit(rng, words.copy(), lengths[missing])
+        done = ~contains(edited, lengths[missing])
+        rows = missing[done]
         tokens[rows, : words.shape[1]] = np.where(is_word[rows, None], words[done], edited[done])
         missing = missing[~done]
     return tokens, is_word

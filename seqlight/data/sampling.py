@@ -47,6 +47,13 @@ def true_steps(lengths: np.ndarray, num_steps: int) -> np.ndarray:
     return np.arange(num_steps) < lengths[:, None]
 
 
+def draw_tokens(rng: np.random.Generator, lengths: np.ndarray, num_steps: int, vocab_size: int) -> np.ndarray:
+    """Independent tokens with equal chances, int64 (B, T) with padding 0."""
+    tokens = rng.integers(0, vocab_size, (len(lengths), num_steps))
+    tokens *= true_steps(lengths, num_steps)
+    return tokens
+
+
 def to_batch(inputs: np.ndarray, targets: np.ndarray, lengths: np.ndarray) -> Batch:
     """A batch that shares the arrays' memory; targets that are bool become the floats of a binary task."""
     if targets.dtype == bool:

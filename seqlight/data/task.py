@@ -1,6 +1,7 @@
 """What a synthetic task must say about itself."""
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,7 +42,8 @@ class SequenceTask(ABC):
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
         class_names: of the two classes for binary, else of the classes or labels; None if they are numbers.
-        baselines: what is reached without learning the task, at its default arguments; None if nobody has measured it.
+        measured: what is reached without learning the task, for the arguments, here by name, that it was measured with;
+            all others have their defaults. `seqlight tasks` lists these.
     """
 
     input_size: int | None = None
@@ -49,7 +51,16 @@ class SequenceTask(ABC):
     target: Target = "binary"
     num_outputs: int = 1
     class_names: tuple[str, ...] | None = None
-    baselines: Baselines | None = None
+    measured: tuple[tuple[dict[str, Any], Baselines], ...] = ()
+
+    @property
+    def baselines(self) -> Baselines | None:
+        """What is reached without learning the task; None if nobody has measured it with these arguments."""
+        defaults = {name: given.default for name, given in inspect.signature(type(self)).parameters.items()}
+        for arguments, known in self.measured:
+            if all(getattr(self, name) == value for name, value in {**defaults, **arguments}.items()):
+                return known
+        return None
 
     @abstractmethod
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:

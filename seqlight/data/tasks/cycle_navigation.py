@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqlight.data.batch import Batch
-from seqlight.data.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.data.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
 from seqlight.data.task import Baselines, SequenceTask
 
 
@@ -31,15 +31,17 @@ class CycleNavigation(SequenceTask):
     vocab_size = 3
     target = "multiclass"
     num_outputs = 5
-    baselines = Baselines(majority=0.2, last_symbol=0.2, bag_of_symbols=0.2)
+    measured = (({}, Baselines(majority=0.2, last_symbol=0.2, bag_of_symbols=0.2)),)
 
     def __post_init__(self) -> None:
-        allowed_lengths(self.min_length, self.max_length)
+        self._lengths()
+
+    def _lengths(self) -> range:
+        return allowed_lengths(self.min_length, self.max_length)
 
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Tokens (B, T) with padding 0, targets (B,)."""
-        lengths = draw_lengths(rng, num_samples, allowed_lengths(self.min_length, self.max_length))
-        tokens = rng.integers(0, 3, (num_samples, self.max_length))
-        tokens *= true_steps(lengths, self.max_length)
+        lengths = draw_lengths(rng, num_samples, self._lengths())
+        tokens = draw_tokens(rng, lengths, self.max_length, 3)
         places = (tokens == 1).sum(axis=1) - (tokens == 2).sum(axis=1)
         return to_batch(tokens, places % 5, lengths)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqlight.data.batch import Batch
-from seqlight.data.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.data.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
 from seqlight.data.task import Baselines, SequenceTask
 from seqlight.validation import check_at_least
 
@@ -33,7 +33,7 @@ class DelayedRecall(SequenceTask):
     num_symbols: int = 4
 
     target = "multiclass"
-    baselines = Baselines(majority=0.25, last_symbol=0.25, bag_of_symbols=0.35)
+    measured = (({}, Baselines(majority=0.25, last_symbol=0.25, bag_of_symbols=0.35)),)
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]
@@ -55,6 +55,5 @@ class DelayedRecall(SequenceTask):
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Tokens (B, T) with padding 0, targets (B,)."""
         lengths = draw_lengths(rng, num_samples, self._lengths())
-        tokens = rng.integers(0, self.num_symbols, (num_samples, self.max_length))
-        tokens *= true_steps(lengths, self.max_length)
+        tokens = draw_tokens(rng, lengths, self.max_length, self.num_symbols)
         return to_batch(tokens, tokens[:, 0].copy(), lengths)

@@ -18,9 +18,9 @@ class Dyck(SequenceTask):
 
     With k = `num_kinds`, tokens 0 to k-1 open a bracket of each kind and k to 2k-1 close it. Label 1 for words of
     Dyck-(k, m): each bracket is closed by its kind, in order, and at most m = `max_depth` are open at a time. Half of
-    the sequences are words: their shape is uniform among those of their length, and so are the kinds of their brackets.
-    The others are such words with two symbols exchanged, so that neither length nor counts tell. (Words that
-    random exchanges leave in the language are drawn anew, for both halves.) Lengths are even. A stack of depth m is
+    the sequences are words; the others are such words with two symbols exchanged, so that neither length nor counts
+    tell. A word of a length has a chance in proportion to how many exchanges put it out of the language, in both
+    halves. Lengths are even. A stack of depth m is
     enough: a recurrent network can hold it in O(m log k) units, and for k = 1 it is a counter.
 
     Source: Chomsky and Schuetzenberger, "The Algebraic Theory of Context-Free Languages", 1963; with bounded depth
@@ -38,7 +38,7 @@ class Dyck(SequenceTask):
     num_kinds: int = 2
     max_depth: int = 4
 
-    baselines = Baselines(majority=0.5, last_symbol=0.58, bag_of_symbols=0.5)
+    measured = (({}, Baselines(majority=0.5, last_symbol=0.58, bag_of_symbols=0.5)),)
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]

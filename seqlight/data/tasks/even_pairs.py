@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqlight.data.batch import Batch
-from seqlight.data.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.data.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
 from seqlight.data.task import Baselines, SequenceTask
 
 
@@ -28,7 +28,7 @@ class EvenPairs(SequenceTask):
     max_length: int = 40
 
     vocab_size = 2
-    baselines = Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)
+    measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)),)
 
     def __post_init__(self) -> None:
         self._lengths()
@@ -39,6 +39,5 @@ class EvenPairs(SequenceTask):
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Tokens (B, T) with padding 0, targets (B,)."""
         lengths = draw_lengths(rng, num_samples, self._lengths())
-        bits = rng.integers(0, 2, (num_samples, self.max_length))
-        bits *= true_steps(lengths, self.max_length)
+        bits = draw_tokens(rng, lengths, self.max_length, 2)
         return to_batch(bits, bits[:, 0] == bits[np.arange(num_samples), lengths - 1], lengths)

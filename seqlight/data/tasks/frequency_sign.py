@@ -36,7 +36,7 @@ class FrequencySign(SequenceTask):
 
     input_size = 1
     class_names = ("falls", "rises")
-    baselines = Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)
+    measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)),)
 
     def __post_init__(self) -> None:
         check_finite("noise", self.noise)

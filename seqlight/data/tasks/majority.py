@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqlight.data.batch import Batch
-from seqlight.data.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.data.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
 from seqlight.data.task import Baselines, SequenceTask
 
 
@@ -13,7 +13,7 @@ from seqlight.data.task import Baselines, SequenceTask
 class Majority(SequenceTask):
     """Are there more ones than zeros?
 
-    Random bits; label 1 if more than half of them are ones. Where as many are as are not, one bit, chosen at
+    Random bits; label 1 if more than half of them are ones. Where ones and zeros are equally many, one bit, chosen at
     random, is turned over, so that there are no ties and the classes are balanced by symmetry. The count
     alone solves it, and so does the baseline that has it; a cell must learn to count. An LSTM and a relu network can
     without bound, a GRU and a tanh network only as far as the precision of a bounded state goes.
@@ -30,16 +30,18 @@ class Majority(SequenceTask):
     max_length: int = 40
 
     vocab_size = 2
-    baselines = Baselines(majority=0.5, last_symbol=0.62, bag_of_symbols=1.0)
+    measured = (({}, Baselines(majority=0.5, last_symbol=0.62, bag_of_symbols=1.0)),)
 
     def __post_init__(self) -> None:
-        allowed_lengths(self.min_length, self.max_length)
+        self._lengths()
+
+    def _lengths(self) -> range:
+        return allowed_lengths(self.min_length, self.max_length)
 
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Tokens (B, T) with padding 0, targets (B,)."""
-        lengths = draw_lengths(rng, num_samples, allowed_lengths(self.min_length, self.max_length))
-        bits = rng.integers(0, 2, (num_samples, self.max_length))
-        bits *= true_steps(lengths, self.max_length)
+        lengths = draw_lengths(rng, num_samples, self._lengths())
+        bits = draw_tokens(rng, lengths, self.max_length, 2)
         ties = np.flatnonzero(2 * bits.sum(axis=1) == lengths)
         bits[ties, rng.integers(0, lengths[ties])] ^= 1
         return to_batch(bits, 2 * bits.sum(axis=1) > lengths, lengths)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqlight.data.batch import Batch
-from seqlight.data.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.data.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
 from seqlight.data.task import Baselines, SequenceTask
 
 
@@ -31,14 +31,16 @@ class Parity(SequenceTask):
     max_length: int = 10
 
     vocab_size = 2
-    baselines = Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)
+    measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)),)
 
     def __post_init__(self) -> None:
-        allowed_lengths(self.min_length, self.max_length)
+        self._lengths()
+
+    def _lengths(self) -> range:
+        return allowed_lengths(self.min_length, self.max_length)
 
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Tokens (B, T) with padding 0, targets (B,)."""
-        lengths = draw_lengths(rng, num_samples, allowed_lengths(self.min_length, self.max_length))
-        bits = rng.integers(0, 2, (num_samples, self.max_length))
-        bits *= true_steps(lengths, self.max_length)
+        lengths = draw_lengths(rng, num_samples, self._lengths())
+        bits = draw_tokens(rng, lengths, self.max_length, 2)
         return to_batch(bits, bits.sum(axis=1) % 2 == 1, lengths)

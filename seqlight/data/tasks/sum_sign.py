@@ -28,15 +28,18 @@ class SumSign(SequenceTask):
     max_length: int = 10
 
     input_size = 1
-    baselines = Baselines(majority=0.5, last_symbol=0.6, bag_of_symbols=1.0)
+    measured = (({}, Baselines(majority=0.5, last_symbol=0.6, bag_of_symbols=1.0)),)
 
     def __post_init__(self) -> None:
-        allowed_lengths(self.min_length, self.max_length)
+        self._lengths()
+
+    def _lengths(self) -> range:
+        return allowed_lengths(self.min_length, self.max_length)
 
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Inputs (B, T, 1), targets (B,)."""
         values = rng.standard_normal((num_samples, self.max_length, 1), dtype=np.float32)
-        lengths = draw_lengths(rng, num_samples, allowed_lengths(self.min_length, self.max_length))
+        lengths = draw_lengths(rng, num_samples, self._lengths())
         values *= true_steps(lengths, self.max_length)[..., None]
         targets = values.sum(axis=(1, 2), dtype=np.float64) > 0
         return to_batch(values, targets, lengths)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqlight.data.batch import Batch
-from seqlight.data.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.data.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
 from seqlight.data.task import Baselines, SequenceTask
 
 _X, _START, _END = 4, 6, 7  # Y is 5
@@ -18,7 +18,9 @@ class TemporalOrder(SequenceTask):
     Tokens: 0 to 3 are noise, 4 is X, 5 is Y, 6 starts and 7 ends every sequence. With T = `min_length`, one X or Y
     stands at a step uniform from T/10 to 2T/10, another from 5T/10 to 6T/10, all else is noise. The
     four classes, with equal chances, are what the two are, in their order. Their counts tell XX and YY but not XY
-    from YX. LSTM solves it at T = 100; a tanh network fails, for the noise is ten times as long.
+    from YX. LSTM solves it at T = 100; a tanh network fails, for the noise is ten times as long. The places follow
+    `min_length`, not the length of a sequence: test lengths 41:200 have them at steps 4 to 24, and longer sequences
+    differ only in the noise behind. For places further apart raise `min_length` too, as in 200:220.
 
     Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, experiment 6a, where the classes are Q, R, S
     and U.
@@ -35,7 +37,7 @@ class TemporalOrder(SequenceTask):
     target = "multiclass"
     num_outputs = 4
     class_names = ("XX", "XY", "YX", "YY")
-    baselines = Baselines(majority=0.25, last_symbol=0.25, bag_of_symbols=0.75)
+    measured = (({}, Baselines(majority=0.25, last_symbol=0.25, bag_of_symbols=0.75)),)
 
     def __post_init__(self) -> None:
         self._lengths()
@@ -47,8 +49,7 @@ class TemporalOrder(SequenceTask):
         """Tokens (B, T) with padding 0, targets (B,)."""
         rows, unit = np.arange(num_samples), self.min_length
         lengths = draw_lengths(rng, num_samples, self._lengths())
-        tokens = rng.integers(0, _X, (num_samples, self.max_length))
-        tokens *= true_steps(lengths, self.max_length)
+        tokens = draw_tokens(rng, lengths, self.max_length, _X)
         classes = rng.integers(0, 4, num_samples)
         tokens[rows, rng.integers(unit // 10, 2 * unit // 10, num_samples, endpoint=True)] = _X + classes // 2
         tokens[rows, rng.integers(5 * unit // 10, 6 * unit // 10, num_samples, endpoint=True)] = _X + classes % 2
