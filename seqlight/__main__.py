@@ -18,7 +18,8 @@ Train recurrent sequence classifiers and use them.
   seqlight fit --config run.yaml --trainer.max_epochs 20 --device gpu
   seqlight test --ckpt_path runs/.../best.ckpt       loss and metrics on the test split
   seqlight validate --ckpt_path runs/.../best.ckpt   the same on the validation split
-  seqlight predict --ckpt_path runs/.../best.ckpt    probabilities for the test split, as CSV
+  seqlight predict --ckpt_path runs/.../best.ckpt    probabilities for the predict split, as CSV
+  seqlight fit --data SequenceFiles --data.train a.csv    sequences of your own; --data.help SequenceFiles says more
   seqlight check mycells.LeakyCell                   whether a cell is sound, and how fast
   seqlight cells                                     the cells that there are; with --import mycells yours too
   seqlight tasks                                     the tasks that there are, and what is reached without learning them

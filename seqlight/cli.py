@@ -111,6 +111,9 @@ class SeqlightCLI(LightningCLI):
                 flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"
                 raise UsageError(f"--model.{argument} follows from the data: choose it with {flags}")
         chosen = values_of("--model", self._arguments) or _classes_in(values_of("--config", self._arguments), "model")
+        asks = any("help" in argument or argument in ("-h", "--print_config") for argument in self._arguments)
+        if verb not in (None, "fit") and path is None and not asks:
+            raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
         if verb == "fit" and chosen and path is None:
             # As the default, it keeps its own default cell; as a change, it would take over SequenceClassifier's.
             with contextlib.suppress(Exception):  # the parser proper reports what is wrong with it
@@ -126,8 +129,6 @@ class SeqlightCLI(LightningCLI):
             raise UsageError("import can't stand in a configuration file: give --import on the command line")
         if self.config[verb].ckpt_path != path:
             raise UsageError("ckpt_path can't stand in a configuration file: give --ckpt_path on the command line")
-        if verb != "fit" and not self.config[verb].ckpt_path:
-            raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../best.ckpt")
 
     def _data_for_chosen_task(self, data: dict[str, Any]) -> dict[str, Any]:
         """Defaults for the data, without a replaced task's arguments: the new one would take over its lengths."""

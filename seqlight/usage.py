@@ -57,6 +57,8 @@ def explain(message: str) -> str:
         argument = f"{flag}.{unknown[1]}".replace("--.", "--")
         files = flag == "--data" and unknown[1] in inspect.signature(SequenceFiles).parameters
         return f"{argument}: there is no such argument" + (", but with --data SequenceFiles" if files else "")
+    if "Unexpected import path format" in message and flag == "--data":
+        return "--data: expected a kind of data; a file goes to --data SequenceFiles --data.train FILE"
     if name := re.search(r"(?:Expected a dot import path string: |Expected a path but )(\S+)", message):
         return _unknown_name(flag, name[1])
     if failure := _IMPORT_ERROR.search(message):

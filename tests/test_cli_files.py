@@ -255,6 +255,7 @@ def test_a_checkpoint_whose_vocabulary_does_not_fit_the_file(tmp_path, monkeypat
     [
         (["--data.train=a.csv"], "--data.train: there is no such argument, but with --data SequenceFiles"),
         (["--data=SequenceFiles"], "train: expected a file to learn from"),
+        (["--data=a.csv"], "--data: expected a kind of data; a file goes to --data SequenceFiles --data.train FILE"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.id_column=no"], "a.csv: .*'no'"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.feature_columns=[x0, other]"], "a.csv: .*'other'"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.target=ternary"], "--data.target: "),
@@ -278,6 +279,11 @@ def test_flags_that_can_not_be_used(flags, message, folder):
 def test_a_flag_that_contradicts_the_checkpoint(flag, folder):
     error = refused("test", f"--ckpt_path={BEST}", flag, *QUICK[1:])
     assert re.match(r"\w+ can't change after training, got ", error), error
+
+
+def test_a_model_is_wanted_before_all_else(folder):
+    error = refused("predict", "--data.predict=d.jsonl")
+    assert error.startswith("seqlight predict needs a trained model: --ckpt_path")
 
 
 @pytest.mark.parametrize("verb", ["test", "predict"])

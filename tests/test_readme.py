@@ -35,7 +35,7 @@ def seqlight_command(command):
 def folder(tmp_path_factory):
     """A user's folder after the README's first command, shortened, with its mycells.py."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "mycells.py").write_text(PYTHON[0] + PYTHON[1])
+    (folder / "mycells.py").write_text(PYTHON[1] + PYTHON[2])
     (folder / "mydata.py").write_text(PYTHON[4])
     for seed, name in enumerate("ac"):
         write_table(folder / f"{name}.csv", seed=seed)
@@ -65,7 +65,7 @@ def test_there_are_commands_and_blocks():
 
 
 def test_the_cell_is_ten_lines(folder):
-    body = PYTHON[0].split("class ")[1]
+    body = PYTHON[1].split("class ")[1]
     assert len([line for line in body.splitlines() if line.strip()]) <= 10
 
 
@@ -78,9 +78,9 @@ def test_python_block_runs(folder):
 
 def test_files_from_python(folder):
     """After the README's commands for files."""
-    result = subprocess.run([sys.executable, "-c", PYTHON[2]], cwd=folder, capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, "-c", PYTHON[0]], cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert re.fullmatch(r"\('cat', 'dog'\) tensor\(\[0\.\d+, 0\.\d+\]\)\n", result.stdout)
+    assert re.fullmatch(r"probability of dog: tensor\(\[0\.\d+, 0\.\d+, 0\.\d+\]\)\n", result.stdout)
     assert (folder / "p.csv").read_text().splitlines()[0] == "id,probability_cat,probability_dog,prediction"
 
 

@@ -183,7 +183,7 @@ def test_what_is_tested_is_compared_with_the_training_file(folder):
     assert sum(line.startswith(("train", "val")) for line in lines) == 0
     (folder / "a.csv").unlink()
     [line] = [line for line in SequenceFiles(**tested).report(["test"]).splitlines() if "compared" in line]
-    assert line.startswith("not compared with the training data: a.csv: can't read it")
+    assert line.startswith("not compared with the training data: a.csv: there is no such file")
 
 
 def test_sequences_in_two_files_are_reported(folder):
@@ -301,3 +301,42 @@ def test_unknown_tokens_of_a_part_taken_for_validation_are_counted(folder):
     write_lines(folder / "a.jsonl", [{"inputs": [f"t{row}", "a"], "label": row % 2} for row in range(20)])
     lines = SequenceFiles("a.jsonl").report(["train", "val"]).splitlines()
     assert "taken from a.jsonl: 4 of 8 tokens are unknown to the training data" in lines
+
+
+def test_the_only_column_that_ends_in_id_is_the_sequence(folder):
+    write_table(folder / "a.csv").rename(columns={"id": "Patient_ID", "label": "outcome"}).to_csv("a.csv", index=False)
+    columns = SequenceFiles("a.csv").encoding.columns
+    assert (columns.id, columns.label) == ("Patient_ID", "outcome")
+
+
+def test_a_table_of_one_row_for_each_sequence_is_remarked(folder):
+    pd.DataFrame({"id": range(20), "t0": 1.5, "t1": range(20), "label": [0, 1] * 10}).to_csv("a.csv", index=False)
+    assert "every sequence has a single time step" in SequenceFiles("a.csv").report(["train", "val"])
+
+
+def test_one_label_a_sequence_may_be_classes(folder):
+    np.savez("a.npz", inputs=np.ones((30, 4, 2)) * np.arange(30)[:, None, None], targets=np.eye(3)[np.arange(30) % 3])
+    labels = SequenceFiles("a.npz")
+    assert labels.target == "multilabel"
+    assert "if labels are classes, --data.target multiclass" in labels.report(["train"])
+    classes = SequenceFiles("a.npz", target="multiclass")
+    assert (classes.target, classes.class_names) == ("multiclass", ("0", "1", "2"))
+    assert each(classes, "train").keys() == each_row(labels)
+    for row, (_, target) in each(classes, "train").items():
+        assert target == row % 3
+
+
+def each_row(data):
+    return dict.fromkeys(data.sample_ids("train")).keys()
+
+
+def test_a_file_of_another_vocabulary_is_refused(folder):
+    write_lines(folder / "a.jsonl", [{"inputs": list("abc"), "label": row % 2} for row in range(20)])
+    write_lines(folder / "d.jsonl", [{"inputs": ["x", "y"]}])
+    with pytest.raises(DataError, match=r"^d\.jsonl: none of the tokens is in the training data$"):
+        SequenceFiles("a.jsonl", predict="d.jsonl").split("predict")
+
+
+def test_a_class_name_with_blanks_is_quoted_in_the_report(folder):
+    write_table(folder / "a.csv", labels=("cat", "dog "))
+    assert "; cat 16, 'dog ' 16" in SequenceFiles("a.csv").report(["train"])

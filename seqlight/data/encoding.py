@@ -135,7 +135,7 @@ class SequenceEncoding:
         rows: list[int] = []
         places: list[int] = []
         for row, label in enumerate(raw.labels):
-            if isinstance(label, tuple) and self.target != "multilabel":
+            if isinstance(label, tuple) and len(label) != 1 and self.target != "multilabel":
                 raise DataError(f"{path}, sequence {raw.ids[row]!r}: expected one label, got {list(label)}")
             for name in _names_of(label):
                 if name not in index:
@@ -218,12 +218,12 @@ def balanced_weights(targets: Tensor, encoding: SequenceEncoding) -> tuple[float
 def _learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"]) -> tuple[Target, tuple[str, ...]]:
     assert raw.labels is not None
     several = any(isinstance(label, tuple) for label in raw.labels)
-    if several and target not in ("auto", "multilabel"):
+    if several and target not in ("auto", "multilabel") and any(len(_names_of(label)) != 1 for label in raw.labels):
         raise DataError(f"{path}: sequences have several labels each, so the target can't be {target!r}")
     names = raw.label_names
     if names is None:
         names = tuple(sorted({name for label in raw.labels for name in _names_of(label)}, key=_numbers_first))
-    if several or target == "multilabel":
+    if target == "multilabel" or (several and target == "auto"):
         if not names:
             raise DataError(f"{path}: no sequence has any label")
         return "multilabel", names

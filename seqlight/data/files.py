@@ -17,7 +17,7 @@ from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.stratify import stratified_split
-from seqlight.data.summary import describe, describe_encoding, overlaps, unknown_tokens
+from seqlight.data.summary import describe, describe_encoding, doubts, overlaps, unknown_tokens
 from seqlight.plain import save_plain_hyperparameters
 
 _STREAM = 3  # of random numbers, beside those of synthetic splits
@@ -52,7 +52,8 @@ class SequenceFiles(SequenceDataModule):
         batch_size: sequences per step and process.
         seed: with the epoch, what the order of the training samples depends on; and which ones are for validation.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
-        id_column: which sequence a row belongs to, for tables. None guesses, as for the other columns: the
+        id_column: which sequence a row belongs to, for tables. None guesses by usual names, as "id" or the only
+            "..._id", for the step "step" or "time", for the label "label", "target", "class", "y" or "outcome"; the
             report says what was guessed.
         step_column: by what the rows of a sequence are sorted; "" for none, where they are in order.
         label_column: the label, the same in all rows of a sequence; several columns of 0 and 1 are labels of their own.
@@ -201,6 +202,10 @@ class SequenceFiles(SequenceDataModule):
         path = self._path(split)
         if path is None:
             raise DataError(f"there is no {split} file: expected --data.{split} FILE")
+        if not os.path.exists(path):
+            raise DataError(
+                f"{path}: there is no such file in {os.getcwd()}: --data.{split} FILE names another than in training"
+            )
         raw = self._read(path, labelled=split != "predict")
         if split == "train" or (split == "val" and self.paths["val"] is None):
             self._keep(raw, path, *self._divide(raw))
@@ -240,7 +245,9 @@ class SequenceFiles(SequenceDataModule):
         for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
             if len(rows):
                 part = sequences.subset(torch.from_numpy(rows))
-                remarks = raw.guesses if split == "train" else unknown_tokens(part, source)
+                remarks = unknown_tokens(part, source)
+                if split == "train":
+                    remarks = (*raw.guesses, *doubts(part, self.encoding))
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
 
     def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from seqlight.data.encoding import UNKNOWN, SequenceEncoding
+from seqlight.data.reading.raw import DataError
 from seqlight.data.sequences import Sequences
 
 _MOST_CLASSES = 12  # that are listed one by one
@@ -23,7 +24,7 @@ def describe(sequences: Sequences, encoding: SequenceEncoding) -> str:
     counts = _class_counts(sequences, encoding)
     classes = ""
     if counts and len(counts) <= _MOST_CLASSES:
-        classes = "; " + ", ".join(f"{name} {count}" for name, count in counts.items())
+        classes = "; " + ", ".join(f"{_quoted(name)} {count}" for name, count in counts.items())
     elif counts:
         classes = f"; {len(counts)} classes of {min(counts.values())} to {max(counts.values())} sequences"
     return f"{len(lengths)} sequences of {of}{classes}"
@@ -44,12 +45,28 @@ def describe_encoding(encoding: SequenceEncoding) -> str:
     return f"inputs: {inputs}; target: {classes}"
 
 
+def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
+    """Remarks on training data that may not be what they are taken for."""
+    remarks = []
+    if len(sequences.lengths) > 1 and int(sequences.lengths.max()) == 1:
+        remarks.append("every sequence has a single time step: a table has a row for each step, not for each sequence")
+    if encoding.target == "multilabel" and bool((sequences.targets.sum(-1) == 1).all()):
+        remarks.append("every sequence has exactly one label: if labels are classes, --data.target multiclass")
+    return tuple(remarks)
+
+
 def unknown_tokens(sequences: Sequences, source: str) -> tuple[str, ...]:
-    """A remark on tokens that the training data do not have, if there are any."""
+    """A remark on tokens that the training data do not have, if there are any.
+
+    Raises:
+        DataError: if they have none of them.
+    """
     if sequences.values.is_floating_point():
         return ()
     count = sum(int((steps == UNKNOWN).sum()) for steps in _each(sequences))
     total = int(sequences.lengths.sum())
+    if count == total:
+        raise DataError(f"{source}: none of the tokens is in the training data")
     return (f"{source}: {count} of {total} tokens are unknown to the training data",) if count else ()
 
 
@@ -63,6 +80,10 @@ def overlaps(splits: Mapping[str, Sequences]) -> list[str]:
         if number:
             remarks.append(f"{number} of {len(splits[second].lengths)} sequences of {second} are in {first} too")
     return remarks
+
+
+def _quoted(name: str) -> str:
+    return name if name.strip() == name and name and "," not in name else repr(name)
 
 
 def _class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str, int]:

@@ -8,7 +8,7 @@ from seqlight.data.reading.raw import Columns, DataError
 _NAMES = {
     "id": ("id", "sequence_id", "sequence", "seq_id", "sample_id", "series_id", "case_id"),
     "step": ("step", "time", "t", "time_step", "timestep", "timestamp", "index"),
-    "label": ("label", "target", "class", "y"),
+    "label": ("label", "target", "class", "y", "outcome"),
 }
 
 
@@ -50,6 +50,9 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
     def guess(role: str) -> str | None:
         spelled = {name.strip().lower(): name for name in reversed(free)}
         found = next((spelled[name] for name in _NAMES[role] if name in spelled), None)
+        ids = [name for name in spelled if name.endswith("_id")]
+        if found is None and role == "id" and len(ids) == 1:
+            found = spelled[ids[0]]
         if found is not None:
             free.remove(found)
         return found
