@@ -24,6 +24,8 @@ from seqlight.metrics import torchmetrics_task
 from seqlight.plain import flatten
 from seqlight.validation import check_at_least
 
+_MOST_ROC_CURVES = 20  # more can't be told apart, and take minutes to draw
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -99,8 +101,9 @@ class TensorBoardFigures(NotInEveryStep):
             self._metrics = {
                 "confusion_matrix": ConfusionMatrix(**task).to(pl_module.device),
                 # A fixed set of thresholds bounds memory and time.
-                "roc": ROC(**task, thresholds=200).to(pl_module.device),
             }
+            if pl_module.head.out_features <= _MOST_ROC_CURVES:
+                self._metrics["roc"] = ROC(**task, thresholds=200).to(pl_module.device)
 
     def on_validation_batch_end(
         self,
@@ -125,16 +128,18 @@ class TensorBoardFigures(NotInEveryStep):
         assert self._first_batch is not None
         # All ranks take part in computing, only rank 0 draws.
         confusion = self._metrics["confusion_matrix"].compute()
-        roc = self._metrics["roc"]
-        roc.compute()
+        roc = self._metrics.get("roc")
+        if roc is not None:
+            roc.compute()
         if not trainer.is_global_zero:
             return
         names = class_names(trainer, pl_module.target, pl_module.head.out_features)
         figures = {
             "confusion_matrix": confusion_figure(confusion, names),
-            "roc": roc_figure(roc, names),
             "memory": memory_figure({pl_module.recurrent.cell_name: memory_curve(pl_module, self._first_batch)}),
         }
+        if roc is not None:
+            figures["roc"] = roc_figure(roc, names)
         if self.inside_cell:
             figures["inside_cell"] = cell_figure(pl_module, self._first_batch)
         _add_figures(trainer, "val_figures", figures, pl_module.global_step)

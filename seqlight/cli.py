@@ -1,6 +1,7 @@
 """The commands: the only file that knows LightningCLI."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,6 +202,9 @@ class SeqlightCLI(LightningCLI):
                 kwargs[name] = torchrun[name]
         if self.subcommand == "predict":
             kwargs["devices"] = 1
+            given = [path for path in getattr(self.datamodule, "paths", {}).values() if path and os.path.exists(path)]
+            if os.path.exists(config.output) and any(os.path.samefile(path, config.output) for path in given):
+                raise UsageError(f"--output: expected another file than those of the data, got {config.output!r}")
             self.trainer_defaults["callbacks"].append(PredictionWriter(config.output))
         if self.subcommand != "fit" or config.trainer.fast_dev_run or config.trainer.enable_checkpointing is False:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")

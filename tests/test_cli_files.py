@@ -281,6 +281,13 @@ def test_a_flag_that_contradicts_the_checkpoint(flag, folder):
     assert re.match(r"\w+ can't change after training, got ", error), error
 
 
+def test_predictions_do_not_replace_the_data(folder):
+    before = (folder / "d.jsonl").read_bytes()
+    error = refused("predict", f"--ckpt_path={BEST}", "--data.predict=d.jsonl", "--output=d.jsonl", *QUICK[1:])
+    assert error.startswith("--output: expected another file than those of the data, got 'd.jsonl'")
+    assert (folder / "d.jsonl").read_bytes() == before
+
+
 def test_a_model_is_wanted_before_all_else(folder):
     error = refused("predict", "--data.predict=d.jsonl")
     assert error.startswith("seqlight predict needs a trained model: --ckpt_path")

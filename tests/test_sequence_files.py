@@ -340,3 +340,40 @@ def test_a_file_of_another_vocabulary_is_refused(folder):
 def test_a_class_name_with_blanks_is_quoted_in_the_report(folder):
     write_table(folder / "a.csv", labels=("cat", "dog "))
     assert "; cat 16, 'dog ' 16" in SequenceFiles("a.csv").report(["train"])
+
+
+def test_a_constant_feature_is_remarked(folder):
+    write_table(folder / "a.csv", x1=1600000000.0)
+    assert "the same everywhere, in single precision: feature 'x1'" in SequenceFiles("a.csv").report(["train"])
+
+
+def test_a_feature_far_from_its_range_is_refused(folder):
+    write_lines(folder / "a.jsonl", [{"inputs": [[1e-30 * row]], "label": row % 2} for row in range(20)])
+    write_lines(folder / "d.jsonl", [{"inputs": [[1e30]]}])
+    with pytest.raises(DataError, match=r"^d\.jsonl: a feature is so far from its range in training"):
+        SequenceFiles("a.jsonl", predict="d.jsonl").split("predict")
+
+
+@pytest.mark.parametrize("columns", [{"label_column": []}, {"feature_columns": []}])
+def test_no_columns(columns, folder):
+    write_table(folder / "a.csv")
+    with pytest.raises(ValueError, match=r"^label_column and feature_columns must name columns, got an empty list$"):
+        SequenceFiles("a.csv", **columns)
+
+
+def test_a_number_of_400_digits(folder):
+    (folder / "a.jsonl").write_text('{"inputs": [1.5, ' + "9" * 400 + '], "label": "a"}')
+    with pytest.raises(DataError, match=r"^a\.jsonl: "):
+        SequenceFiles("a.jsonl")
+
+
+def test_empty_text_is_no_token(folder):
+    np.savez("a.npz", inputs=np.array([["a", "b", ""], ["c", "b", "a"]] * 5), targets=np.arange(10) % 2)
+    with pytest.raises(DataError, match=r"^a\.npz: inputs, sequence 0, step 3: expected a token, got empty text"):
+        SequenceFiles("a.npz")
+
+
+def test_ids_and_indices_that_read_alike(folder):
+    write_lines(folder / "a.jsonl", [{"id": "1", "inputs": [1.5], "label": 0}, {"inputs": [1.5], "label": 1}])
+    with pytest.raises(DataError, match=r"^a\.jsonl: line 2: expected distinct ids, got '1'"):
+        SequenceFiles("a.jsonl")

@@ -126,7 +126,12 @@ class SequenceEncoding:
         elif self.mean is not None and self.scale is not None:
             mean, scale = np.array(self.mean), np.array(self.scale)
             for chunk in _chunks(len(values)):
-                values[chunk] = (values[chunk] - mean) / scale
+                with np.errstate(over="ignore"):
+                    values[chunk] = (values[chunk] - mean) / scale
+                if not np.isfinite(values[chunk]).all():
+                    raise DataError(
+                        f"{path}: a feature is so far from its range in training that it can't be standardised"
+                    )
         return values
 
     def _encode_targets(self, raw: RawSequences, path: str) -> Float[Tensor, "sequences *labels"] | Int[Tensor, "..."]:

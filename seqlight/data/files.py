@@ -106,6 +106,8 @@ class SequenceFiles(SequenceDataModule):
             tuple(label_column) if isinstance(label_column, list) else label_column,
             None if feature_columns is None else tuple(feature_columns),
         )
+        if label_column == [] or feature_columns == []:
+            raise ValueError("label_column and feature_columns must name columns, got an empty list")
         self._inputs: Literal["auto", "features", "tokens"] = inputs
         self._loaded: dict[str, _Loaded] = {}
         if encoding is not None:

@@ -50,6 +50,13 @@ def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
     remarks = []
     if len(sequences.lengths) > 1 and int(sequences.lengths.max()) == 1:
         remarks.append("every sequence has a single time step: a table has a row for each step, not for each sequence")
+    if sequences.values.is_floating_point():
+        lowest, highest = torch.aminmax(sequences.values, dim=0)
+        columns = encoding.columns.features if encoding.columns else None
+        names = columns or [f"number {feature + 1}" for feature in range(len(lowest))]
+        same = [repr(name) for name, constant in zip(names, (lowest == highest).tolist(), strict=True) if constant]
+        if same:
+            remarks.append(f"the same everywhere, in single precision: feature {', '.join(same[:10])}")
     if encoding.target == "multilabel" and bool((sequences.targets.sum(-1) == 1).all()):
         remarks.append("every sequence has exactly one label: if labels are classes, --data.target multiclass")
     return tuple(remarks)

@@ -32,7 +32,8 @@ class Collector:
         self._width: int | None = None
         self._tokens: dict[str | int, int] | None = None
         self._lengths: list[int] = []
-        self._ids: dict[str | int, str] = {}
+        self._ids: list[str | int] = []
+        self._places: dict[str, str] = {}
         self._labels: list[Label] = []
         self._names: dict[Label, Label] = {}
         self._probed = False
@@ -98,9 +99,10 @@ class Collector:
             DataError: another one has it.
         """
         key = len(self._lengths) - 1 if name is None else name
-        if key in self._ids:
-            raise DataError(f"{place}: expected distinct ids, got {key!r} as in {self._ids[key]}")
-        self._ids[key] = place
+        if str(key) in self._places:
+            raise DataError(f"{place}: expected distinct ids, got {str(key)!r} as in {self._places[str(key)]}")
+        self._places[str(key)] = place
+        self._ids.append(key)
 
     def done(self, num_bytes: int) -> None:
         """So much of the file is read; from the first part the memory that all of it needs is estimated.
@@ -126,7 +128,7 @@ class Collector:
             values=self._values.finish(),
             tokens=None if self._tokens is None else [str(token) for token in self._tokens],
             lengths=np.asarray(self._lengths, np.int64),
-            ids=list(self._ids) if self._ids else range(len(self._lengths)),
+            ids=self._ids if self._ids else range(len(self._lengths)),
             labels=self._labels if self._names else None,
             guesses=tuple(guesses),
         )

@@ -56,6 +56,8 @@ class _Member:
             return
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         num_rows = max(_CHUNK // size, 1)
+        if num_rows == 1:
+            memory.require(2 * size, self.path)  # a row is read at once, its padding too
         with self.archive.open(f"{self.name}.npy") as file:
             _header(file)
             for start in range(0, self.shape[0], num_rows):
@@ -124,7 +126,14 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
             kept = np.arange(num_steps) < lengths[start : start + len(chunk), None]
             steps = chunk[kept]  # in order, without padding
             if as_tokens:
-                values.append(codes.encode(pa.array(steps)))
+                found = codes.encode(pa.array(steps.astype(steps.dtype.newbyteorder("="))))
+                if (found < 0).any():
+                    sequence, step = np.argwhere(kept)[int((found < 0).argmax())]
+                    raise DataError(
+                        f"{path}: inputs, sequence {start + sequence}, step {step + 1}: expected a token, "
+                        "got empty text; shorter sequences have 'lengths'"
+                    )
+                values.append(found)
             else:
                 rows = steps.reshape(len(steps), -1)
                 values.append(to_float32(rows, error))

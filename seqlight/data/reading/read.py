@@ -58,5 +58,9 @@ def read_sequences(
         from seqlight.data.reading.ts import read_ts
 
         return read_ts(path, inputs, labelled)
+    except DataError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of what no check has foreseen
+        raise DataError(f"{path}: can't read it: {type(error).__name__}: {error}") from error
     except OSError as error:
         raise DataError(f"{path}: can't read it: {error.strerror or error}") from error

@@ -124,7 +124,7 @@ def _are_tokens(
         return True, ()
     if is_text(column.type):
         if table.typed or not is_number(column[0]):  # where all is text, the first row decides
-            return True, ()
+            return True, (f"{table.path}: text of {names[0]!r} as tokens; as a feature with --data.inputs features",)
         integers = column[0].as_py().strip().lstrip("+-").isdigit()
     return False, (integers_guessed(table.path, as_tokens=False),) if integers else ()
 
