@@ -226,11 +226,12 @@ class SeqlightCLI(LightningCLI):
             # Results of a trained model stand within its run's folder, as a run of their own: TensorBoard takes
             # a second curve in the same folder for a restart, and hides the first.
             version = folder.parent
+            earlier = len([*version.glob(f"{self.subcommand}/"), *version.glob(f"{self.subcommand}_*/")])
             return lean.CurvesLogger(
                 version.parent.parent,
                 name=version.parent.name,
                 version=version.name,
-                sub_dir=self.subcommand,
+                sub_dir=self.subcommand if earlier == 0 else f"{self.subcommand}_{earlier + 1}",
                 default_hp_metric=False,
             )
         data = self.datamodule.name or type(self.datamodule).__name__

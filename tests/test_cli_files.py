@@ -97,9 +97,16 @@ def test_test_needs_no_flags_and_equals_torchs_numbers(folder):
     assert float(row[2]) == pytest.approx(accuracy, abs=5e-5)
 
 
-def test_another_file_may_be_tested(folder):
-    out = run("test", f"--ckpt_path={BEST}", "--data.test=b.csv", *QUICK[1:])
-    assert "test    b.csv: 40 sequences" in out
+def test_another_file_may_be_tested_and_has_a_folder_of_its_own(folder):
+    version = folder / "runs/a-LSTMCell/version_0"
+    before = set(version.glob("test*"))
+    for name in "bc":
+        out = run("test", f"--ckpt_path={BEST}", f"--data.test={name}.csv", *QUICK[1:])
+        assert f"test    {name}.csv: 40 sequences" in out
+    new = set(version.glob("test*")) - before
+    assert len(new) == 2
+    for each in new:
+        assert len(EventAccumulator(str(each)).Reload().Scalars("test/accuracy")) == 1
 
 
 def test_predictions_are_those_of_the_model_by_name(folder):
