@@ -27,6 +27,7 @@ from seqlight.validation import check_at_least
 
 DEFAULT_DATA = {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": {"class_path": "seqlight.SumSign"}}}
 FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
+_MODEL_WANTED = "seqlight {} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt"
 
 
 class SaveConfiguration(SaveConfigCallback):
@@ -113,8 +114,9 @@ class SeqlightCLI(LightningCLI):
                 raise UsageError(f"--model.{argument} follows from the data: choose it with {flags}")
         chosen = values_of("--model", self._arguments) or _classes_in(values_of("--config", self._arguments), "model")
         asks = any("help" in argument or argument in ("-h", "--print_config") for argument in self._arguments)
-        if verb not in (None, "fit") and path is None and not asks:
-            raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
+        # Without a checkpoint, flags about its data would be refused first. A configuration's own is told of below.
+        if verb not in (None, "fit") and path is None and not asks and not values_of("--config", self._arguments):
+            raise UsageError(_MODEL_WANTED.format(verb))
         if verb == "fit" and chosen and path is None:
             # As the default, it keeps its own default cell; as a change, it would take over SequenceClassifier's.
             with contextlib.suppress(Exception):  # the parser proper reports what is wrong with it
@@ -130,6 +132,8 @@ class SeqlightCLI(LightningCLI):
             raise UsageError("import can't stand in a configuration file: give --import on the command line")
         if self.config[verb].ckpt_path != path:
             raise UsageError("ckpt_path can't stand in a configuration file: give --ckpt_path on the command line")
+        if verb != "fit" and path is None:
+            raise UsageError(_MODEL_WANTED.format(verb))
 
     def _data_for_chosen_task(self, data: dict[str, Any]) -> dict[str, Any]:
         """Defaults for the data, without a replaced task's arguments: the new one would take over its lengths."""

@@ -26,7 +26,7 @@ def blocks(language):
 
 def test_shown_code_is_what_the_shown_call_prints(monkeypatch):
     mycells = types.ModuleType("mycells")
-    exec(README_PYTHON[0], vars(mycells))
+    exec(README_PYTHON[1], vars(mycells))
     monkeypatch.setitem(sys.modules, "mycells", mycells)
     [call] = blocks("python")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
