@@ -11,6 +11,9 @@ batches, progress bar and logging, through their number; it is the time on the p
 on the machine disturbs less than the time on the clock. Validation is off, and what is done once per epoch
 or run (writing checkpoints, starting the Trainer) is not counted. Ratios are taken within a round, and the
 medians over rounds are printed.
+
+`--check` prints instead what it costs to look whether losses and gradients are finite, as a share of a step without:
+steps with and without take turns within one run, and the lowest tenths of both are compared.
 """
 
 import argparse
@@ -21,7 +24,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import lightning.pytorch as pl
@@ -33,6 +36,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import BinaryAccuracy
 
 from seqlight import (
+    Batch,
     ElmanCell,
     GRUCell,
     LSTMCell,
@@ -41,12 +45,17 @@ from seqlight import (
     SumSign,
     SyntheticSequences,
     TensorBoardFigures,
+    classifier,
     lean,
 )
+from seqlight.clipping import gradient_total
+from seqlight.loggers import CurvesLogger
+from seqlight.non_finite import StepCheck
 from seqlight.recurrent.layer import Backend
 
 CELLS = {"RNN": (nn.RNN, ElmanCell), "LSTM": (nn.LSTM, LSTMCell), "GRU": (nn.GRU, GRUCell)}
 HIDDEN_SIZE, BATCH_SIZE, LEARNING_RATE = 32, 32, 0.01
+MOST_CHECK = 0.02
 MOST_LOOP, MOST_PORT = 1.4, 0.55  # targets with torch's layers, against loop and port
 MOST_KERNEL = {"RNN": 1.0, "LSTM": 1.0, "GRU": 0.7}  # targets with kernels, against the loop
 
@@ -147,7 +156,7 @@ def time_seqlight(name: str, num_epochs: int, folder: str, backend: Backend) -> 
         num_sanity_val_steps=0,
         enable_model_summary=False,
         profiler=lean.NoProfiler(),
-        logger=lean.CurvesLogger(folder, name="seqlight", default_hp_metric=False),
+        logger=CurvesLogger(folder, name="seqlight", default_hp_metric=False),
         callbacks=[
             clock,
             RunDescription(),
@@ -162,6 +171,80 @@ def time_seqlight(name: str, num_epochs: int, folder: str, backend: Backend) -> 
     return clock.times
 
 
+class Unlooking(StepCheck):
+    """Takes every step."""
+
+    def watch(self, loss: Tensor) -> Tensor:
+        """As it came."""
+        return loss
+
+    def passes(self, module: pl.LightningModule, parameters: Sequence[Tensor], total: float | Tensor) -> bool:
+        """Without a look."""
+        return True
+
+
+class Alternating(pl.Callback):
+    """Has losses and gradients looked at in every other step, and times the steps."""
+
+    def __init__(self) -> None:
+        self.times: tuple[list[float], list[float]] = ([], [])
+        self._ways = (Unlooking("stop"), StepCheck("stop"))
+        self._number = 0
+        self._start: float | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start anew: what lies between epochs is no step."""
+        self._start = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Change over."""
+        now = time.process_time()
+        if self._start is not None:
+            self.times[self._number % 2].append(now - self._start)
+        self._number += 1
+        looks = self._number % 2 == 1
+        assert isinstance(pl_module, SequenceClassifier)
+        pl_module._steps = self._ways[looks]
+        classifier.gradient_total = gradient_total if looks else lambda parameters: 0.0
+        self._start = time.process_time()
+
+
+def check_share(name: str, hidden_size: int, clipped: bool, num_epochs: int) -> tuple[float, float]:
+    """Seconds of a step without the check, and what it adds as a share of them."""
+    steps = Alternating()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=num_epochs,
+        gradient_clip_val=1.0 if clipped else None,
+        log_every_n_steps=11,  # odd, lest the points fall on one way only
+        limit_val_batches=0,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        profiler=lean.NoProfiler(),
+        logger=False,
+        callbacks=[steps],
+    )
+    model = SequenceClassifier(
+        partial(CELLS[name][1], hidden_size=hidden_size), input_size=1, learning_rate=LEARNING_RATE
+    )
+    trainer.fit(model, SyntheticSequences(SumSign(), batch_size=BATCH_SIZE))
+    # The time that a tenth of the steps stay below: the others show what else runs on the machine.
+    without, with_check = (statistics.quantiles(times, n=10)[0] for times in steps.times)
+    return without, with_check / without - 1
+
+
+def print_checks(num_epochs: int) -> None:
+    print(f"{'':20}us per step{'':4}share of the check (<= {MOST_CHECK:.0%}), clipped{'':4}without clipping")
+    for name in CELLS:
+        for hidden_size in (HIDDEN_SIZE, 256):
+            step, clipped = check_share(name, hidden_size, True, num_epochs)
+            _, unclipped = check_share(name, hidden_size, False, num_epochs)
+            print(f"{name:8}H {hidden_size:<10}{1e6 * step:11.0f}{clipped:35.1%}{unclipped:24.1%}", flush=True)
+
+
 WAYS: dict[str, Callable[[str, int, str], list[float]]] = {
     "loop": time_loop,
     "port": time_port,
@@ -172,6 +255,7 @@ WAYS: dict[str, Callable[[str, int, str], list[float]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="print what the check for finite numbers costs")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, of each way once")
     parser.add_argument("--epochs", type=int, default=8, help="timed epochs of 32 steps per round")
     arguments = parser.parse_args()
@@ -179,6 +263,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    if arguments.check:
+        print_checks(arguments.rounds * arguments.epochs)
+        return
 
     print(f"us per step{'':3}{''.join(f'{way:>8}' for way in WAYS)}", end="")
     print(f"   torch/loop (<= {MOST_LOOP})   torch/port (<= {MOST_PORT})   kernel/loop")

@@ -16,9 +16,10 @@ from .cells.peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
 from .cells.slstm import SLSTMCell as SLSTMCell
 from .cells.ugrnn import UGRNNCell as UGRNNCell
 from .check import check_cell as check_cell
-from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import load as load
 from .checkpoint import load_data as load_data
+from .checkpoint_file import CheckpointError as CheckpointError
+from .checkpoint_file import SealedCheckpointIO as SealedCheckpointIO
 from .classifier import SequenceClassifier as SequenceClassifier
 from .data.batch import Batch as Batch
 from .data.datamodule import SequenceDataModule as SequenceDataModule
@@ -44,6 +45,7 @@ from .data.tasks.tomita import Tomita as Tomita
 from .inside.activity import cell_activity as cell_activity
 from .inside.figure import cell_figure as cell_figure
 from .memory import memory_curve as memory_curve
+from .non_finite import NonFiniteError as NonFiniteError
 from .predictions import PredictionWriter as PredictionWriter
 from .properties.report import CellError as CellError
 from .recurrent.layer import RecurrentLayer as RecurrentLayer

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -44,12 +45,19 @@ def _add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], 
                 logger.experiment.add_figure(f"{group}/{name}", figure, step)
 
 
+def goes_on_in_place(trainer: pl.Trainer) -> bool:
+    """Whether a run goes on in its own folder, where all that stands at its start is written already."""
+    checkpoint, folder = trainer.ckpt_path, trainer.log_dir
+    return bool(checkpoint and folder) and Path(str(checkpoint)).parent == Path(str(folder)) / "checkpoints"
+
+
 class RunDescription(NotInEveryStep):
     """The configuration as text, and the HPARAMS tab with the run's arguments and its validation accuracy."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write both, so that a run that is killed has them too."""
         assert isinstance(pl_module, SequenceClassifier)
+        goes_on = goes_on_in_place(trainer)  # which all processes must ask for, or none
         if not trainer.is_global_zero:
             return
         description = pl_module.describe()
@@ -57,11 +65,14 @@ class RunDescription(NotInEveryStep):
             description["data"]["init_args"].pop("encoding", None)
         text = yaml.safe_dump({key: description[key] for key in ("model", "data")}, sort_keys=False)
         arguments = {**flatten("model", description["model"]), **flatten("data", description["data"])}
+        *_, self._session_end = hparams({}, {})
+        if goes_on:
+            return
         for logger in _tensorboard_loggers(trainer):
             logger.experiment.add_text("configuration", f"```yaml\n{text}```", pl_module.global_step)
             # Not by logger.log_hyperparams, which would add a false first point to the curves. The metrics'
             # values are those of the curves' last points; here they need only their names.
-            experiment, session_start, self._session_end = hparams(arguments, {"val/accuracy": 0, "val/loss": 0})
+            experiment, session_start, _ = hparams(arguments, {"val/accuracy": 0, "val/loss": 0})
             logger.experiment.file_writer.add_summary(experiment)
             logger.experiment.file_writer.add_summary(session_start)
 
@@ -91,6 +102,14 @@ class TensorBoardFigures(NotInEveryStep):
         self._validations, self._tenths = 0, -1
         self._metrics: dict[str, Metric] = {}
         self._first_batch: Batch | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """When figures were drawn last."""
+        return {"validations": self._validations, "tenths": self._tenths}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._validations, self._tenths = state_dict["validations"], state_dict["tenths"]
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to collect, where this epoch's figures are wanted."""

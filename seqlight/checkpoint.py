@@ -1,16 +1,19 @@
 """Checkpoints: read without running code from them."""
 
 import os
-import pickle
-import zipfile
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from seqlight.checkpoint_file import CheckpointError, read_plain
 from seqlight.classifier import SequenceClassifier
-from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.datamodule import SequenceDataModule, kind
 from seqlight.data.encoding import SequenceEncoding
+from seqlight.data.reading.raw import DataError
+from seqlight.data.task import SequenceTask
 from seqlight.plain import NotImportedError, from_plain, resolve
 
 _PARTS = {
@@ -21,10 +24,6 @@ _PARTS = {
     "callbacks": dict,
     "hyper_parameters": dict,
 }
-
-
-class CheckpointError(Exception):
-    """A file that is no checkpoint of seqlight, or one that names a class that can't be used here."""
 
 
 def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu") -> SequenceClassifier:
@@ -42,11 +41,13 @@ def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         CheckpointError: if the file is no checkpoint of a SequenceClassifier, or names a class of a
             module that has not been imported.
     """
-    checkpoint = read(path, map_location)
+    checkpoint = read(path)
     description = checkpoint["seqlight"]["model"]
+    arguments = description["init_args"]
     try:
         cls = resolve(description["class_path"], SequenceClassifier)
-        model = cls(**from_plain(description["init_args"]))
+        check_sizes(lambda: cls(**from_plain(arguments)), checkpoint["state_dict"])
+        model = cls(**from_plain(arguments))
         model.load_state_dict(checkpoint["state_dict"])
     except NotImportedError as error:
         raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
@@ -54,6 +55,37 @@ def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
         raise CheckpointError(f"{path} does not describe a model that can be built here: {error}") from error
     assert isinstance(model, SequenceClassifier)
     return model.to(map_location).eval()
+
+
+def check_sizes(make_model: Callable[[], nn.Module], weights: Mapping[str, Any]) -> None:
+    """Whether weights are those of the model that a function makes, before memory for one of that size is taken.
+
+    Raises:
+        RuntimeError: as `load_state_dict`.
+    """
+    parameters = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal parameters
+        parameters += parameter is not None
+        if parameters > 2 * len(weights):  # twice, as one may replace another; a million layers would take long
+            raise RuntimeError(f"size mismatch: the model has more parameters than the {len(weights)} that are there")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            model = make_model()
+    except (NotImplementedError, RuntimeError) as error:
+        if isinstance(error, NotImplementedError) or "meta tensors" in str(error):
+            return  # a cell of the user's that computes with its initial weights
+        raise
+    finally:
+        handle.remove()
+    size = sum(parameter.numel() for parameter in model.parameters())
+    model.load_state_dict(weights, assign=True)
+    storages = [tensor.untyped_storage() for tensor in weights.values() if isinstance(tensor, Tensor)]
+    if size > sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()):
+        raise RuntimeError(f"size mismatch: the model has {size} weights, and they share fewer")
 
 
 def load_data(path: str | os.PathLike[str], **changes: Any) -> SequenceDataModule:
@@ -75,33 +107,40 @@ def load_data(path: str | os.PathLike[str], **changes: Any) -> SequenceDataModul
         raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
     if description is None:
         raise CheckpointError(f"{path} says nothing of the data it was trained on")
-    cls = resolve(description["class_path"], SequenceDataModule)
+    cls, arguments = resolve(description["class_path"], SequenceDataModule), from_plain(description["init_args"])
     try:
-        data = cls(**{**from_plain(description["init_args"]), **changes})
-    except (AttributeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} does not describe data that can be had here: {error}") from error
+        data = cls(**{**arguments, **changes})
+    except DataError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if changes and _can_be_made(cls, arguments):
+            raise  # what is wrong is a change
+        raise CheckpointError(f"{path} does not describe data that can be used here: {error}") from error
     assert isinstance(data, SequenceDataModule)
     return data
 
 
-def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu") -> dict[str, Any]:
-    """The contents of a checkpoint of seqlight: tensors and plain values.
+def _can_be_made(cls: type, arguments: dict[str, Any]) -> bool:
+    try:
+        cls(**arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The contents of a checkpoint of seqlight: tensors, on the CPU, and plain values.
 
     Raises:
         FileNotFoundError, CheckpointError: as `load`.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except PermissionError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from error
-    except Exception as error:  # torch's unpickler meets strange bytes with any
-        unsafe = isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path)
-        reason = "it holds more than tensors and plain values" if unsafe else "it is damaged, or of another kind"
-        raise CheckpointError(f"{path} is no checkpoint of seqlight: {reason}") from error
-    if not isinstance(checkpoint, dict) or "seqlight" not in checkpoint:
+    checkpoint = read_plain(path)
+    if "seqlight" not in checkpoint:
         raise CheckpointError(f"{path} is a file of torch, but no checkpoint of a seqlight model")
+    for name in ("hyper_parameters", "datamodule_hyper_parameters"):
+        parameters = checkpoint.get(name)
+        if isinstance(parameters, dict) and not {"_instantiator", "_class_path"}.isdisjoint(parameters):
+            raise CheckpointError(f"{path} is no checkpoint of seqlight: its {name} name a function to call")
     description, weights = checkpoint["seqlight"], checkpoint.get("state_dict")
     sound = isinstance(description, dict) and isinstance(weights, dict)
     sound = sound and all(isinstance(checkpoint.get(name), kind) for name, kind in _PARTS.items())
@@ -116,6 +155,21 @@ def read(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
     return checkpoint
 
 
+def epochs_trained(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> int:
+    """The number of whole epochs that a checkpoint has been trained for.
+
+    Raises:
+        CheckpointError: if it does not say.
+    """
+    try:
+        loop = checkpoint["loops"]["fit_loop"]
+        begun, completed = (loop["epoch_progress"]["current"][name] for name in ("ready", "completed"))
+        # Callbacks save when an epoch's batches are done, before it counts as completed.
+        return int(completed) + bool(begun > completed and loop["epoch_loop.batch_progress"]["is_last_batch"])
+    except (LookupError, TypeError) as error:
+        raise CheckpointError(f"{path} does not say how far it has been trained") from error
+
+
 def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """The `class_path` and `init_args` of model and data, every class in them known and of its kind.
 
@@ -123,20 +177,43 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
         FileNotFoundError, CheckpointError: as `load`.
         NotImportedError: if it names a class of a module that has not been imported.
     """
-    description = read(path)["seqlight"]
+    checkpoint = read(path)
+    parts = {
+        key: {name: part[name] for name in ("class_path", "init_args")}
+        for key, part in checkpoint["seqlight"].items()
+        if key in ("model", "data") and part is not None
+    }
     try:
-        for key, base in (("model", SequenceClassifier), ("data", SequenceDataModule)):
-            if description.get(key) is not None:
-                resolve(description[key]["class_path"], base)
-                arguments = from_plain(description[key]["init_args"])
-                if arguments.get("encoding") is not None:
-                    SequenceEncoding.from_plain(arguments["encoding"])
-                # A string would be taken for a name to import.
-                for name in ("cell", "task"):
-                    if isinstance(arguments.get(name), str):
-                        raise ValueError(f"{name} must be a class_path with init_args, got {arguments[name]!r}")
+        model = resolve(parts["model"]["class_path"], SequenceClassifier)
+        arguments = _arguments(parts["model"], "cell")
+        check_sizes(lambda: model(**arguments), checkpoint["state_dict"])
+        if "data" in parts:
+            resolve(parts["data"]["class_path"], SequenceDataModule)
+            _check_kind(_arguments(parts["data"], "task"), arguments)
     except NotImportedError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except RuntimeError as error:
+        reason = str(error).splitlines()[:2][-1].strip()
+        raise CheckpointError(f"{path}: its weights are not those of the model it describes:\n{reason}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error
-    return {key: description[key] for key in ("model", "data") if description.get(key) is not None}
+    return parts
+
+
+def _arguments(part: dict[str, Any], made: str) -> dict[str, Any]:
+    """Of a class; what is made of one of them is described by a class, as a name alone would be imported."""
+    arguments: dict[str, Any] = from_plain(part["init_args"])
+    if isinstance(arguments.get(made), str):
+        raise ValueError(f"{made} must be a class_path with init_args, got {arguments[made]!r}")
+    return arguments
+
+
+def _check_kind(data: dict[str, Any], model: dict[str, Any]) -> None:
+    """Whether what data are said to be is what the model reads."""
+    source = data.get("task")
+    if data.get("encoding") is not None:
+        source = SequenceEncoding.from_plain(data["encoding"])
+    if isinstance(source, SequenceTask | SequenceEncoding):
+        for name, value in kind(source).items():
+            if model.get(name, value) != value:
+                raise ValueError(f"{name} of the data is {value!r}, and of the model {model[name]!r}")

@@ -12,13 +12,12 @@ import seqlight
 from seqlight.attached import describe_with_data
 from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell
-from seqlight.clipping import clip_by_norm, gradient_norm, parameters_of
-from seqlight.curves import TrainingCurves
 from seqlight.data.batch import Batch, require_batch
 from seqlight.data.task import Target
 from seqlight.evaluation import Evaluation, log_evaluation
 from seqlight.lean import LeanModule
 from seqlight.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
+from seqlight.non_finite import OnNonFinite, check_metrics, check_weights
 from seqlight.plain import save_plain_hyperparameters
 from seqlight.ranks import weigh_by_share
 from seqlight.recurrent.embedding import embed, new_embedding
@@ -27,6 +26,7 @@ from seqlight.recurrent.lengths import ragged_lengths
 from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.schedule import Kind, Schedule, check_settings
+from seqlight.training_steps import TrainingSteps
 from seqlight.validation import check_choice
 
 
@@ -59,6 +59,8 @@ class SequenceClassifier(LeanModule):
             the mean over sequences of weight times loss. None for 1.
         learning_rate: of Adam, at the start.
         lr_schedule: "cosine" falls to 0 over the run, "constant" stays.
+        non_finite: what a loss or gradient that is NaN or infinite does: "stop" raises NonFiniteError before the
+            optimiser's step; "skip" leaves the step out and counts its batches, as `train/skipped`.
 
     Raises:
         TypeError, ValueError: if an argument is out of its range, naming it.
@@ -86,6 +88,7 @@ class SequenceClassifier(LeanModule):
         class_weights: Sequence[float] | None = None,
         learning_rate: float = 0.01,
         lr_schedule: Kind = "cosine",
+        non_finite: OnNonFinite = "stop",
     ) -> None:
         super().__init__()
         if (input_size is None) == (vocab_size is None):
@@ -93,6 +96,7 @@ class SequenceClassifier(LeanModule):
         check_num_outputs(num_outputs, target)
         check_choice("readout", readout, ("last", "mean", "max"))
         Schedule(learning_rate, lr_schedule)  # which checks them
+        check_choice("non_finite", non_finite, ("stop", "skip"))
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
@@ -118,7 +122,7 @@ class SequenceClassifier(LeanModule):
         self.head = nn.Linear(self.recurrent.output_size, num_outputs)
         self.val_evaluation = Evaluation(target, num_outputs)
         self.test_evaluation = Evaluation(target, num_outputs)
-        self._curves = TrainingCurves(target)
+        self._steps = TrainingSteps(target, non_finite)
 
     def features(
         self,
@@ -183,8 +187,17 @@ class SequenceClassifier(LeanModule):
         require_batch(batch)
         logits = self(batch.inputs, batch.lengths)
         loss = classification_loss(logits, batch.targets, self.target, class_weights=self.class_weights)
-        self._curves.add(loss, logits, batch.targets)
+        self._steps.add(loss, logits, batch.targets)
         return weigh_by_share(loss, len(batch.lengths))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """As Lightning's; the loss is looked at before the next step."""
+        super().backward(self._steps.watch(loss), *args, **kwargs)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Look at loss and gradients; where a subclass steps by itself, Lightning asks for no clipping."""
+        if not self.automatic_optimization:
+            self.configure_gradient_clipping(optimizer)
 
     def configure_gradient_clipping(
         self,
@@ -192,36 +205,33 @@ class SequenceClassifier(LeanModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the Trainer says, and keep the norm before clipping for the curves."""
-        parameters = parameters_of(optimizer)
-        largest = gradient_clip_val if gradient_clip_val and gradient_clip_algorithm != "value" else None
-        if largest is not None or self._curves.point_is_due(self.trainer, self.global_step + 1):
-            self._gradient_norm = gradient_norm(parameters)
-        if largest is not None:
-            clip_by_norm(parameters, largest, self._gradient_norm)
-        elif gradient_clip_val:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        """Take no step that is not finite; clip as the Trainer says, and keep the norm before it for the curves."""
+        self._steps.before_step(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_start(self) -> None:
         """Begin the curves, and let the learning rate be that of this step of this run, resumed or not."""
-        self._curves.begin(self.trainer)
+        self._steps.begin(self.trainer)
         if not self._own_schedule:
             self._schedule.begin(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's totals."""
-        self._curves.begin_epoch(self.trainer)
+        self._steps.begin_epoch(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """A point of the training curves, when one is due."""
-        if self._curves.point_is_due(self.trainer, self.global_step):
-            self._curves.write_point(self, self._gradient_norm)
+        self.write_due_point()
+
+    def write_due_point(self) -> None:
+        """Write a point of the training curves if one is due that has not been written."""
+        self._steps.write_due_point(self)
 
     def on_train_epoch_end(self) -> None:
         """The epoch's means, for the progress bar, callbacks and the table at the end of a run."""
-        metrics = self._curves.take_epoch(self.trainer)
+        metrics = self._steps.take_epoch(self.trainer)
         if metrics:  # else a subclass's training_step keeps its own
             self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
+        check_metrics(self.trainer)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Update the metrics; gives probabilities and targets to callbacks."""
@@ -239,8 +249,9 @@ class SequenceClassifier(LeanModule):
         return to_probabilities(self(batch.inputs, batch.lengths), self.target)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val/...`."""
+        """Log `val/...`; training stops at a loss that is not finite."""
         log_evaluation(self, "val", self.val_evaluation.take())
+        check_metrics(self.trainer, ("val/loss",))
 
     def on_test_epoch_end(self) -> None:
         """Log `test/...`."""
@@ -286,12 +297,24 @@ class SequenceClassifier(LeanModule):
             raise TypeError(f"{checkpoint_path} holds a {type(model).__name__}, not a {cls.__name__}")
         return model
 
+    @property
+    def skipped_batches(self) -> int:
+        """How many batches training has left out, with `non_finite="skip"`."""
+        return self._steps.skipped
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a learning rate or schedule that is given anew win over the one in the checkpoint."""
+        """Let a rate, schedule or patience that is given anew win over the one in the checkpoint; keep the curves."""
+        self._steps.load_state_dict(checkpoint["seqlight"].get("steps", {}))
         if not self._own_schedule:
             self._schedule.replace_in(checkpoint)
+        for callback in self.trainer.early_stopping_callbacks if self._trainer else ():
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if state is not None:
+                state["patience"] = callback.patience  # which Lightning would take from there
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the description."""
-        checkpoint["seqlight"] = {**self.describe(), "schedule": asdict(self._schedule)}
+        """Add the description, and where the curves are; no weight that is not finite is saved."""
+        check_weights(self)
+        own = {"schedule": asdict(self._schedule), "steps": self._steps.state_dict(self.trainer)}
+        checkpoint["seqlight"] = {**self.describe(), **own}
         checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]

@@ -1,15 +1,36 @@
 """Gradient clipping that gives the norm before it."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+_FOUND, _ONE = torch.zeros(()), torch.ones(())  # made once: to make them takes longer than to look
+
 
 def gradient_norm(parameters: Sequence[Tensor]) -> Float[Tensor, ""]:
     """The norm of all gradients together."""
-    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if norm.device.type == "cpu" and not math.isfinite(norm.item()):
+        # Large gradients are finite where their squares are not.
+        norm = nn.utils.get_total_norm([gradient.double() for gradient in gradients])
+    return norm
+
+
+def gradient_total(parameters: Sequence[Tensor]) -> float | Float[Tensor, ""]:
+    """A number that is finite only if all gradients are, at less cost than their norm."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients or gradients[0].device.type != "cpu":
+        return nn.utils.get_total_norm(gradients)  # few kernels for many gradients
+    # What GradScaler looks with: one pass over all of them, which here multiplies by 1.
+    torch._amp_foreach_non_finite_check_and_unscale_(gradients, _FOUND, _ONE)
+    if not _FOUND.item():
+        return 0.0
+    _FOUND.zero_()
+    return math.inf
 
 
 def clip_by_norm(parameters: Sequence[Tensor], largest: float, norm: Float[Tensor, ""]) -> None:

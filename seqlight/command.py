@@ -1,9 +1,11 @@
 """From a command line to an exit status."""
 
 import contextlib
+import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -11,23 +13,28 @@ from collections.abc import Iterator
 
 import lightning
 from jsonargparse import ArgumentError
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import seqlight
 from seqlight.check_command import check
-from seqlight.checkpoint import CheckpointError
+from seqlight.checkpoint_file import CheckpointError, WriteError
 from seqlight.cli import SeqlightCLI
 from seqlight.data.batch import BatchError
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
 from seqlight.listing import LISTINGS, list_classes
-from seqlight.ranks import another_speaks
+from seqlight.non_finite import NonFiniteError
+from seqlight.ranks import another_speaks, end_with_parent, is_first_here, lost_another
+from seqlight.run_folder import RunInUseError
+from seqlight.stopping import Stopped, signals_handled
 from seqlight.usage import UsageError, explain, values_of
 
 # What these flags ask for, Lightning says by its logger.
 _TOLD_BY_LIGHTNING = ("--trainer.profiler", "--trainer.enable_model_summary")
 
-DONE, UNSOUND, USAGE_ERROR, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, USAGE_ERROR, REFUSED, NON_FINITE, CANNOT_WRITE = 0, 1, 2, 3, 4, 5
+# Of what can happen to a file that is being written.
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 def run(arguments: list[str]) -> int:
@@ -37,50 +44,66 @@ def run(arguments: list[str]) -> int:
         logging.getLogger(name).setLevel(logging.INFO if wanted else logging.WARNING)
     for name in seqlight.__all__:  # short names are found among the classes that have been imported
         getattr(seqlight, name)
+    end_with_parent()
     try:
-        with _folder_importable(os.getcwd()), warnings.catch_warnings():
+        with _folder_importable(os.getcwd()), warnings.catch_warnings(), signals_handled():
             # Lightning's own use of torch's pytree.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
             # A trained model is tested without the callback that saved it, and goes on training in a new folder.
             warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
             warnings.filterwarnings("ignore", message="The dirpath has changed")
+            # So it is where a run goes on.
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
             # The classifier draws the training curves of such runs too.
             warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
             _import_modules(arguments)
             if arguments[:1] == ["check"]:
-                return DONE if check(arguments[1:]) else UNSOUND
+                return DONE if check(arguments[1:]) else FAILED
             if arguments and arguments[0] in LISTINGS:
                 list_classes(arguments[0], arguments[1:])
             else:
                 SeqlightCLI(arguments)
     except CheckpointError as error:
         return _fail(error, REFUSED)
+    except WriteError as error:
+        return _fail(error, CANNOT_WRITE)
+    except NonFiniteError as error:
+        return _fail(error, NON_FINITE)
     except ArgumentError as error:
         return _fail(UsageError(explain(str(error))), USAGE_ERROR)
-    except (UsageError, MisconfigurationException, BatchError, DataError, ResumeError, OSError) as error:
+    except OSError as error:
+        if error.errno in _WRITE_ERRORS:  # of TensorBoard's files, say
+            return _fail(WriteError(f"can't write {error.filename or 'results'}: {error.strerror}"), CANNOT_WRITE)
+        return _fail(error, USAGE_ERROR)
+    except (UsageError, MisconfigurationException, BatchError, DataError, ResumeError, RunInUseError) as error:
         return _fail(error, USAGE_ERROR)
     except UnicodeDecodeError as error:
         return _fail(UsageError(f"--config: expected a file of text: {error}"), USAGE_ERROR)
     except MemoryError as error:
         return _fail(UsageError(f"not enough memory: {error}"), USAGE_ERROR)
-    except (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError) as error:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, LookupError, AttributeError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if any(frame.filename.endswith("checkpoint_connector.py") for frame in frames):
+            reason = f"{type(error).__name__}: {error}"
+            return _fail(CheckpointError(f"--ckpt_path: training can't go on from what is there: {reason}"), REFUSED)
         if "DefaultCPUAllocator" in str(error):
             return _fail(UsageError(f"not enough memory: {error}"), USAGE_ERROR)
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        if isinstance(error, RuntimeError) and lost_another(error):
+            return _fail(RuntimeError("another process of this run has ended, and with it the run"), FAILED)
+        last = frames[-1]
         if os.path.dirname(lightning.__file__) in last.filename:
             return _fail(UsageError(f"Lightning refuses these settings: {error}"), USAGE_ERROR)
         # A check of seqlight's own, of a cell's results, say; and no mistake of ours.
         if os.path.dirname(seqlight.__file__) in last.filename and (last.line or "").startswith("raise "):
             return _fail(error, USAGE_ERROR)
         raise
-    except KeyboardInterrupt:
-        print("seqlight: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has shut the run down
-            print("seqlight: interrupted", file=sys.stderr)
-            return INTERRUPTED
-        raise
+    except Stopped as stop:
+        if is_first_here():
+            print(f"seqlight: stopped by {stop.name}" + (f"; {stop.saved}" if stop.saved else ""), file=sys.stderr)
+        return stop.status
+    except SIGTERMException:  # Lightning's own, where ours could not save
+        print("seqlight: stopped by SIGTERM; the same command goes on from where it was saved last", file=sys.stderr)
+        return 128 + signal.SIGTERM
     return DONE
 
 

@@ -21,6 +21,7 @@ class TrainingCurves:
     def __init__(self, target: Target) -> None:
         self._steps = StepTotals(target)
         self._last_point = self._first_step = 0
+        self._point = self._epoch = torch.zeros(3)
 
     def begin(self, trainer: pl.Trainer) -> None:
         """Forget what came before this training."""
@@ -30,6 +31,20 @@ class TrainingCurves:
         # A run that goes on within an epoch does not start that epoch again.
         self.begin_epoch(trainer)
 
+    def state_dict(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """Where the curves are, as plain data."""
+        if trainer.world_size > 1:
+            self._add_up(trainer)  # for each process has steps of its own
+        totals = {"point": self._point, "epoch": self._epoch}
+        steps = {"last_point": self._last_point, "first_step": self._first_step}
+        return {**totals, **steps, "steps": self._steps.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; after `begin`."""
+        self._point, self._epoch = (state[name].to(self._point.device) for name in ("point", "epoch"))
+        self._last_point, self._first_step = state["last_point"], state["first_step"]
+        self._steps.load_state_dict(state["steps"], self._point.device)
+
     def begin_epoch(self, trainer: pl.Trainer) -> None:
         """Begin the epoch's means."""
         self._first_step = trainer.global_step
@@ -38,6 +53,10 @@ class TrainingCurves:
     def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
         """Keep a step's mean loss, logits and targets."""
         self._steps.add(loss, logits, targets)
+
+    def close_step(self, taken: bool) -> None:
+        """Count what was added since the last step of the optimiser, or leave it out."""
+        self._steps.close(taken)
 
     def point_is_due(self, trainer: pl.Trainer, step: int) -> bool:
         """Whether a point is to be taken after `step`."""
@@ -54,13 +73,13 @@ class TrainingCurves:
         point, self._point = self._point, torch.zeros_like(self._point)
         return _means(point)
 
-    def write_point(self, module: pl.LightningModule, gradient_norm: Float[Tensor, ""]) -> None:
-        """Hand a point to the loggers and the progress bar."""
+    def write_point(self, module: pl.LightningModule, others: dict[str, Any]) -> None:
+        """Hand a point, and other values of its step, to the loggers and the progress bar."""
         trainer = module.trainer
         metrics = self.take_point(trainer)
         [optimizer] = trainer.optimizers
-        others = {"train/learning_rate": optimizer.param_groups[0]["lr"], "train/gradient_norm": gradient_norm}
-        write_scalars(module, {**metrics, **others})
+        others = {"learning_rate": optimizer.param_groups[0]["lr"], **others}
+        write_scalars(module, {**metrics, **{f"train/{name}": value for name, value in others.items()}})
         # As module.log would, which takes as long as a quarter of a small model's step.
         trainer.progress_bar_metrics.update({name: float(value) for name, value in metrics.items()})
 
@@ -94,13 +113,20 @@ class StepTotals:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._closed = 0
         self._totals: Tensor | None = None
 
     def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
         """Keep a step's mean loss, logits and targets."""
         self._kept.append((loss.detach(), logits.detach(), targets))
-        if len(self._kept) == self._MOST_KEPT:
+
+    def close(self, taken: bool) -> None:
+        """Keep what was added since the last call if it was `taken`, else forget it."""
+        if not taken:
+            del self._kept[self._closed :]
+        elif len(self._kept) >= self._MOST_KEPT:
             self._add_up()
+        self._closed = len(self._kept)
 
     def take(self) -> Float[Tensor, "3"] | None:
         """Summed loss, right answers and number of sequences since the last call; None if there were none."""
@@ -109,9 +135,21 @@ class StepTotals:
         totals, self._totals = self._totals, None
         return totals
 
+    def state_dict(self) -> dict[str, Any]:
+        """The steps since the last call of `take`, as they are: added up now, sums would be rounded otherwise."""
+        return {"kept": list(self._kept), "totals": self._totals}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from there."""
+        self._kept = [
+            (loss.to(device), logits.to(device), targets.to(device)) for loss, logits, targets in state["kept"]
+        ]
+        self._totals = None if state["totals"] is None else state["totals"].to(device)
+
     def _add_up(self) -> None:
         losses, logits, targets = zip(*self._kept, strict=True)
         self._kept.clear()
+        self._closed = 0
         sizes = torch.tensor([float(len(part)) for part in targets], device=losses[0].device)
         correct = count_correct(torch.cat(logits), torch.cat(targets), self._target)
         totals = torch.stack(((torch.stack(losses).float() * sizes).sum(), correct, sizes.sum()))

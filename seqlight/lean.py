@@ -2,13 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch import callbacks, loggers
+from lightning.pytorch import callbacks
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from seqlight.non_finite import NonFiniteError, check_metric
 
 
 class NoProfiler(PassThroughProfiler):
@@ -44,7 +46,36 @@ class NotInEveryStep(pl.Callback):
 
 
 class BestCheckpoint(callbacks.ModelCheckpoint, NotInEveryStep):
-    """As Lightning's."""
+    """As Lightning's, but a run that goes on has all of its state, and no metric that is not finite saves anything."""
+
+    def belong_to(self, run: Path | None) -> None:
+        """Save into the folder of a run, which may have a best one already, unless another folder is given.
+
+        Args:
+            run: the folder; None in all processes but the first, which tells the others.
+        """
+        if self.dirpath is None:
+            self._enable_version_counter = False
+            self.dirpath = None if run is None else str(run / "checkpoints")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The score of what was saved last too."""
+        super().load_state_dict(state_dict)
+        self.current_score = state_dict["current_score"]
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """As Lightning's.
+
+        Raises:
+            NonFiniteError: if the monitored metric is not finite.
+        """
+        check_metric(trainer, str(self.monitor), current)
+        return super().check_monitor_top_k(trainer, current)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """As Lightning's, which `save_on_exception` would let write over the best checkpoint."""
+        if not isinstance(exception, NonFiniteError):
+            super().on_exception(trainer, pl_module, exception)
 
 
 class TimedProgressBar(callbacks.TQDMProgressBar, NotInEveryStep):
@@ -59,21 +90,3 @@ class TimedProgressBar(callbacks.TQDMProgressBar, NotInEveryStep):
         if now - self._last_drawn >= self._SECONDS or trainer.is_last_batch:
             self._last_drawn = now
             super().on_train_batch_end(trainer, pl_module, *args)
-
-
-class CurvesLogger(loggers.TensorBoardLogger):
-    """As Lightning's, but what is logged together is written together."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Write scalars as one event; what else there is as Lightning does."""
-        if self._prefix or any(isinstance(value, Mapping) for value in metrics.values()):
-            super().log_metrics(metrics, step)
-        else:
-            # Imported here: `import seqlight` need not wait for it.
-            from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-
-            # Lightning adds the epoch to what `self.log` gives: a curve that nobody asked for.
-            scalars = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-            values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
-            self.experiment.file_writer.add_summary(Summary(value=values), step)

@@ -47,12 +47,13 @@ def resolve(path: str, base: type) -> type:
         ValueError: if `path` names no subclass of `base`.
     """
     module_name, _, name = path.rpartition(".")
-    if not module_name:
+    if not module_name or not all(part.isidentifier() for part in path.split(".")):
         raise ValueError(f"expected the path of a {base.__name__}, got {path!r}")
     module = seqlight if module_name == "seqlight" else sys.modules.get(module_name)
     if module is None:
         raise NotImportedError(path, module_name)
-    cls = getattr(module, name, None)
+    # What a module has, not what it would import when asked for it.
+    cls = getattr(seqlight, name) if module is seqlight and name in seqlight.__all__ else vars(module).get(name)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ValueError(f"expected the path of a {base.__name__}, got {path!r}")
     return cls
@@ -108,17 +109,22 @@ def from_plain(value: Any) -> Any:
     """
     if isinstance(value, list):
         return [from_plain(item) for item in value]
-    if not isinstance(value, dict):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
+    if not isinstance(value, dict):
+        raise ValueError(f"expected plain data, got {value!r:.100}")
     if "class_path" not in value:
         return {key: from_plain(item) for key, item in value.items()}
-    arguments = {key: from_plain(item) for key, item in value.get("init_args", {}).items()}
-    cls = resolve(value["class_path"], object)
+    path, init_args = value["class_path"], value.get("init_args", {})
+    if not isinstance(path, str) or not isinstance(init_args, dict) or not set(value) <= {"class_path", "init_args"}:
+        raise ValueError(f"expected a class_path, a text, with init_args, a dict; got {', '.join(map(repr, value))}")
+    arguments = {key: from_plain(item) for key, item in init_args.items()}
+    cls = resolve(path, object)
     if issubclass(cls, RecurrentCell):
         return functools.partial(cls, **arguments)
     if issubclass(cls, SequenceTask):
         return cls(**arguments)
-    raise ValueError(f"expected the path of a cell or a task, got {value['class_path']!r}")
+    raise ValueError(f"expected the path of a cell or a task, got {path!r}")
 
 
 def describe(module: HyperparametersMixin) -> dict[str, Any]:
@@ -138,6 +144,18 @@ def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
     for key, item in value.items():
         flat.update(flatten(f"{name}.{key}", item))
     return flat
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], passed_over: tuple[str, ...] = ()) -> list[str]:
+    """What is otherwise now in descriptions that `flatten` has made, of names that are in both.
+
+    Args:
+        before: names and values.
+        now: names and values.
+        passed_over: beginnings of names that do not count, as `"data.encoding."`.
+    """
+    both = [name for name in before if name in now and not f"{name}.".startswith(passed_over)]
+    return [f"{name} {now[name]} (was {before[name]})" for name in both if now[name] != before[name]]
 
 
 def save_plain_hyperparameters(module: HyperparametersMixin) -> None:

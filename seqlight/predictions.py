@@ -1,7 +1,6 @@
 """Predictions as a file."""
 
 import csv
-import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import RandomSampler
 
 from seqlight.attached import class_names, datamodule_of
+from seqlight.checkpoint_file import WriteError
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.batch import Batch
 from seqlight.data.task import Target
@@ -37,7 +37,8 @@ class PredictionWriter(NotInEveryStep):
 
     Raises:
         MisconfigurationException: in predict, if several processes, several loaders or a shuffling one predict.
-        OSError: in predict, if the file can't be written, or the path is that of a folder, device or pipe.
+        WriteError: in predict, if the file can't be written.
+        FileExistsError: in predict, if the path is that of a folder, device or pipe.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -61,11 +62,13 @@ class PredictionWriter(NotInEveryStep):
         datamodule = datamodule_of(trainer)
         self._ids = None if datamodule is None else datamodule.sample_ids("predict")
         self._num_written = 0
+        self._place = Path(os.path.realpath(self.path))
+        if self._place.exists() and not self._place.is_file():
+            # The draft would take the place of a device or pipe.
+            raise FileExistsError(
+                f"can't write predictions to {self.path}: expected the path of a file, and there is something else"
+            )
         try:
-            self._place = Path(os.path.realpath(self.path))
-            if self._place.exists() and not self._place.is_file():
-                # The draft would take the place of a device or pipe.
-                raise OSError(errno.EEXIST, "expected the path of a file, and there is something else")
             self._place.parent.mkdir(parents=True, exist_ok=True)
             self._draft = self._place.with_name(f"{self._place.name}.{os.getpid()}.part")
             # What no encoding can hold, half of a surrogate pair in a name, is written as an escape.
@@ -121,8 +124,8 @@ class PredictionWriter(NotInEveryStep):
             finally:
                 self._draft.unlink(missing_ok=True)
 
-    def _failure(self, error: OSError) -> OSError:
-        return OSError(f"can't write predictions to {self.path}: {error.strerror}")
+    def _failure(self, error: OSError) -> WriteError:
+        return WriteError(f"can't write predictions to {self.path}: {error.strerror}")
 
 
 def header(names: Sequence[str], target: Target) -> list[str]:

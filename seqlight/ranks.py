@@ -1,6 +1,7 @@
 """The processes that share a run."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
+
+_OF_BACKENDS = re.compile(r"gloo/transport|NCCL|Connection (closed|reset) by peer|Broken pipe")
 
 
 def torchrun_settings() -> dict[str, Any]:
@@ -24,13 +27,33 @@ def num_launched() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def is_first_here() -> bool:
+    """Whether this is the first process of the run on this machine."""
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))) == 0
+
+
+def end_with_parent(seconds: float = 5.0) -> None:
+    """Let a process that torchrun, or Lightning, has started end soon after that has died, whatever it waits for."""
+    if "LOCAL_RANK" not in os.environ:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        time.sleep(seconds)  # it may be about to end by itself
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def another_speaks(seconds: float = 10.0) -> bool:
     """Whether another process of this machine says why the run fails, so that this one need not.
 
     What is wrong is mostly so in all processes, and the first of each machine says it. The others wait, lest their end
     make the launcher end the first before it has spoken. If the launcher does not end them, it is theirs to speak.
     """
-    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))) == 0:
+    if is_first_here():
         return False
     told_to_end = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told_to_end.set())
@@ -40,6 +63,11 @@ def another_speaks(seconds: float = 10.0) -> bool:
         if told_to_end.wait(0.1) or os.getppid() != parent:
             return True
     return False
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether an error says that another process of the run has ended: the others can't go on without."""
+    return distributed.is_available() and distributed.is_initialized() and bool(_OF_BACKENDS.search(str(error)))
 
 
 def weigh_by_share(loss: Float[Tensor, ""], num_sequences: int) -> Float[Tensor, ""]:

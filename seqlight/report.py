@@ -2,7 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
@@ -11,7 +12,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from seqlight.by_length import LengthBucket
+from seqlight.callbacks import AccuracyByLength
 from seqlight.classifier import SequenceClassifier
+
+
+def say(trainer: Trainer, *parts: str) -> None:
+    """Print, in the first of a run's processes."""
+    if trainer.is_global_zero:
+        print(*parts, sep="\n\n")
 
 
 def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> str:
@@ -23,10 +31,9 @@ def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> s
     return f"{num_parameters} parameters on {device}{threads}; seed {seed}; to {where}"
 
 
-def metrics_table(trainer: Trainer, splits: tuple[str, ...]) -> str:
+def metrics_table(metrics: Mapping[str, Tensor | float], splits: tuple[str, ...]) -> str:
     """Loss and accuracy, one row a split; of a single split AUROC and F1 too."""
     columns = ("loss", "accuracy") if len(splits) > 1 else ("loss", "accuracy", "auroc", "f1")
-    metrics = trainer.callback_metrics
     header = f"{'':8}" + "".join(f"{column:>10}" for column in columns)
     rows = [
         f"{split:8}" + "".join(_cell(metrics.get(f"{split}/{column}")) for column in columns)
@@ -36,9 +43,15 @@ def metrics_table(trainer: Trainer, splits: tuple[str, ...]) -> str:
     return "\n".join([header, *rows])
 
 
-def _cell(value: Tensor | None) -> str:
+def _cell(value: Tensor | float | None) -> str:
     """A subclass of the classifier may leave a metric out."""
     return f"{'-':>10}" if value is None else f"{value:10.4f}"
+
+
+def length_tables(trainer: Trainer) -> list[str]:
+    """Of a test's accuracy by length, if lengths differ."""
+    found = [each for each in trainer.callbacks if isinstance(each, AccuracyByLength)]  # type: ignore[attr-defined]
+    return [length_table(callback.buckets) for callback in found if callback.buckets]
 
 
 def length_table(buckets: Sequence[LengthBucket]) -> str:
@@ -47,16 +60,14 @@ def length_table(buckets: Sequence[LengthBucket]) -> str:
     return "\n".join([f"{'length':12}{'sequences':>10}{'accuracy':>10}", *rows])
 
 
-def places(trainer: Trainer) -> str:
+def places(trainer: Trainer, last: Path | None) -> str:
     """After training: the best checkpoint, and the command that shows the curves."""
     lines = []
-    checkpoint = trainer.checkpoint_callback
-    if isinstance(checkpoint, ModelCheckpoint):
-        # Without validation there is no best one.
-        for name, path in (("best", checkpoint.best_model_path), ("last", checkpoint.last_model_path)):
-            if path:
-                lines.append(f"{name} checkpoint  {os.path.relpath(path)}")
-                break
+    best = trainer.checkpoint_callback
+    if isinstance(best, ModelCheckpoint) and best.best_model_path:
+        lines.append(f"best checkpoint  {os.path.relpath(best.best_model_path)}")
+    elif last is not None:  # without validation there is no best one
+        lines.append(f"last checkpoint  {os.path.relpath(last)}")
     if isinstance(trainer.logger, TensorBoardLogger):
         lines.append(f"curves           tensorboard --logdir {shlex.quote(str(trainer.logger.save_dir))}")
     return "\n".join(lines)

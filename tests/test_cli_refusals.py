@@ -147,7 +147,7 @@ def test_an_output_that_is_no_file_is_refused_before_predicting(output, trained,
 def test_a_checkpoint_that_lacks_what_a_trainer_saves(part, verb, trained):
     checkpoint = torch.load(trained, weights_only=True)
     del checkpoint[part]
-    torch.save(checkpoint, "part.ckpt")
+    seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "part.ckpt")
     refused(3, r"part\.ckpt is no whole checkpoint", verb, "--ckpt_path=part.ckpt", *QUIET)
 
 
@@ -166,7 +166,7 @@ def other_shape(weights):
 def test_weights_that_are_not_those_of_the_described_model(damage, message, trained):
     checkpoint = torch.load(trained, weights_only=True)
     damage(checkpoint["state_dict"])
-    torch.save(checkpoint, "weights.ckpt")
+    seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "weights.ckpt")
     arguments = ("test", "--ckpt_path=weights.ckpt", *QUIET)
     refused(3, rf"weights are not those of the model it describes:\n{message}", *arguments)
     with pytest.raises(seqlight.CheckpointError, match=r"(?s)can be built here.*" + message):

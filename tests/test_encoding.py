@@ -217,7 +217,7 @@ def test_a_plain_form_that_is_none(change, folder_with_checkpoint):
         SequenceEncoding.from_plain(plain)
     checkpoint = torch.load("best.ckpt", weights_only=True)
     checkpoint["seqlight"]["data"]["init_args"]["encoding"] = plain
-    torch.save(checkpoint, "edited.ckpt")
+    seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "edited.ckpt")
     with pytest.raises(seqlight.CheckpointError, match=r"edited.ckpt does not describe a model and its data: "):
         seqlight.load_data("edited.ckpt")
 

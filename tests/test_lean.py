@@ -5,6 +5,7 @@ from lightning.pytorch import callbacks, loggers
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqlight import SequenceClassifier, SumSign, SyntheticSequences, lean
+from seqlight.loggers import CurvesLogger
 
 
 def scalars(folder):
@@ -14,7 +15,7 @@ def scalars(folder):
 
 def test_logger_writes_what_lightnings_writes(tmp_path):
     written = []
-    for name, kind in (("lean", lean.CurvesLogger), ("lightning", loggers.TensorBoardLogger)):
+    for name, kind in (("lean", CurvesLogger), ("lightning", loggers.TensorBoardLogger)):
         logger = kind(tmp_path, name=name, version=0)
         for step in range(3):
             logger.log_metrics({"train/loss": torch.tensor(1.5 / (step + 1)), "count": step}, step)

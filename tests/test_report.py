@@ -1,17 +1,12 @@
-from types import SimpleNamespace
-
-import pytest
 import torch
 
 from seqlight.by_length import LengthBucket
 from seqlight.report import length_table, metrics_table
 
-pytestmark = pytest.mark.usefixtures("without_type_checks")  # of a Trainer they take only its metrics
-
 
 def table(splits, **metrics):
     values = {name.replace("_", "/"): torch.tensor(value) for name, value in metrics.items()}
-    return [line.split() for line in metrics_table(SimpleNamespace(callback_metrics=values), splits).splitlines()]
+    return [line.split() for line in metrics_table(values, splits).splitlines()]
 
 
 def test_a_metric_that_a_classifier_leaves_out_is_a_dash():

@@ -9,6 +9,7 @@ import torch
 
 import seqlight
 from seqlight.data.batch import Batch, check_batch, require_batch
+from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
 from seqlight.data.task import SequenceTask, Target
@@ -119,7 +120,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         )
 
 
-def kind(source: SequenceDataModule | SequenceTask) -> dict[str, Any]:
+def kind(source: SequenceDataModule | SequenceTask | SequenceEncoding) -> dict[str, Any]:
     """What a source says of its samples."""
     return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
 

@@ -77,6 +77,11 @@ class SequenceEncoding:
         return 1 if self.target == "binary" else len(self.class_names)
 
     @property
+    def input_size(self) -> int | None:
+        """The number of features, as a data module calls it."""
+        return self.num_features
+
+    @property
     def vocab_size(self) -> int | None:
         """The number of token indices, that of unknown tokens too."""
         return None if self.vocabulary is None else len(self.vocabulary) + 1

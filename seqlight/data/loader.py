@@ -114,19 +114,28 @@ class SequenceLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         first_batch, order = self._take_first_batch(), self.order()
-        per_step = self.batch_size * self.world_size
-        last = len(self) - 1
         host_order = torch.from_numpy(order)
         device_order = host_order.to(self.data.targets.device)
-        for step in range(first_batch, last + 1):
-            start = step * per_step
-            stop = start + per_step if step < last else len(order)
-            # Ranks take contiguous shares of the step, equal up to one sample.
-            size = stop - start
-            begin = start + size * self.rank // self.world_size
-            end = start + size * (self.rank + 1) // self.world_size
+        for step in range(first_batch, len(self)):
+            share = self._share(step)
             self._position = {"epoch": self.epoch, "next_batch": step + 1}
-            yield self.data.take(host_order[begin:end], device_order[begin:end])
+            yield self.data.take(host_order[share], device_order[share])
+
+    def rows(self, batch: int) -> np.ndarray:
+        """The indices of the samples of a batch, counted from 0, of this epoch and process."""
+        check_at_least("batch", batch, 0)
+        if batch >= len(self):
+            raise ValueError(f"batch must be less than the number of batches ({len(self)}), got {batch}")
+        return self.order()[self._share(batch)]
+
+    def _share(self, step: int) -> slice:
+        """Where this process's samples of a step stand in the order."""
+        per_step = self.batch_size * self.world_size
+        start = step * per_step
+        stop = start + per_step if step < len(self) - 1 else len(self.data.lengths)
+        # Ranks take contiguous shares of the step, equal up to one sample.
+        size = stop - start
+        return slice(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration under way is: its epoch, and the batch that comes next."""

@@ -1,0 +1,244 @@
+"""Training stops at what is not finite, before it reaches a weight or a checkpoint."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, distributed
+
+from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.loader import SequenceLoader
+from seqlight.recurrent.lengths import step_mask
+
+OnNonFinite = Literal["stop", "skip"]
+_MOST_NAMED = 10
+# A GradScaler halves its scale, 2^16 at first, wherever a gradient overflows. Below this a scale is not what is wrong.
+_LEAST_SCALE = 2.0**-10
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss, a gradient, a weight or a monitored metric is NaN or infinite."""
+
+
+class _Found(NamedTuple):
+    """What a process has found in a step."""
+
+    losses: list[float]  # those that are not finite
+    batches: list[int]  # those with such a loss, or all of the step
+    samples: list[str]  # theirs
+    unsound: list[str]  # the samples whose inputs or targets are not finite
+
+
+class StepCheck:
+    """Whether losses and gradients are finite, looked at before each step of the optimiser.
+
+    A loss counts even where it leaves the gradients finite. With a GradScaler, infinite gradients are left to it, for
+    they are how it finds its scale.
+
+    Args:
+        on_non_finite: "stop" raises NonFiniteError, "skip" leaves the step out and counts its batches.
+
+    Attributes:
+        skipped: batches left out in this run.
+    """
+
+    def __init__(self, on_non_finite: OnNonFinite) -> None:
+        self.skips = on_non_finite == "skip"
+        self.skipped = self._skipped_in_epoch = 0
+        self._losses: list[float | Tensor] = []
+        self._is_shared = False
+
+    def begin(self, trainer: pl.Trainer) -> None:
+        """Forget what came before this training, unless it goes on."""
+        self._is_shared = trainer.world_size > 1
+        self._losses.clear()
+        if trainer.global_step == 0:
+            self.skipped = self._skipped_in_epoch = 0
+
+    def begin_epoch(self) -> None:
+        """Begin to count the epoch's batches."""
+        self._losses.clear()
+        self._skipped_in_epoch = 0
+
+    def state(self) -> list[int]:
+        """What a run that goes on has to know."""
+        return [self.skipped, self._skipped_in_epoch]
+
+    def load_state(self, state: list[int]) -> None:
+        """Go on from there."""
+        self.skipped, self._skipped_in_epoch = state
+
+    def watch(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Keep a loss that goes into the next step; gives what to take the gradients of."""
+        self._losses.append(loss.item() if loss.is_cpu else loss.detach())
+        # The sum of the processes' gradients is then NaN in all of them, and they stop or go on together.
+        return loss * (1 + 0 * loss.detach()) if self._is_shared else loss
+
+    def passes(
+        self, module: pl.LightningModule, parameters: Sequence[Tensor], total: float | Float[Tensor, ""]
+    ) -> bool:
+        """Whether the step is taken; if it is skipped, the gradients are gone, and no optimiser acts without.
+
+        Args:
+            module: what is trained.
+            parameters: those that the optimiser is about to step.
+            total: a number that is finite only if all their gradients are.
+
+        Raises:
+            NonFiniteError: if neither, naming step, loss or parameters, and samples.
+        """
+        losses, self._losses = self._losses, []
+        return _all_finite(total, losses) or self._judge(module, parameters, losses)
+
+    def _judge(self, module: pl.LightningModule, parameters: Sequence[Tensor], losses: list[float | Tensor]) -> bool:
+        trainer = module.trainer
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        gradients = [
+            names.get(id(parameter), "a parameter")
+            for parameter in parameters
+            if parameter.grad is not None and not parameter.grad.isfinite().all()
+        ]
+        finite = [math.isfinite(loss) for loss in losses]
+        bad_losses = [float(loss) for loss, is_finite in zip(losses, finite, strict=True) if not is_finite]
+        if not (gradients or bad_losses):
+            return True  # finite numbers, too large to be added up
+        # Where a subclass steps by itself, one batch may have several losses.
+        num_batches = max(1, len(losses)) if module.automatic_optimization else 1
+        last = trainer.fit_loop.epoch_loop.batch_idx
+        step_batches = list(range(last + 1 - num_batches, last + 1))
+        bad = [batch for batch, is_finite in zip(step_batches, finite, strict=False) if not is_finite]
+        batches = bad or step_batches
+        found = [_Found(bad_losses, batches, *_samples(trainer, batches))]
+        if gradients:
+            found = _from_all_processes(found[0])
+        bad_losses = [loss for each in found for loss in each.losses]
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and not bad_losses and scaler.get_scale() > _LEAST_SCALE:
+            return True  # it passes over the step itself
+        weights = _non_finite_parameters(module)
+        if not self.skips or weights or self._nothing_is_left(trainer, num_batches):
+            raise NonFiniteError(self._message(trainer, weights, bad_losses, gradients, found))
+        self.skipped += num_batches
+        self._skipped_in_epoch += num_batches
+        if scaler is None or not gradients:
+            for parameter in parameters:
+                parameter.grad = None
+        return False
+
+    def _nothing_is_left(self, trainer: pl.Trainer, num_batches: int) -> bool:
+        """Whether this step is the end of an epoch, or of the run, of which no step has been taken."""
+        done = trainer.fit_loop.epoch_loop.batch_progress
+        epoch = trainer.is_last_batch and self._skipped_in_epoch + num_batches >= done.current.ready
+        ends = 0 <= trainer.max_steps <= trainer.global_step + 1
+        return epoch or (ends and self.skipped + num_batches >= done.total.ready)
+
+    def _message(
+        self,
+        trainer: pl.Trainer,
+        weights: list[str],
+        losses: list[float],
+        gradients: list[str],
+        found: list[_Found],
+    ) -> str:
+        # Where a loss tells which process had it, the others are beside the point.
+        found = [each for each in found if each.losses] or found
+        batches = sorted({batch for each in found for batch in each.batches})
+        place = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch}, batch {_listed(batches)})"
+        what = f"the loss is {losses[0]}" if losses else f"the gradient of {_listed(gradients, 3)} is not finite"
+        if weights:
+            what = f"the weights have become infinite in {_listed(weights, 3)}: expected a smaller learning_rate"
+        lines = [f"{place}: {what}"]
+        samples = [sample for each in found for sample in each.samples]
+        if samples and not weights:
+            unsound = [sample for each in found for sample in each.unsound]
+            more = f"; inputs or targets are not finite in {_listed(unsound)}" if unsound else ""
+            lines.append(f"training samples: {_listed(samples)}{more}")
+        if self.skips and not weights:
+            lines.append("that leaves an epoch without a step")
+        lines.append("the step was not taken and nothing was saved; an earlier checkpoint is as it was")
+        if not self.skips and not weights:
+            lines.append('to leave such batches out: --model.non_finite skip, or non_finite="skip" in Python')
+        return "\n".join(lines)
+
+
+def check_metrics(trainer: pl.Trainer, names: Iterable[str] = ()) -> None:
+    """Whether metrics of these names, and those that checkpoints are chosen by, are finite, while training.
+
+    Raises:
+        NonFiniteError: naming step and metric.
+    """
+    if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+        return
+    monitored = [getattr(callback, "monitor", None) for callback in trainer.checkpoint_callbacks]
+    for name in dict.fromkeys([*names, *filter(None, monitored)]):
+        check_metric(trainer, name, trainer.callback_metrics.get(name))
+
+
+def check_metric(trainer: pl.Trainer, name: str, value: Tensor | None) -> None:
+    """Raise NonFiniteError if a metric that is there is not finite."""
+    if value is not None and not math.isfinite(value):
+        raise NonFiniteError(
+            f"after step {trainer.global_step} (epoch {trainer.current_epoch}): {name} is {float(value)}\n"
+            "nothing was saved; an earlier checkpoint is as it was"
+        )
+
+
+def check_weights(module: pl.LightningModule) -> None:
+    """Raise NonFiniteError if a weight is not finite, as the last step of a run may leave it."""
+    if weights := _non_finite_parameters(module):
+        raise NonFiniteError(
+            f"after step {module.global_step}: the weights have become infinite in {_listed(weights, 3)}: expected a "
+            "smaller learning_rate\nnothing was saved; an earlier checkpoint is as it was"
+        )
+
+
+def _all_finite(total: float | Tensor, losses: Sequence[float | Tensor]) -> bool:
+    if isinstance(total, float) or total.is_cpu:
+        return math.isfinite(total) and all(map(math.isfinite, losses))
+    values = [total, *(torch.as_tensor(loss, device=total.device) for loss in losses)]
+    return bool(torch.stack(values).isfinite().all())  # the device is waited for once
+
+
+def _non_finite_parameters(module: pl.LightningModule) -> list[str]:
+    return [
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and not parameter.isfinite().all()
+    ]
+
+
+def _samples(trainer: pl.Trainer, batches: Sequence[int]) -> tuple[list[str], list[str]]:
+    """The samples of batches of this epoch, where the loader is ours; and which of them are unsound."""
+    loader = trainer.train_dataloader
+    if not isinstance(loader, SequenceLoader):
+        return [], []
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    ids = datamodule.sample_ids("train") if isinstance(datamodule, SequenceDataModule) else None
+    samples, unsound = [], []
+    for batch in batches:
+        rows = loader.rows(batch)
+        names = [str(row) if ids is None or ids[row] == row else f"{row} (id {ids[row]})" for row in rows]
+        index = torch.from_numpy(rows)
+        inputs, targets, lengths = loader.data.take(index, index.to(loader.data.targets.device))
+        padding = ~step_mask(lengths, inputs.shape[1], inputs.device)
+        inputs = inputs.masked_fill(padding if inputs.ndim == 2 else padding[..., None], 0)
+        sound = inputs.isfinite().flatten(1).all(1) & targets.isfinite().reshape(len(rows), -1).all(1)
+        samples += names
+        unsound += [name for name, is_sound in zip(names, sound.tolist(), strict=True) if not is_sound]
+    return samples, unsound
+
+
+def _from_all_processes(found: _Found) -> list[_Found]:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [found]
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, found)
+    return parts
+
+
+def _listed(names: Sequence[str | int], most: int = _MOST_NAMED) -> str:
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")

@@ -1,0 +1,164 @@
+"""The folder of a run: `runs/<name>/version_<n>`. One process writes it at a time."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from seqlight.checkpoint_file import WriteError, write_whole
+
+_LOCK, _STATE = "lock", "run.json"
+_OF_THE_START = (_LOCK, _STATE, "config.yaml", "hparams.yaml")  # what there is before the first step
+_VERSION = re.compile(r"version_(\d+)")
+
+
+class RunInUseError(Exception):
+    """Another process writes into the folder of a run."""
+
+
+class RunFolder:
+    """A folder that this process alone writes.
+
+    `run.json` in it says what is trained, by a digest, and whether that is finished.
+
+    Args:
+        path: the folder.
+        new_parents: of a new folder, those above that have been made for it, the lowest first.
+
+    Raises:
+        RunInUseError: if another process has it, naming that.
+        WriteError: if it can't be written.
+    """
+
+    def __init__(self, path: Path, new_parents: Sequence[Path] | None = None) -> None:
+        self.path = path
+        self._new_parents = new_parents
+        self._lock = FileLock(path / _LOCK)  # that of a process that has died is free
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+            for stray in (*path.glob(".*.part"), *path.glob("checkpoints/.*.part")):
+                stray.unlink(missing_ok=True)
+        except Timeout:
+            raise RunInUseError(
+                f"{os.path.relpath(path)} is being written by process {_state(path).get('process', 'unknown')}; "
+                "--fresh starts a run beside it"
+            ) from None
+        except OSError as error:
+            raise WriteError(f"can't write {path}: {error.strerror}") from error
+
+    def describe(self, digest: str, finished: bool) -> None:
+        """Write down what is trained here, and whether it is finished.
+
+        Raises:
+            WriteError: if it can't be written.
+        """
+        state = {"digest": digest, "finished": finished, "process": os.getpid()}
+        write_whole(self.path / _STATE, json.dumps(state).encode())
+
+    def rewind(self, sizes: dict[str, int]) -> None:
+        """Take back what was written to TensorBoard's files after a checkpoint.
+
+        Args:
+            sizes: of the files, as `event_sizes` gave them; others are removed.
+        """
+        for path in _event_files(self.path):
+            if path.name not in sizes:
+                path.unlink()
+            elif path.stat().st_size > sizes[path.name]:
+                os.truncate(path, sizes[path.name])
+
+    def close(self, has_begun: bool) -> None:
+        """Let others write.
+
+        Args:
+            has_begun: whether a step has been taken; a new run of which none has leaves nothing.
+        """
+        if self._new_parents is not None and not has_begun:
+            for path in (*(self.path / name for name in _OF_THE_START), *_event_files(self.path)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            for folder in (self.path / "checkpoints", self.path, *self._new_parents):
+                with contextlib.suppress(OSError):  # there is something else in it
+                    folder.rmdir()
+        self._lock.release()
+
+
+def new_run_folder(parent: Path) -> RunFolder:
+    """The folder of the next version, which this process alone has made.
+
+    Raises:
+        WriteError: if it can't be made.
+    """
+    try:
+        new_parents = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+        parent.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((number for number, _ in _versions(parent)), default=-1)
+        while True:
+            path = parent / f"version_{number}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return RunFolder(path, new_parents)
+    except OSError as error:
+        raise WriteError(f"can't write {parent}: {error.strerror}") from error
+
+
+def unfinished_run(parent: Path, digest: str) -> Path | None:
+    """The newest run in a folder that trains this, and is not finished."""
+    for _, path in sorted(_versions(parent), reverse=True):
+        state = _state(path)
+        if state.get("digest") == digest:
+            return None if state.get("finished") else path
+    return None
+
+
+def digest_of(configuration: Any, classes: Iterable[type], files: Iterable[str | None]) -> str:
+    """What tells apart what is trained: the configuration, the code of classes outside seqlight, and data files."""
+    modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(("seqlight.", "torch."))}
+    sources = {name: _content(getattr(sys.modules.get(name), "__file__", None)) for name in sorted(modules)}
+    stats = {}
+    for path in files:
+        if path is not None and os.path.exists(path):
+            stat = os.stat(path)
+            stats[str(path)] = (stat.st_size, stat.st_mtime_ns)
+    text = json.dumps([configuration, sources, stats], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def event_sizes(folder: str | os.PathLike[str] | None) -> dict[str, int]:
+    """The sizes of TensorBoard's files in a folder, in bytes."""
+    return {} if folder is None else {path.name: path.stat().st_size for path in _event_files(Path(folder))}
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """What `run.json` says; nothing if there is none."""
+    try:
+        state = json.loads((path / _STATE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _event_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("events.out.tfevents.*"))
+
+
+def _versions(parent: Path) -> list[tuple[int, Path]]:
+    if not parent.is_dir():
+        return []
+    found = ((_VERSION.fullmatch(path.name), path) for path in parent.iterdir())
+    return [(int(match[1]), path) for match, path in found if match]
+
+
+def _content(path: str | None) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and os.path.isfile(path) else ""

@@ -1,0 +1,131 @@
+"""Runs that are killed go on as if they had not been."""
+
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.small_training import assert_equal, result, train
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What the run gives that nothing ends, by its flags."""
+    results = {}
+
+    def run(*flags):
+        if flags not in results:
+            folder = tmp_path_factory.mktemp("whole")
+            status, _, err = train(folder, *flags)
+            assert status == 0, err
+            results[flags] = result(folder)
+        return results[flags]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("place", "goes_on_at"),
+    [("start0", None), ("end1", None), ("end6", 5), ("start6", 6), ("val6", 5), ("start10", 10), ("epoch18", 17)],
+)
+def test_a_killed_run_goes_on_as_if_it_had_not_been(place, goes_on_at, whole, tmp_path):
+    status, _, _ = train(tmp_path, happens=f"SIGKILL@{place}")
+    assert status == -signal.SIGKILL
+    status, out, err = train(tmp_path, happens=f"SIGKILL@{place}")
+    assert (status, err) == (0, "")
+    said = "starts again" if goes_on_at is None else f"goes on from step {goes_on_at}; --fresh starts anew"
+    assert said in out.splitlines()[0]
+    for expected, got in zip(whole(), result(tmp_path), strict=True):
+        assert_equal(expected, got)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_three_kills_a_cell_that_draws_random_numbers_and_other_threads(whole, tmp_path):
+    flags = ("--model.cell=happens.Noisy", "--model.cell.hidden_size=8")
+    kills = "SIGKILL@end3 SIGKILL@val6 SIGKILL@start13"
+    for number in range(3):
+        status, _, _ = train(tmp_path, *flags, f"--num_threads={number % 2 + 1}", happens=kills)
+        assert status == -signal.SIGKILL
+    status, _, err = train(tmp_path, *flags, happens=kills)
+    assert status == 0, err
+    for expected, got in zip(whole(*flags), result(tmp_path), strict=True):
+        assert_equal(expected, got)
+
+
+def test_every_sample_is_seen_once_per_epoch_across_a_kill(tmp_path):
+    train(tmp_path, happens="SIGKILL@start9")
+    train(tmp_path)
+    last = {}  # what was seen at a step the last time, for a step after a checkpoint is made twice
+    for line in (tmp_path / "seen.txt").read_text().splitlines():
+        epoch, step, *samples = line.split()
+        last[int(epoch), int(step)] = samples
+    for epoch in range(3):
+        samples = [sample for (at, _), seen in last.items() if at == epoch for sample in seen]
+        assert len(samples) == len(set(samples)) == 96
+    assert sorted(step for _, step in last) == list(range(18))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(("place", "saved"), [("setup0", None), ("start3", 4), ("val6", 6)])
+def test_a_signal_ends_a_run_where_it_is_saved(name, place, saved, whole, tmp_path):
+    status, _, err = train(tmp_path, happens=f"{name}@{place}")
+    assert status == 128 + getattr(signal, name)
+    told = ["seqlight: SIGINT: the run stops when it is saved; again leaves at once"]
+    assert err.splitlines()[:-1] == (told if name == "SIGINT" and saved is not None else [])
+    assert err.splitlines()[-1].startswith(f"seqlight: stopped by {name}")
+    if saved is not None:
+        assert f"saved at step {saved}" in err
+    status, out, err = train(tmp_path)
+    assert (status, err) == (0, "")
+    if saved is not None:
+        assert f"goes on from step {saved}" in out
+    for expected, got in zip(whole(), result(tmp_path), strict=True):
+        assert_equal(expected, got)
+
+
+def test_last_wants_an_unfinished_run_and_a_finished_one_is_not_touched(tmp_path):
+    quick = ("--trainer.max_epochs=1",)
+    status, _, err = train(tmp_path, *quick, "--ckpt_path=last")
+    assert status == 2
+    assert "--ckpt_path last: there is no unfinished run of this configuration" in err
+    assert train(tmp_path, *quick, happens="SIGKILL@end3")[0] == -signal.SIGKILL
+    status, out, err = train(tmp_path, *quick, "--ckpt_path=last")
+    assert status == 0, err
+    assert "version_0 goes on from step 2" in out
+    before = {path: path.read_bytes() for path in Path(tmp_path).rglob("version_0/**/*") if path.is_file()}
+    status, out, err = train(tmp_path, *quick)
+    assert status == 0, err
+    assert "version_1" in out
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_fresh_starts_beside(tmp_path):
+    assert train(tmp_path, happens="SIGKILL@end3")[0] == -signal.SIGKILL
+    shutil.copytree(tmp_path / "runs", tmp_path / "before")
+    status, out, err = train(tmp_path, "--fresh", "--trainer.max_epochs=3")
+    assert status == 0, err
+    assert "version_1" in out
+
+
+def test_a_damaged_last_checkpoint_makes_way_for_the_one_before_and_all_damaged_stop(whole, tmp_path):
+    assert train(tmp_path, happens="SIGKILL@end5")[0] == -signal.SIGKILL
+    [last] = tmp_path.rglob("last.ckpt")
+    last.write_bytes(last.read_bytes()[:-1000])
+    shutil.copytree(tmp_path, tmp_path.with_name("all damaged"))
+    status, out, err = train(tmp_path)
+    assert status == 0, err
+    assert re.search(r"last\.ckpt .*damaged", out)
+    assert "goes on from step 3" in out
+    for expected, got in zip(whole(), result(tmp_path), strict=True):
+        assert_equal(expected, got)
+    folder = tmp_path.with_name("all damaged")
+    for path in folder.rglob("*.ckpt"):
+        path.write_bytes(path.read_bytes()[:-1000])
+    status, _, err = train(folder)
+    assert status == 3
+    assert "--fresh starts anew" in err

@@ -1,0 +1,65 @@
+"""Runs in two processes: exact resume, one of them dying, signals to one of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.small_training import COMMAND, MODULE, assert_equal, result
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+STEPS = 9  # three in an epoch
+
+
+def train(folder, happens="", process=0):
+    """Exit status, standard output and standard error of the command; its second process is gone within ten seconds."""
+    folder.mkdir(exist_ok=True)
+    (folder / "happens.py").write_text(MODULE)
+    done = subprocess.run(
+        [sys.executable, "-m", "seqlight", *COMMAND, "--trainer.strategy=ddp", "--trainer.devices=2"],
+        cwd=folder,
+        env={**os.environ, "HAPPENS": happens, "HAPPENS_IN": str(process)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    deadline, second = time.monotonic() + 10, int((folder / "process-1").read_text())
+    while os.path.exists(f"/proc/{second}"):
+        assert time.monotonic() < deadline, "it outlives its parent"
+        time.sleep(0.1)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What the run gives that nothing ends."""
+    folder = tmp_path_factory.mktemp("whole")
+    status, _, err = train(folder)
+    assert status == 0, err
+    return result(folder)
+
+
+@pytest.mark.parametrize(
+    ("happens", "process", "status", "says"),
+    [
+        ("SIGKILL@start4", 0, -signal.SIGKILL, ""),
+        ("SIGKILL@start4", 1, 1, "seqlight: error: another process of this run has ended, and with it the run\n"),
+        (
+            "SIGTERM@start4",
+            1,
+            128 + signal.SIGTERM,
+            "seqlight: stopped by SIGTERM; saved at step 5: the same command goes on from there\n",
+        ),
+    ],
+    ids=["first dies", "second dies", "second is told to stop"],
+)
+def test_a_run_that_ends_goes_on_as_if_it_had_not(happens, process, status, says, whole, tmp_path):
+    assert train(tmp_path, happens, process)[::2] == (status, says)
+    status, out, err = train(tmp_path)
+    assert (status, err) == (0, "")
+    assert "goes on from step" in out
+    for expected, got in zip(whole, result(tmp_path), strict=True):
+        assert_equal(expected, got)
