@@ -51,6 +51,7 @@ from .properties.report import CellError as CellError
 from .recurrent.layer import RecurrentLayer as RecurrentLayer
 from .recurrent.stack import RecurrentStack as RecurrentStack
 from .recurrent.unroll import unroll as unroll
+from .resume import ResumeCheckpoint as ResumeCheckpoint
 
 __all__: list[str]
 __version__: str

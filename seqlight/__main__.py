@@ -31,7 +31,7 @@ Train recurrent sequence classifiers and use them.
 
 
 def main() -> int:
-    """Run the command line; the exit status is 0 done, 1 cell not sound, 2 usage or data, 3 checkpoint refused."""
+    """Run the command line; gives the exit status, which the README lists."""
     arguments = sys.argv[1:]
     if arguments in ([], ["-h"], ["--help"]):
         print(_HELP, end="")

@@ -14,6 +14,7 @@ from seqlight import GatedCell
 from seqlight.kernels.shadow import UnsupportedUpdateError
 from seqlight.kernels.trace import trace_update
 from tests.test_readme import PYTHON as README_PYTHON
+from tests.test_readme import README
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "kernels.md").read_text()
@@ -55,9 +56,29 @@ def test_refusal_is_named_so(expression, message):
         trace_update(Unusual(2, 5), torch.float32)
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", PAGE):
-        assert (ROOT / "docs" / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", "docs/kernels.md", "docs/reliability.md", ".github/SECURITY.md"])
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+    assert targets
+    for target in targets:
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_what_is_guaranteed_names_its_tests():
+    [section] = re.findall(r"## What seqlight guarantees\n(.*?)\n## ", README, re.DOTALL)
+    promises = section.split("\n- ")[1:]
+    assert len(promises) == 8
+    for promise in promises:
+        assert re.search(r"\(tests/test_\w+\.py\)", promise), promise
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
+def test_python_of_reliability_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reliability.md").read_text(), re.DOTALL)
+    exec(code, {})
+    assert list(tmp_path.rglob("last.ckpt"))
 
 
 def test_paths_of_contributing_are_there():

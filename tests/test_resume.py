@@ -2,6 +2,7 @@
 
 import functools
 import math
+import shutil
 from collections import Counter
 from functools import partial
 from itertools import chain
@@ -11,7 +12,18 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from seqlight import GRUCell, SequenceClassifier, SequenceFiles, SumSign, SyntheticSequences
+import seqlight
+from seqlight import (
+    GRUCell,
+    ResumeCheckpoint,
+    SealedCheckpointIO,
+    SequenceClassifier,
+    SequenceFiles,
+    SumSign,
+    SyntheticSequences,
+)
+from tests.small_training import assert_equal
+from tests.test_configurations import CELLS
 
 EPOCH = 5  # steps
 pytestmark = pytest.mark.filterwarnings(
@@ -168,3 +180,41 @@ def test_samples_of_a_file_come_once_an_epoch(step, numbered, tmp_path):
     # Buckets, and with them less padding than at random, where nearly each batch has a sequence of 7 steps.
     longest = [max(number % 7 for number in numbers) for numbers in before]
     assert sum(longest) < 2 * EPOCH * 5
+
+
+class KeepOne(pl.Callback):
+    """A copy of what was saved after some step."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            shutil.copy(trainer.checkpoint_callbacks[0].folder / "last.ckpt", self.path)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_goes_on_exactly(name, tmp_path):
+    """With what draws random numbers in a stack, as far as a cell can have it."""
+    drops = {"dropout": 0.2, "input_dropout": 0.2}
+    if name == "GRUCell":
+        drops |= {"recurrent_dropout": 0.2, "zoneout": 0.1}
+    results = []
+    for path in (None, tmp_path / "kept.ckpt"):
+        torch.manual_seed(1 if path is None else 2)
+        cell = partial(getattr(seqlight, name), hidden_size=4)
+        model = SequenceClassifier(cell, input_size=1, num_layers=2, **drops)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            default_root_dir=tmp_path,
+            max_epochs=2,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            plugins=[SealedCheckpointIO()],
+            callbacks=[ResumeCheckpoint(every_n_steps=1), KeepOne(EPOCH + 2, tmp_path / "kept.ckpt")],
+        )
+        data = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, num_val=8, batch_size=8)
+        trainer.fit(model, data, ckpt_path=path)
+        results.append((model.state_dict(), trainer.optimizers[0].state_dict(), trainer.callback_metrics))
+    assert_equal(*results)
