@@ -40,13 +40,15 @@ from seqlight import (
     ElmanCell,
     GRUCell,
     LSTMCell,
+    ResumeCheckpoint,
     RunDescription,
+    SealedCheckpointIO,
     SequenceClassifier,
     SumSign,
     SyntheticSequences,
     TensorBoardFigures,
-    classifier,
     lean,
+    training_steps,
 )
 from seqlight.clipping import gradient_total
 from seqlight.loggers import CurvesLogger
@@ -162,8 +164,10 @@ def time_seqlight(name: str, num_epochs: int, folder: str, backend: Backend) -> 
             RunDescription(),
             TensorBoardFigures(),
             lean.TimedProgressBar(),
-            lean.BestCheckpoint(filename="best", monitor="train/loss", save_last=True, enable_version_counter=False),
+            lean.BestCheckpoint(filename="best", monitor="train/loss", enable_version_counter=False),
+            ResumeCheckpoint(),
         ],
+        plugins=[SealedCheckpointIO()],
     )
     data = SyntheticSequences(SumSign(), batch_size=BATCH_SIZE)
     model = SequenceClassifier(CELLS[name][1], input_size=1, learning_rate=LEARNING_RATE, backend=backend)
@@ -206,8 +210,8 @@ class Alternating(pl.Callback):
         self._number += 1
         looks = self._number % 2 == 1
         assert isinstance(pl_module, SequenceClassifier)
-        pl_module._steps = self._ways[looks]
-        classifier.gradient_total = gradient_total if looks else lambda parameters: 0.0
+        pl_module._steps._check = self._ways[looks]
+        training_steps.gradient_total = gradient_total if looks else lambda parameters: 0.0
         self._start = time.process_time()
 
 

@@ -89,14 +89,12 @@ class ResumeCheckpoint(callbacks.Checkpoint, NotInEveryStep):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Save when it is time to; but not where a validation or the epoch's end follows: it would be left out."""
-        if not self._can_save_here(trainer):
-            return
         due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         signum = None
         if due or trainer.world_size == 1 or trainer.global_step % 10 == 0:
             late, signum = self._agree(trainer)
             due = due or late or signum is not None
-        if due:
+        if due and self._can_save_here(trainer):
             if isinstance(pl_module, SequenceClassifier):
                 pl_module.write_due_point()  # whose own hook comes after this one
             self._save_and_stop(trainer, signum)

@@ -62,3 +62,12 @@ def test_cells_refuses_to_time_another_cell_or_other_gradients(cells, size, monk
         monkeypatch.setitem(cells.CELLS, "LSTM", (cells.LSTM, wrong))
         with pytest.raises(RuntimeError, match="LSTM is not the same in all ways"):
             check()
+
+
+@pytest.mark.parametrize("flags", [("--rounds=1", "--epochs=2"), ("--rounds=1", "--epochs=1", "--check")])
+def test_step_runs(flags, tmp_path):
+    script = SCRIPT.with_name("step.py")
+    done = subprocess.run([sys.executable, script, *flags], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("RNN", "LSTM", "GRU"):
+        assert any(line.startswith(name) for line in done.stdout.splitlines()), done.stdout
