@@ -74,7 +74,7 @@ class Noisy(GatedCell):
         noise = torch.randn_like(state[0]) if self.training else 0
         return (torch.tanh(input_gates + hidden_gates + 0.1 * noise),)
 '''
-EPOCH, STEPS = 6, 18
+STEPS = 18  # in three epochs
 COMMAND = [
     *("fit", "--import=happens", "--trainer.callbacks+=happens.Happens", "--trainer.max_epochs=3", "--device=cpu"),
     *("--data.num_train=96", "--data.num_val=64", "--data.batch_size=16", "--trainer.log_every_n_steps=4"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_training import assert_equal, result, train
+from tests.small_training import STEPS, assert_equal, result, train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 
@@ -29,17 +29,22 @@ def whole(tmp_path_factory):
     return run
 
 
+# A checkpoint of step n is written after the batch that makes it; but at the end of an epoch after the validation.
+PLACES = [("start0", None), ("end1", None), ("end6", 5), ("start6", 6), ("val6", 5), ("start10", 10), ("epoch18", 17)]
+EVERYWHERE = [(f"{name}{step}", None) for name in ("start", "end") for step in range(1, STEPS)]
+
+
 @pytest.mark.parametrize(
-    ("place", "goes_on_at"),
-    [("start0", None), ("end1", None), ("end6", 5), ("start6", 6), ("val6", 5), ("start10", 10), ("epoch18", 17)],
+    ("place", "goes_on_at"), [*PLACES, *(pytest.param(*each, marks=pytest.mark.long) for each in EVERYWHERE)]
 )
 def test_a_killed_run_goes_on_as_if_it_had_not_been(place, goes_on_at, whole, tmp_path):
     status, _, _ = train(tmp_path, happens=f"SIGKILL@{place}")
     assert status == -signal.SIGKILL
     status, out, err = train(tmp_path, happens=f"SIGKILL@{place}")
     assert (status, err) == (0, "")
-    said = "starts again" if goes_on_at is None else f"goes on from step {goes_on_at}; --fresh starts anew"
-    assert said in out.splitlines()[0]
+    if (place, goes_on_at) in PLACES:
+        said = "starts again" if goes_on_at is None else f"goes on from step {goes_on_at}; --fresh starts anew"
+        assert said in out.splitlines()[0]
     for expected, got in zip(whole(), result(tmp_path), strict=True):
         assert_equal(expected, got)
     assert not list(tmp_path.rglob("*.part"))

@@ -14,23 +14,32 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no su
 STEPS = 9  # three in an epoch
 
 
-def train(folder, happens="", process=0):
-    """Exit status, standard output and standard error of the command; its second process is gone within ten seconds."""
+def begin(folder, happens="", process=0):
+    """The command in a folder, under way; `happens` in the first or second of its processes."""
     folder.mkdir(exist_ok=True)
     (folder / "happens.py").write_text(MODULE)
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "seqlight", *COMMAND, "--trainer.strategy=ddp", "--trainer.devices=2"],
         cwd=folder,
         env={**os.environ, "HAPPENS": happens, "HAPPENS_IN": str(process)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=200,
     )
+
+
+def end(command, folder):
+    """Exit status, standard output and standard error; the second process is gone within ten seconds."""
+    out, err = command.communicate(timeout=200)
     deadline, second = time.monotonic() + 10, int((folder / "process-1").read_text())
     while os.path.exists(f"/proc/{second}"):
         assert time.monotonic() < deadline, "it outlives its parent"
         time.sleep(0.1)
-    return done.returncode, done.stdout, done.stderr
+    return command.returncode, out, err
+
+
+def train(folder, happens="", process=0):
+    return end(begin(folder, happens, process), folder)
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +72,13 @@ def test_a_run_that_ends_goes_on_as_if_it_had_not(happens, process, status, says
     assert "goes on from step" in out
     for expected, got in zip(whole, result(tmp_path), strict=True):
         assert_equal(expected, got)
+
+
+def test_a_process_that_waits_for_something_else_does_not_outlive_its_parent(tmp_path):
+    command = begin(tmp_path, "WAIT@setup0", process=1)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "waiting").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    command.kill()
+    assert end(command, tmp_path)[0] == -signal.SIGKILL
