@@ -228,15 +228,16 @@ class SeqlightCLI(LightningCLI):
         """Find the run that is not finished, or make the folder of a new one; have its checkpoints there."""
         config = self.config_init.fit
         parent = Path(config.trainer.default_root_dir) / self._run_name()
-        goes_on = saves and not config.fresh and config.ckpt_path in (None, "last")
         self._digest = digest_of_training(self.config.fit.as_dict(), self.model, self.datamodule)
-        unfinished = unfinished_run(parent, self._digest) if goes_on else None
+        unfinished = unfinished_run(parent, self._digest) if saves and not config.fresh else None
         if config.ckpt_path == "last" and unfinished is None:
             raise UsageError(f"--ckpt_path last: there is no unfinished run of this configuration in {parent}")
         first = int(rank_zero_only.rank) == 0  # type: ignore[attr-defined] # set by Lightning
         self._run = run = choose_run(parent, self._digest, unfinished, first_process=first)
-        if goes_on:
-            config.ckpt_path = run.checkpoint and str(run.checkpoint)
+        if run.checkpoint is not None:
+            config.ckpt_path = str(run.checkpoint)
+        elif config.ckpt_path == "last":
+            config.ckpt_path = None
         if run.message and first:
             print(run.message)
         path = None if run.folder is None else run.folder.path  # the other processes are told by the first

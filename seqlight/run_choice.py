@@ -11,7 +11,7 @@ from seqlight.resume import LAST, PREVIOUS
 from seqlight.run_folder import RunFolder, digest_of, new_run_folder
 
 # What may be otherwise when a run goes on: where it stands, what is shown, and what its results do not depend on.
-_PASSED_OVER = ("ckpt_path", "config", "fresh", "import", "num_threads", "output", "resume")
+_PASSED_OVER = ("config", "fresh", "import", "num_threads", "output", "resume")
 _PASSED_OVER_OF_TRAINER = ("enable_progress_bar", "default_root_dir")
 
 
@@ -57,12 +57,14 @@ def choose_run(parent: Path, digest: str, unfinished: Path | None, *, first_proc
 
 def digest_of_training(configuration: dict[str, Any], model: SequenceClassifier, datamodule: SequenceDataModule) -> str:
     """What tells a training from others, whatever it takes to make it."""
+    began_with = configuration["ckpt_path"] if configuration["ckpt_path"] != "last" else None
     configuration = {name: value for name, value in configuration.items() if name not in _PASSED_OVER}
     trainer = configuration["trainer"]
     configuration["trainer"] = {name: trainer[name] for name in trainer if name not in _PASSED_OVER_OF_TRAINER}
     parts = [model, datamodule, *(layer.cell for layer in model.recurrent.layers), getattr(datamodule, "task", None)]
     classes = [type(part) for part in parts if part is not None]
-    return digest_of(configuration, classes, getattr(datamodule, "paths", {}).values())
+    configuration["ckpt_path"] = began_with
+    return digest_of(configuration, classes, [began_with, *getattr(datamodule, "paths", {}).values()])
 
 
 def _newest_checkpoint(folder: Path) -> tuple[Path | None, str, dict[str, int]]:

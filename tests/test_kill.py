@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.small_training import STEPS, assert_equal, result, train
 
@@ -134,3 +135,20 @@ def test_a_damaged_last_checkpoint_makes_way_for_the_one_before_and_all_damaged_
     status, _, err = train(folder)
     assert status == 3
     assert "--fresh starts anew" in err
+
+
+def test_a_run_that_began_with_a_checkpoint_goes_on_too(tmp_path):
+    assert train(tmp_path, "--trainer.max_epochs=1")[0] == 0
+    [first] = tmp_path.rglob("last.ckpt")
+    more = (f"--ckpt_path={first}", "--trainer.max_epochs=2")
+    assert train(tmp_path, *more, happens="SIGKILL@start9")[0] == -signal.SIGKILL
+    status, out, err = train(tmp_path, *more)
+    assert (status, err) == (0, "")
+    assert "version_1 goes on from step 9;" in out
+    status, out, err = train(tmp_path, *more)
+    assert (status, err) == (0, "")
+    assert "version_2" in out
+    last = [tmp_path / first.parents[2] / f"version_{number}" / "checkpoints" / "last.ckpt" for number in (1, 2)]
+    one, other = (torch.load(path, weights_only=True) for path in last)
+    assert one["global_step"] == other["global_step"] == 12
+    assert_equal(one["state_dict"], other["state_dict"])
