@@ -96,9 +96,11 @@ class _Reader:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, _Storage] = {}
+        self.allowance = 0  # of bytes and numbers that functions may still make
 
     def read(self) -> Any:
         pickle = self.archive.read(f"{self.folder}data.pkl")
+        self.allowance = len(pickle)
         for opcode, argument, _ in pickletools.genops(pickle):
             if opcode.name in _VALUES:
                 self.stack.append(_VALUES[opcode.name](argument))
@@ -152,6 +154,9 @@ class _Reader:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not (isinstance(function, _Name) and function.name in _FUNCTIONS and type(arguments) is tuple):
             raise UnsafeError("it calls what is no function")
+        self.allowance -= sum(len(each) for each in arguments if isinstance(each, str | dict))
+        if self.allowance < 0:
+            raise UnsafeError("it makes more than it says")
         self.stack.append(_FUNCTIONS[function.name](*arguments))
 
     def storage(self) -> None:

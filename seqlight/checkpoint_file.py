@@ -4,10 +4,12 @@ A file is what `torch.save` writes, which is a zip archive, and a line with the 
 read zip archives pass over what follows one.
 """
 
+import contextlib
 import hashlib
 import io
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,20 @@ class DamagedCheckpointError(CheckpointError):
 
 class WriteError(OSError):
     """A result that can't be written; what was there before is as it was."""
+
+
+@contextlib.contextmanager
+def state_of_checkpoint() -> Iterator[None]:
+    """Where the state of a training is taken from a checkpoint.
+
+    Raises:
+        CheckpointError: if it is of another form.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"--ckpt_path: training can't go on from what is there: {reason}") from error
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
@@ -90,23 +106,19 @@ class SealedCheckpointIO(CheckpointIO):
 
     Raises:
         WriteError: if a checkpoint can't be written.
-        CheckpointError: if one that is to be read is damaged, or no checkpoint; or if the first that is to be written
-            holds more than tensors and plain values.
+        CheckpointError: if one that is to be read is damaged, or no checkpoint; or if one that is to be written holds
+            more than tensors and plain values.
     """
-
-    _can_be_read = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write it, with its seal."""
         buffer = io.BytesIO()
         torch.save({**checkpoint, _SEALED: True}, buffer)
         content = buffer.getvalue()
-        if not self._can_be_read:
-            try:
-                unpack(content)
-            except ArchiveError as error:
-                raise CheckpointError(f"{path}: a checkpoint of this run could not be read again: {error}") from error
-            self._can_be_read = True
+        try:
+            unpack(content)
+        except ArchiveError as error:
+            raise CheckpointError(f"{path}: a checkpoint of this run could not be read again: {error}") from error
         write_whole(path, content + b"\nseqlight sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n")
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:

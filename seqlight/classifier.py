@@ -220,10 +220,6 @@ class SequenceClassifier(LeanModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """A point of the training curves, when one is due."""
-        self.write_due_point()
-
-    def write_due_point(self) -> None:
-        """Write a point of the training curves if one is due that has not been written."""
         self._steps.write_due_point(self)
 
     def on_train_epoch_end(self) -> None:

@@ -144,6 +144,7 @@ class StepTotals:
         self._kept = [
             (loss.to(device), logits.to(device), targets.to(device)) for loss, logits, targets in state["kept"]
         ]
+        self._closed = len(self._kept)
         self._totals = None if state["totals"] is None else state["totals"].to(device)
 
     def _add_up(self) -> None:

@@ -173,7 +173,8 @@ def check_metrics(trainer: pl.Trainer, names: Iterable[str] = ()) -> None:
     """
     if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
         return
-    monitored = [getattr(callback, "monitor", None) for callback in trainer.checkpoint_callbacks]
+    watching = [*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks, *trainer.lr_scheduler_configs]
+    monitored = [getattr(each, "monitor", None) for each in watching]
     for name in dict.fromkeys([*names, *filter(None, monitored)]):
         check_metric(trainer, name, trainer.callback_metrics.get(name))
 

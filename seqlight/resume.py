@@ -7,10 +7,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch import callbacks
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import distributed
 
-from seqlight.checkpoint_file import keep_as
-from seqlight.classifier import SequenceClassifier
+from seqlight.checkpoint_file import keep_as, state_of_checkpoint
 from seqlight.lean import NotInEveryStep
 from seqlight.random_state import random_state, set_random_state
 from seqlight.run_folder import event_sizes
@@ -31,7 +31,7 @@ class ResumeCheckpoint(callbacks.Checkpoint, NotInEveryStep):
     With several processes, signals and seconds are looked at after every tenth step: all processes must save together.
 
     Args:
-        every_n_steps: save after each so many steps; None: by time alone.
+        every_n_steps: save after each so many steps, or as soon after as it can be; None: by time alone.
         every_n_seconds: save when so many seconds have passed since the last time.
 
     Attributes:
@@ -53,6 +53,7 @@ class ResumeCheckpoint(callbacks.Checkpoint, NotInEveryStep):
         self.metrics: dict[str, float] = {}
         self._trainer: pl.Trainer | None = None
         self._restored: dict[str, Any] | None = None
+        self._follows: tuple[str, int] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Learn where to save."""
@@ -71,50 +72,88 @@ class ResumeCheckpoint(callbacks.Checkpoint, NotInEveryStep):
             distributed.all_gather_object(states, random_state())
         for logger in trainer.loggers if trainer.is_global_zero else ():
             logger.save()
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        return {"random": states, "events": event_sizes(self.folder.parent), "metrics": metrics}
+        return {
+            "random": states,
+            "events": event_sizes(self.folder.parent),
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "should_stop": trainer.should_stop,
+            "follows": self._follows,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep it for the start of training."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on with the random numbers where they were left."""
-        requests.defer()
-        self._last_saved = time.monotonic()
-        restored, self._restored = self._restored, None
-        if restored is not None and len(restored["random"]) == trainer.world_size:
-            set_random_state(restored["random"][trainer.global_rank])
-            self.metrics = restored["metrics"]
+        """Go on where the run was left.
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Save when it is time to; but not where a validation or the epoch's end follows: it would be left out."""
-        due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        signum = None
-        if due or trainer.world_size == 1 or trainer.global_step % 10 == 0:
-            late, signum = self._agree(trainer)
-            due = due or late or signum is not None
-        if due and self._can_save_here(trainer):
-            if isinstance(pl_module, SequenceClassifier):
-                pl_module.write_due_point()  # whose own hook comes after this one
-            self._save_and_stop(trainer, signum)
+        Raises:
+            CheckpointError: if the checkpoint does not say where.
+        """
+        requests.defer()
+        self._note_saved(trainer)
+        restored, self._restored = self._restored, None
+        if restored is not None:
+            with state_of_checkpoint():
+                self._restore(restored, trainer, pl_module)
+        # Not as a hook of this callback: a module's own hook comes after those of callbacks, and may change its state.
+        hook = pl_module.on_train_batch_end
+
+        def then_save(*args: Any) -> None:
+            hook(*args)
+            self._save_if_due(trainer)
+
+        pl_module.on_train_batch_end = then_save  # type: ignore[assignment,method-assign]
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, if it is time to, also where each batch is followed by a validation."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._save_if_due(trainer, validated=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save: all that belongs to the epoch is done."""
         _, signum = self._agree(trainer)
-        self._save_and_stop(trainer, signum)
+        self._save(trainer, "epoch", trainer.current_epoch + 1, signum)
+        if trainer.fit_loop.restarting:  # Lightning leaves it out in the epoch within which a run goes on
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            _step_schedulers(trainer, pl_module, metrics, "epoch", trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on, a signal ends the command at once."""
         requests.deferred = False
+        vars(pl_module).pop("on_train_batch_end", None)
 
-    def _can_save_here(self, trainer: pl.Trainer) -> bool:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the module as it was."""
+        vars(pl_module).pop("on_train_batch_end", None)
+
+    def _restore(self, state: dict[str, Any], trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if len(state["random"]) == trainer.world_size:
+            set_random_state(state["random"][trainer.global_rank])
+        self.metrics = {str(name): float(value) for name, value in state["metrics"].items()}
+        if Path(str(trainer.ckpt_path)).parent == self.folder:  # else it begins anew from there
+            trainer.should_stop = bool(state["should_stop"])
+        if state["follows"] is not None:  # Lightning steps them after the place where this was saved
+            _step_schedulers(trainer, pl_module, self.metrics, *state["follows"])
+
+    def _save_if_due(self, trainer: pl.Trainer, validated: bool = False) -> None:
+        due, signum = False, None
+        if self.every_n_steps is not None:
+            due = trainer.global_step // self.every_n_steps > self._saved_step // self.every_n_steps
+        if due or trainer.world_size == 1 or trainer.global_step % 10 == 0:
+            late, signum = self._agree(trainer)
+            due = due or late or signum is not None
+        if due and self._can_save_here(trainer, validated):
+            self._save(trainer, "step", trainer.fit_loop.epoch_loop.batch_idx + 1, signum)
+
+    def _can_save_here(self, trainer: pl.Trainer, validated: bool) -> bool:
+        """Not where a validation or the epoch's end follows: a run that goes on would leave it out."""
         loop = trainer.fit_loop.epoch_loop
         return not (
             trainer.is_last_batch
             or loop._should_accumulate()
-            or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
             or 0 <= trainer.max_steps <= trainer.global_step
+            or (not validated and loop._should_check_val_fx(trainer.fit_loop._data_fetcher))  # type: ignore[arg-type]
         )
 
     def _agree(self, trainer: pl.Trainer) -> tuple[bool, int | None]:
@@ -127,15 +166,28 @@ class ResumeCheckpoint(callbacks.Checkpoint, NotInEveryStep):
         distributed.all_reduce(wanted, distributed.ReduceOp.MAX)
         return bool(wanted[0]), int(wanted[1]) or None
 
-    def _save_and_stop(self, trainer: pl.Trainer, signum: int | None) -> None:
-        self._save(trainer)
-        if signum is not None:
-            raise Stopped(signum, f"saved at step {trainer.global_step}: the same command goes on from there")
-
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save(self, trainer: pl.Trainer, interval: str, count: int, signum: int | None) -> None:
+        """Save; after so many steps or epochs, of which that of schedulers that look at a metric is still to come."""
         assert self.folder is not None
         last = self.folder / LAST
         if trainer.is_global_zero and last.exists():
             keep_as(last, self.folder / PREVIOUS)  # so that there is a last one at every moment
+        self._follows = (interval, count)
         trainer.save_checkpoint(last)
-        self._last_saved = time.monotonic()
+        self._follows = None
+        self._note_saved(trainer)
+        if signum is not None:
+            raise Stopped(signum, f"saved at step {trainer.global_step}: the same command goes on from there")
+
+    def _note_saved(self, trainer: pl.Trainer) -> None:
+        self._last_saved, self._saved_step = time.monotonic(), trainer.global_step
+
+
+def _step_schedulers(
+    trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], interval: str, count: int
+) -> None:
+    """Step those that look at a metric, as Lightning does after so many steps or epochs."""
+    for config in trainer.lr_scheduler_configs if pl_module.automatic_optimization else ():
+        metric = metrics.get(str(config.monitor)) if config.reduce_on_plateau else None
+        if metric is not None and config.interval == interval and count % config.frequency == 0:
+            pl_module.lr_scheduler_step(config.scheduler, metric)

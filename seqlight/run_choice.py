@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqlight.checkpoint import read
-from seqlight.checkpoint_file import DamagedCheckpointError
+from seqlight.checkpoint_file import CheckpointError, keep_as
 from seqlight.classifier import SequenceClassifier
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.resume import LAST, PREVIOUS
@@ -39,16 +39,22 @@ def choose_run(parent: Path, digest: str, unfinished: Path | None, *, first_proc
         first_process: whether this process writes the folder.
 
     Raises:
-        CheckpointError: if it has checkpoints, and all are damaged, or the newest is no checkpoint of a run.
+        CheckpointError: if it has checkpoints, and none can be used.
         RunInUseError, WriteError: as `RunFolder`.
     """
-    checkpoint, message = None, ""
+    folder, checkpoint, message = None, None, ""
     events: dict[str, int] = {}
-    if unfinished is None:
-        folder = new_run_folder(parent) if first_process else None
-    else:
+    if unfinished is not None:
         folder = RunFolder(unfinished) if first_process else None
+        if folder is not None and folder.is_finished():  # since it was found
+            folder.close(has_begun=True)
+            folder = unfinished = None
+    if unfinished is not None:
         checkpoint, message, events = _newest_checkpoint(unfinished)
+        if checkpoint is not None and checkpoint.name == PREVIOUS and folder is not None:
+            keep_as(checkpoint, checkpoint.with_name(LAST))  # lest a damaged last one be kept in its place
+    elif first_process:
+        folder = new_run_folder(parent)
     if folder is not None:
         folder.rewind(events)
         folder.describe(digest, finished=False)
@@ -69,17 +75,17 @@ def digest_of_training(configuration: dict[str, Any], model: SequenceClassifier,
 
 def _newest_checkpoint(folder: Path) -> tuple[Path | None, str, dict[str, int]]:
     """The newest whole checkpoint of a run, what there is to say, and the sizes of event files at that time."""
-    damaged = []
+    refused = []
     for path in (folder / "checkpoints" / LAST, folder / "checkpoints" / PREVIOUS):
         if not path.is_file():
             continue
         try:
             state = read(path)
-        except DamagedCheckpointError as error:
-            damaged.append(str(error))
+        except CheckpointError as error:
+            refused.append(str(error))
             continue
         goes_on = f"{folder} goes on from step {state['global_step']}; --fresh starts anew"
-        return path, "\n".join([*damaged, goes_on]), state["callbacks"].get("ResumeCheckpoint", {}).get("events", {})
-    if damaged:
-        raise DamagedCheckpointError("\n".join([*damaged, "No other checkpoint is left; --fresh starts anew"]))
+        return path, "\n".join([*refused, goes_on]), state["callbacks"].get("ResumeCheckpoint", {}).get("events", {})
+    if refused:
+        raise CheckpointError("\n".join([*refused, "No other checkpoint is left; --fresh starts anew"]))
     return None, f"{folder} starts again: it had been ended before its first checkpoint", {}

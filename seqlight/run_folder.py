@@ -63,17 +63,27 @@ class RunFolder:
         state = {"digest": digest, "finished": finished, "process": os.getpid()}
         write_whole(self.path / _STATE, json.dumps(state).encode())
 
+    def is_finished(self) -> bool:
+        """Whether what is trained here is finished."""
+        return bool(_state(self.path).get("finished"))
+
     def rewind(self, sizes: dict[str, int]) -> None:
         """Take back what was written to TensorBoard's files after a checkpoint.
 
         Args:
             sizes: of the files, as `event_sizes` gave them; others are removed.
+
+        Raises:
+            WriteError: if they can't be written.
         """
-        for path in _event_files(self.path):
-            if path.name not in sizes:
-                path.unlink()
-            elif path.stat().st_size > sizes[path.name]:
-                os.truncate(path, sizes[path.name])
+        try:
+            for path in _event_files(self.path):
+                if path.name not in sizes:
+                    path.unlink()
+                elif path.stat().st_size > sizes[path.name]:
+                    os.truncate(path, sizes[path.name])
+        except OSError as error:
+            raise WriteError(f"can't write {self.path}: {error.strerror}") from error
 
     def close(self, has_begun: bool) -> None:
         """Let others write.

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from seqlight.checkpoint_file import state_of_checkpoint
 from seqlight.clipping import clip_by_norm, gradient_norm, gradient_total, parameters_of
 from seqlight.curves import TrainingCurves
 from seqlight.data.task import Target
@@ -37,7 +38,8 @@ class TrainingSteps:
         """Begin a training, or go on where `load_state_dict` says."""
         self._curves.begin(trainer)
         if self._restored is not None:
-            self._curves.load_state_dict(self._restored)
+            with state_of_checkpoint():
+                self._curves.load_state_dict(self._restored)
             self._restored = None
         self._check.begin(trainer)
 

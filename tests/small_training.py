@@ -15,7 +15,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from seqlight import GatedCell
+from seqlight import GatedCell, LSTMCell, SequenceClassifier
 
 
 def wait():
@@ -67,6 +67,27 @@ class Happens(pl.Callback):
         self.at(trainer, "epoch")
 
 
+class Averaged(SequenceClassifier):
+    """Its own hook keeps a mean of its weights, and its optimiser looks at a metric; the third step's loss is NaN."""
+
+    def __init__(self, cell=LSTMCell, input_size=1, non_finite="stop", **data):
+        super().__init__(cell, input_size=input_size, non_finite=non_finite, dropout=0.3, num_layers=2, **data)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if self._steps._check.skips and batch_idx == 2 else loss
+
+    def on_train_batch_end(self, *args):
+        super().on_train_batch_end(*args)
+        self.mean.lerp_(self.head.weight.detach().mean(), 0.5)
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), 0.5, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val/loss"}}
+
+
 class Noisy(GatedCell):
     num_gates = 1
 
@@ -82,12 +103,12 @@ COMMAND = [
 ]
 
 
-def begin(folder, *flags, happens="", environment=None, user=None):
+def begin(folder, *flags, happens="", command=COMMAND, environment=None, user=None):
     """The command, under way in a folder."""
     folder.mkdir(exist_ok=True)
     if not (folder / "happens.py").exists():
         (folder / "happens.py").write_text(MODULE)
-    return Command(folder, *COMMAND, *flags, environment={"HAPPENS": happens, **(environment or {})}, user=user)
+    return Command(folder, *command, *flags, environment={"HAPPENS": happens, **(environment or {})}, user=user)
 
 
 def train(folder, *flags, happens="", **options):
@@ -96,17 +117,17 @@ def train(folder, *flags, happens="", **options):
 
 
 def result(folder):
-    """Weights and optimiser state, scalars, and figures' steps, of the only run in a folder."""
+    """Weights and optimiser of the last and the best, scalars, and figures' steps, of the only run in a folder."""
     [version] = folder.glob("runs/*/version_*")
-    checkpoint = torch.load(version / "checkpoints" / "last.ckpt", weights_only=True)
     events = EventAccumulator(str(version), size_guidance={"scalars": 0}).Reload()
     scalars = {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     for tag, points in scalars.items():
         steps = [step for step, _ in points]
         assert steps == sorted(set(steps)), tag
     figures = {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]}
-    parts = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step")
-    return {part: checkpoint[part] for part in parts}, scalars, figures
+    parts = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
+    states = {path.name: torch.load(path, weights_only=True) for path in version.glob("checkpoints/[bl]*.ckpt")}
+    return {name: {part: state[part] for part in parts} for name, state in states.items()}, scalars, figures
 
 
 def assert_equal(one, other):

@@ -1,5 +1,6 @@
 """Runs that are killed go on as if they had not been."""
 
+import json
 import re
 import shutil
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.small_training import STEPS, assert_equal, result, train
+from tests.small_training import COMMAND, STEPS, assert_equal, result, train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 
@@ -19,10 +20,10 @@ def whole(tmp_path_factory):
     """What the run gives that nothing ends, by its flags."""
     results = {}
 
-    def run(*flags):
+    def run(*flags, command=COMMAND):
         if flags not in results:
             folder = tmp_path_factory.mktemp("whole")
-            status, _, err = train(folder, *flags)
+            status, _, err = train(folder, *flags, command=command)
             assert status == 0, err
             results[flags] = result(folder)
         return results[flags]
@@ -61,6 +62,60 @@ def test_three_kills_a_cell_that_draws_random_numbers_and_other_threads(whole, t
     assert status == 0, err
     for expected, got in zip(whole(*flags), result(tmp_path), strict=True):
         assert_equal(expected, got)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--trainer.accumulate_grad_batches=2", "--trainer.val_check_interval=0.5"),
+        ("--trainer.val_check_interval=1", "--trainer.max_steps=8"),
+        ("--resume.every_n_steps=3", "--trainer.val_check_interval=3"),
+        ("--trainer.check_val_every_n_epoch=2", "--trainer.precision=bf16-mixed", "--checkpoint.save_top_k=2"),
+        ("--trainer.logger=false",),
+        ("--model=happens.Averaged", "--model.non_finite=skip"),
+        ("--model=happens.Averaged",),
+    ],
+    ids=lambda flags: flags[0].removeprefix("--"),
+)
+def test_whatever_the_run_is_like(flags, whole, tmp_path):
+    flags = tuple(flag for flag in flags if flag)
+    start = tuple(flag for flag in COMMAND if not (flags[0].startswith("--model=") and flag.startswith("--model.")))
+    kills = "SIGKILL@start3 SIGKILL@start5 SIGKILL@epoch6"
+    for _ in range(3):
+        status, _, err = train(tmp_path, *flags, happens=kills, command=start)
+        if status == 0:
+            break  # without so many places
+        assert status == -signal.SIGKILL, err
+    else:
+        status, _, err = train(tmp_path, *flags, happens=kills, command=start)
+    assert status == 0, err
+    for expected, got in zip(whole(*flags, command=start), result(tmp_path), strict=True):
+        assert_equal(expected, got)
+
+
+def test_a_run_that_is_about_to_stop_early_stops(tmp_path):
+    stopping = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "val/loss"}}
+    stopping["init_args"] |= {"patience": 1, "min_delta": 10.0}
+    flags = (f"--trainer.callbacks+={json.dumps(stopping)}", "--trainer.max_epochs=9")
+    status, _, err = train(tmp_path, *flags, happens="SIGTERM@start10")  # of the second epoch, after which it stops
+    assert status == 128 + signal.SIGTERM
+    assert "saved at step 11" in err
+    assert train(tmp_path, *flags, happens="SIGTERM@val12")[0] == 128 + signal.SIGTERM
+    status, _, err = train(tmp_path, *flags)
+    assert (status, err) == (0, "")
+    [version] = tmp_path.glob("runs/*/version_*")
+    assert torch.load(version / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 12
+
+
+def test_by_default_seconds_decide(tmp_path):
+    """Saved within an epoch where so many have passed, and else at its end."""
+    flags = ("--resume.every_n_steps=null", "--resume.every_n_seconds")
+    for seconds, goes_on_at in (("0.001", 3), ("1000", None)):
+        folder = tmp_path / seconds
+        status, _, err = train(folder, *flags, seconds, happens="SIGKILL@end4")
+        assert status == -signal.SIGKILL, err
+        said = "starts again" if goes_on_at is None else f"goes on from step {goes_on_at};"
+        assert said in train(folder, *flags, seconds)[1]
 
 
 def test_every_sample_is_seen_once_per_epoch_across_a_kill(tmp_path):
@@ -112,10 +167,12 @@ def test_last_wants_an_unfinished_run_and_a_finished_one_is_not_touched(tmp_path
 
 def test_fresh_starts_beside(tmp_path):
     assert train(tmp_path, happens="SIGKILL@end3")[0] == -signal.SIGKILL
-    shutil.copytree(tmp_path / "runs", tmp_path / "before")
-    status, out, err = train(tmp_path, "--fresh", "--trainer.max_epochs=3")
+    [version] = tmp_path.glob("runs/*/version_0")
+    before = {path: path.read_bytes() for path in version.rglob("*") if path.is_file()}
+    status, out, err = train(tmp_path, "--fresh")
     assert status == 0, err
     assert "version_1" in out
+    assert {path: path.read_bytes() for path in version.rglob("*") if path.is_file()} == before
 
 
 def test_a_damaged_last_checkpoint_makes_way_for_the_one_before_and_all_damaged_stop(whole, tmp_path):
