@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 
 from seqlight.configuration import load_yaml
-from seqlight.usage import values_of
+from seqlight.usage import UsageError, values_of
+
+FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
 
 
 class GivenArguments:
@@ -32,6 +34,20 @@ class GivenArguments:
         self.checkpoint = None if self.verb == "fit" and self.ckpt_path == "last" else self.ckpt_path
         self.configurations = self.values_of("--config")
         self.asks = any("help" in word or word in ("-h", "--print_config") for word in arguments)
+
+    def check(self) -> None:
+        """Whether no flag is given that something else decides.
+
+        Raises:
+            UsageError: naming it.
+        """
+        for argument in FROM_DATA:
+            if self.values_of(f"--model.{argument}"):
+                flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"
+                raise UsageError(f"--model.{argument} follows from the data: choose it with {flags}")
+        names = {"last", "previous"} & {*self.values_of("--checkpoint.filename")}
+        if names or self.values_of("--checkpoint.save_last"):
+            raise UsageError("last.ckpt and previous.ckpt are always written: --checkpoint.* is about the best one")
 
     def values_of(self, flag: str) -> list[str]:
         """The values of a flag, in their order."""

@@ -102,7 +102,7 @@ def load_data(path: str | os.PathLike[str], **changes: Any) -> SequenceDataModul
         ValueError: if an argument is out of its range.
     """
     try:
-        description = read_description(path).get("data")
+        description = description_of(path, read(path)).get("data")
     except NotImportedError as error:
         raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
     if description is None:
@@ -146,6 +146,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     sound = sound and all(isinstance(checkpoint.get(name), kind) for name, kind in _PARTS.items())
     if "optimizer_states" in checkpoint:
         sound = sound and all(isinstance(checkpoint.get(name), list) for name in ("optimizer_states", "lr_schedulers"))
+        sound = sound and len(checkpoint["optimizer_states"]) > 0
     for key in ("model", "data") if sound else ():
         part = description.get(key)
         is_class = isinstance(part, dict) and isinstance(part.get("class_path"), str)
@@ -170,14 +171,17 @@ def epochs_trained(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> 
         raise CheckpointError(f"{path} does not say how far it has been trained") from error
 
 
-def read_description(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+def description_of(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The `class_path` and `init_args` of model and data, every class in them known and of its kind.
 
+    Args:
+        path: the file, for messages.
+        checkpoint: what `read` gave.
+
     Raises:
-        FileNotFoundError, CheckpointError: as `load`.
+        CheckpointError: as `load`.
         NotImportedError: if it names a class of a module that has not been imported.
     """
-    checkpoint = read(path)
     parts = {
         key: {name: part[name] for name in ("class_path", "init_args")}
         for key, part in checkpoint["seqlight"].items()

@@ -58,7 +58,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             with draft.open("wb") as file:
                 file.write(content)
@@ -72,23 +72,28 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         raise WriteError(f"can't write {path}: {error.strerror or error}") from error
 
 
-def keep_as(path: Path, other: Path) -> None:
-    """Give a file a second name, in place of what had that name; what is then written to `path` leaves it as it is.
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it, on the disk; gives those that were missing, the lowest first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(missing):
+        sync_folder(each.parent)
+    return missing
+
+
+def rename(*pairs: tuple[Path, Path]) -> None:
+    """Give files of a folder other names, as far as they are there, in place of what had these.
 
     Raises:
         WriteError: if the folder can't be written.
     """
-    draft = other.with_name(f".{other.name}.{os.getpid()}.part")
-    try:
+    for path, other in pairs:
         try:
-            draft.unlink(missing_ok=True)
-            os.link(path, draft)
-            draft.replace(other)
-        finally:
-            draft.unlink(missing_ok=True)
-        sync_folder(other.parent)
-    except OSError as error:
-        raise WriteError(f"can't write {other}: {error.strerror or error}") from error
+            if path.exists():
+                path.replace(other)
+            sync_folder(other.parent)
+        except OSError as error:
+            raise WriteError(f"can't write {other}: {error.strerror or error}") from error
 
 
 def sync_folder(folder: Path) -> None:

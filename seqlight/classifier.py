@@ -25,7 +25,7 @@ from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import ragged_lengths
 from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import Norm, RecurrentStack
-from seqlight.schedule import Kind, Schedule, check_settings
+from seqlight.schedule import Kind, Schedule, check_settings, keep_patience
 from seqlight.training_steps import TrainingSteps
 from seqlight.validation import check_choice
 
@@ -211,7 +211,7 @@ class SequenceClassifier(LeanModule):
     def on_train_start(self) -> None:
         """Begin the curves, and let the learning rate be that of this step of this run, resumed or not."""
         self._steps.begin(self.trainer)
-        if not self._own_schedule:
+        if not self._own_schedule and self.automatic_optimization:
             self._schedule.begin(self.trainer)
 
     def on_train_epoch_start(self) -> None:
@@ -301,12 +301,12 @@ class SequenceClassifier(LeanModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a rate, schedule or patience that is given anew win over the one in the checkpoint; keep the curves."""
         self._steps.load_state_dict(checkpoint["seqlight"].get("steps", {}))
+        if self._trainer is not None and self.trainer.precision == "64-true":
+            self.double()  # as the Trainer will: weights would be rounded when they are loaded before
         if not self._own_schedule:
             self._schedule.replace_in(checkpoint)
-        for callback in self.trainer.early_stopping_callbacks if self._trainer else ():
-            state = checkpoint["callbacks"].get(callback.state_key)
-            if state is not None:
-                state["patience"] = callback.patience  # which Lightning would take from there
+        if self._trainer is not None:
+            keep_patience(self.trainer, checkpoint)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description, and where the curves are; no weight that is not finite is saved."""

@@ -1,7 +1,6 @@
 """The commands: the only file that knows LightningCLI."""
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +13,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqlight import lean
-from seqlight.arguments import GivenArguments
+from seqlight.arguments import FROM_DATA, GivenArguments
 from seqlight.callbacks import AccuracyByLength, RunDescription, TensorBoardFigures
 from seqlight.checkpoint_file import CheckpointError, SealedCheckpointIO
 from seqlight.classifier import SequenceClassifier
@@ -23,17 +22,17 @@ from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.devices import device_arguments
 from seqlight.given_checkpoint import GivenCheckpoint
 from seqlight.loggers import CurvesLogger, logger_of
-from seqlight.predictions import PredictionWriter
+from seqlight.predictions import PredictionWriter, check_output
 from seqlight.report import length_tables, metrics_table, places, run_line, say
 from seqlight.resume import LAST, ResumeCheckpoint
-from seqlight.run_choice import ChosenRun, choose_run, digest_of_training
+from seqlight.run_choice import ChosenRun, choose_run, described_training, left_behind
 from seqlight.run_folder import unfinished_run
+from seqlight.stopping import requests
 from seqlight.threads import choose_num_threads, limit_threads
 from seqlight.usage import UsageError, explain
 from seqlight.validation import check_at_least
 
 DEFAULT_DATA = {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": {"class_path": "seqlight.SumSign"}}}
-FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
 _MODEL_WANTED = "seqlight {} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt"
 
 
@@ -124,10 +123,7 @@ class SeqlightCLI(LightningCLI):
         check_files(given.configurations)
         for name in ("validate", "test"):
             self._subcommand_parsers[name].set_defaults({"verbose": False})  # seqlight prints a table of its own
-        for argument in FROM_DATA:
-            if given.values_of(f"--model.{argument}"):
-                flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"
-                raise UsageError(f"--model.{argument} follows from the data: choose it with {flags}")
+        given.check()
         # Without a checkpoint, flags about its data would be refused first. A configuration's own is told of below.
         if given.verb not in (None, "fit") and not (given.checkpoint or given.asks or given.configurations):
             raise UsageError(_MODEL_WANTED.format(given.verb))
@@ -185,7 +181,7 @@ class SeqlightCLI(LightningCLI):
         given = config.trainer
         kwargs.update(device_arguments(str(self.subcommand), config.device, given.as_dict()))
         if self.subcommand == "predict":
-            self._check_output(config.output)
+            check_output(config.output, getattr(self.datamodule, "paths", {}).values())
             self.trainer_defaults["callbacks"].append(PredictionWriter(config.output))
         if self.subcommand == "test":
             self.trainer_defaults["callbacks"].append(AccuracyByLength())
@@ -206,11 +202,6 @@ class SeqlightCLI(LightningCLI):
             kwargs["logger"] = self._logger()
         return super().instantiate_trainer(**kwargs)
 
-    def _check_output(self, output: str) -> None:
-        given = [path for path in getattr(self.datamodule, "paths", {}).values() if path and os.path.exists(path)]
-        if os.path.exists(output) and any(os.path.samefile(path, output) for path in given):
-            raise UsageError(f"--output: expected another file than those of the data, got {output!r}")
-
     def _logger(self) -> CurvesLogger:
         config = self.config_init[self.subcommand]
         if self._run is not None and self._run.folder is not None:
@@ -228,22 +219,23 @@ class SeqlightCLI(LightningCLI):
         """Find the run that is not finished, or make the folder of a new one; have its checkpoints there."""
         config = self.config_init.fit
         parent = Path(config.trainer.default_root_dir) / self._run_name()
-        self._digest = digest_of_training(self.config.fit.as_dict(), self.model, self.datamodule)
-        unfinished = unfinished_run(parent, self._digest) if saves and not config.fresh else None
+        self._training = described_training(self.config.fit.as_dict(), self.model, self.datamodule)
+        unfinished = unfinished_run(parent, self._training) if saves and not config.fresh else None
+        others = "" if unfinished or config.fresh else left_behind(parent, self._training)
         if config.ckpt_path == "last" and unfinished is None:
-            raise UsageError(f"--ckpt_path last: there is no unfinished run of this configuration in {parent}")
+            none = f"--ckpt_path last: there is no unfinished run of this configuration in {parent}"
+            raise UsageError("--fresh and --ckpt_path last exclude each other" if config.fresh else f"{none}\n{others}")
         first = int(rank_zero_only.rank) == 0  # type: ignore[attr-defined] # set by Lightning
-        self._run = run = choose_run(parent, self._digest, unfinished, first_process=first)
+        self._run = run = choose_run(parent, self._training, unfinished, first_process=first)
         if run.checkpoint is not None:
             config.ckpt_path = str(run.checkpoint)
         elif config.ckpt_path == "last":
             config.ckpt_path = None
-        if run.message and first:
-            print(run.message)
+        if first and (message := run.message or others):
+            print(message)
         path = None if run.folder is None else run.folder.path  # the other processes are told by the first
         config.resume.folder = path and path / "checkpoints"
         config.checkpoint.belong_to(path)
-        config.checkpoint.save_last = None  # `resume` keeps the last one
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the command with as many threads as it can use."""
@@ -269,7 +261,8 @@ class SeqlightCLI(LightningCLI):
     def after_fit(self) -> None:
         """The run is finished; a table of the final results, and where they lie."""
         if self._run is not None and self._run.folder is not None:
-            self._run.folder.describe(self._digest, finished=True)
+            self._run.folder.describe(self._training, finished=True)
+        requests.done = True
         if skipped := self.model.skipped_batches:
             say(self.trainer, f"\nbatches left out for a loss or gradient that was not finite: {skipped}")
         resume = self.config_init.fit.resume

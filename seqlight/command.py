@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ _TOLD_BY_LIGHTNING = ("--trainer.profiler", "--trainer.enable_model_summary")
 
 DONE, FAILED, USAGE_ERROR, REFUSED, NON_FINITE, CANNOT_WRITE = 0, 1, 2, 3, 4, 5
 # Of what can happen to a file that is being written.
-_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EPIPE)
 
 
 def run(arguments: list[str]) -> int:
@@ -46,7 +47,7 @@ def run(arguments: list[str]) -> int:
         getattr(seqlight, name)
     end_with_parent()
     try:
-        with _folder_importable(os.getcwd()), warnings.catch_warnings(), signals_handled():
+        with _folder_importable(os.getcwd()), warnings.catch_warnings(), _disk_errors_said_once(), signals_handled():
             # Lightning's own use of torch's pytree.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
             # A trained model is tested without the callback that saved it, and goes on training in a new folder.
@@ -99,7 +100,8 @@ def run(arguments: list[str]) -> int:
         raise
     except Stopped as stop:
         if is_first_here():
-            print(f"seqlight: stopped by {stop.name}" + (f"; {stop.saved}" if stop.saved else ""), file=sys.stderr)
+            saved = stop.saved or ("it was not training, and nothing is lost" if arguments[:1] == ["fit"] else "")
+            print(f"seqlight: stopped by {stop.name}" + (f"; {saved}" if saved else ""), file=sys.stderr)
         return stop.status
     except SIGTERMException:  # Lightning's own, where ours could not save
         print("seqlight: stopped by SIGTERM; the same command goes on from where it was saved last", file=sys.stderr)
@@ -113,6 +115,22 @@ def _fail(error: Exception, status: int) -> int:
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     print("seqlight: error: " + "\n".join(lines[:5]), file=sys.stderr)
     return status
+
+
+@contextlib.contextmanager
+def _disk_errors_said_once() -> Iterator[None]:
+    """TensorBoard's thread that can't write tells the main thread, which says so; it need not print a traceback."""
+    before = threading.excepthook
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in _WRITE_ERRORS):
+            before(args)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextlib.contextmanager

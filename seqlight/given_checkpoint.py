@@ -7,7 +7,7 @@ from typing import Any, get_args
 from jsonargparse import set_parsing_settings
 
 from seqlight.arguments import GivenArguments
-from seqlight.checkpoint import check_sizes, epochs_trained, read, read_description
+from seqlight.checkpoint import check_sizes, description_of, epochs_trained, read
 from seqlight.checkpoint_file import CheckpointError
 from seqlight.classifier import SequenceClassifier
 from seqlight.configuration import TooLargeError, check_texts
@@ -37,7 +37,8 @@ class GivenCheckpoint:
         if "://" in path:
             raise UsageError(f"--ckpt_path {path}: expected a file on this machine, not a URL")
         try:
-            self.defaults: dict[str, Any] = read_description(path)
+            self._contents = read(path)
+            self.defaults: dict[str, Any] = description_of(path, self._contents)
             check_texts(self.defaults)
         except FileNotFoundError as error:
             raise UsageError(f"--ckpt_path: {error}") from error
@@ -78,7 +79,7 @@ class GivenCheckpoint:
         Raises:
             CheckpointError, UsageError: if they are of another one, by whoever is to blame.
         """
-        self._blame(partial(check_sizes, lambda: cls(**arguments), read(self.path)["state_dict"]))
+        self._blame(partial(check_sizes, lambda: cls(**arguments), self._contents["state_dict"]))
         return cls(**arguments)
 
     def check_weights(self, model: SequenceClassifier) -> None:
@@ -87,7 +88,7 @@ class GivenCheckpoint:
         Raises:
             CheckpointError, UsageError: if not, by whoever is to blame.
         """
-        self._blame(partial(model.load_state_dict, read(self.path)["state_dict"]))
+        self._blame(partial(model.load_state_dict, self._contents["state_dict"]))
 
     def check_training(self, max_epochs: int | None) -> None:
         """Whether training can go on from here.
@@ -99,10 +100,9 @@ class GivenCheckpoint:
             CheckpointError: if it does not say how far it has been trained.
             UsageError: if it holds weights only, or no epoch is left.
         """
-        checkpoint = read(self.path)
-        if "optimizer_states" not in checkpoint:
+        if "optimizer_states" not in self._contents:
             raise UsageError(f"{self.path} holds weights only: training can't go on from there")
-        epochs = epochs_trained(self.path, checkpoint)
+        epochs = epochs_trained(self.path, self._contents)
         if max_epochs is not None and 0 <= max_epochs <= epochs:
             raise UsageError(
                 f"{self.path} has been trained for {epochs} epochs: expected --trainer.max_epochs above that, "

@@ -81,6 +81,10 @@ class BestCheckpoint(callbacks.ModelCheckpoint, NotInEveryStep):
 class TimedProgressBar(callbacks.TQDMProgressBar, NotInEveryStep):
     """As Lightning's, but drawn ten times a second and not at every so many steps."""
 
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
+        """Without the number of the version, of which Lightning shows the last characters of the name."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
     _SECONDS = 0.1
     _last_drawn = 0.0
 

@@ -1,11 +1,15 @@
 """TensorBoard's loggers of training and of tests."""
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import loggers
 from lightning.pytorch.utilities import rank_zero_only
+
+from seqlight.checkpoint_file import WriteError
 
 
 class CurvesLogger(loggers.TensorBoardLogger):
@@ -33,7 +37,12 @@ def logger_of(folder: Path, *, kind: str | None = None) -> CurvesLogger:
         folder: that of the training, `.../<name>/version_<n>`.
         kind: "test" or "validate", which have folders of their own within, as runs of their own: TensorBoard takes a
             second curve in the same folder for a restart, and hides the first.
+
+    Raises:
+        WriteError: if nothing may be written there.
     """
+    if not os.access(folder, os.W_OK):
+        raise WriteError(f"can't write {folder}: {os.strerror(errno.EACCES)}")
     earlier = len([*folder.glob(f"{kind}/"), *folder.glob(f"{kind}_*/")])
     return CurvesLogger(
         folder.parent.parent,

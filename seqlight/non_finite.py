@@ -158,7 +158,7 @@ class StepCheck:
             more = f"; inputs or targets are not finite in {_listed(unsound)}" if unsound else ""
             lines.append(f"training samples: {_listed(samples)}{more}")
         if self.skips and not weights:
-            lines.append("that leaves an epoch without a step")
+            lines.append(f"that leaves an epoch without a step; left out before: {self.skipped} batches")
         lines.append("the step was not taken and nothing was saved; an earlier checkpoint is as it was")
         if not self.skips and not weights:
             lines.append('to leave such batches out: --model.non_finite skip, or non_finite="skip" in Python')
@@ -189,7 +189,13 @@ def check_metric(trainer: pl.Trainer, name: str, value: Tensor | None) -> None:
 
 
 def check_weights(module: pl.LightningModule) -> None:
-    """Raise NonFiniteError if a weight is not finite, as the last step of a run may leave it."""
+    """Raise NonFiniteError if a weight is not finite, as the last step of a run may leave it, or a buffer is NaN."""
+    buffers = [name for name, buffer in module.named_buffers() if buffer.is_floating_point() and buffer.isnan().any()]
+    if buffers:
+        raise NonFiniteError(
+            f"after step {module.global_step}: {_listed(buffers, 3)} has become NaN\n"
+            "nothing was saved; an earlier checkpoint is as it was"
+        )
     if weights := _non_finite_parameters(module):
         raise NonFiniteError(
             f"after step {module.global_step}: the weights have become infinite in {_listed(weights, 3)}: expected a "

@@ -3,7 +3,7 @@
 import csv
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +20,7 @@ from seqlight.data.batch import Batch
 from seqlight.data.task import Target
 from seqlight.lean import NotInEveryStep
 from seqlight.metrics import predicted_classes
+from seqlight.usage import UsageError
 
 
 class PredictionWriter(NotInEveryStep):
@@ -126,6 +127,17 @@ class PredictionWriter(NotInEveryStep):
 
     def _failure(self, error: OSError) -> WriteError:
         return WriteError(f"can't write predictions to {self.path}: {error.strerror}")
+
+
+def check_output(output: str, sources: Iterable[str | None]) -> None:
+    """Whether predictions would not take the place of the data.
+
+    Raises:
+        UsageError: if they would.
+    """
+    given = [path for path in sources if path and os.path.exists(path)]
+    if os.path.exists(output) and any(os.path.samefile(path, output) for path in given):
+        raise UsageError(f"--output: expected another file than those of the data, got {output!r}")
 
 
 def header(names: Sequence[str], target: Target) -> list[str]:

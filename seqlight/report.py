@@ -66,7 +66,7 @@ def places(trainer: Trainer, last: Path | None) -> str:
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path:
         lines.append(f"best checkpoint  {os.path.relpath(best.best_model_path)}")
-    elif last is not None:  # without validation there is no best one
+    elif last is not None and last.is_file():  # without validation there is no best one
         lines.append(f"last checkpoint  {os.path.relpath(last)}")
     if isinstance(trainer.logger, TensorBoardLogger):
         lines.append(f"curves           tensorboard --logdir {shlex.quote(str(trainer.logger.save_dir))}")

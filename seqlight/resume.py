@@ -10,7 +10,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import distributed
 
-from seqlight.checkpoint_file import keep_as, state_of_checkpoint
+from seqlight.checkpoint_file import rename, state_of_checkpoint
 from seqlight.lean import NotInEveryStep
 from seqlight.random_state import random_state, set_random_state
 from seqlight.run_folder import event_sizes
@@ -133,8 +133,12 @@ class ResumeCheckpoint(callbacks.Checkpoint, NotInEveryStep):
         self.metrics = {str(name): float(value) for name, value in state["metrics"].items()}
         if Path(str(trainer.ckpt_path)).parent == self.folder:  # else it begins anew from there
             trainer.should_stop = bool(state["should_stop"])
-        if state["follows"] is not None:  # Lightning steps them after the place where this was saved
-            _step_schedulers(trainer, pl_module, self.metrics, *state["follows"])
+        if state["follows"] is not None:
+            interval, count = state["follows"]
+            if interval == "epoch":
+                _begin_next_epoch(trainer)
+            # Lightning steps them after the place where this was saved.
+            _step_schedulers(trainer, pl_module, self.metrics, interval, count)
 
     def _save_if_due(self, trainer: pl.Trainer, validated: bool = False) -> None:
         due, signum = False, None
@@ -169,18 +173,27 @@ class ResumeCheckpoint(callbacks.Checkpoint, NotInEveryStep):
     def _save(self, trainer: pl.Trainer, interval: str, count: int, signum: int | None) -> None:
         """Save; after so many steps or epochs, of which that of schedulers that look at a metric is still to come."""
         assert self.folder is not None
-        last = self.folder / LAST
-        if trainer.is_global_zero and last.exists():
-            keep_as(last, self.folder / PREVIOUS)  # so that there is a last one at every moment
+        draft, last = self.folder / f".{LAST}.part", self.folder / LAST
         self._follows = (interval, count)
-        trainer.save_checkpoint(last)
+        trainer.save_checkpoint(draft)
         self._follows = None
+        if trainer.is_global_zero:  # whole and on the disk, before the last one but one is given up
+            rename((last, self.folder / PREVIOUS), (draft, last))
         self._note_saved(trainer)
         if signum is not None:
             raise Stopped(signum, f"saved at step {trainer.global_step}: the same command goes on from there")
 
     def _note_saved(self, trainer: pl.Trainer) -> None:
         self._last_saved, self._saved_step = time.monotonic(), trainer.global_step
+
+
+def _begin_next_epoch(trainer: pl.Trainer) -> None:
+    """With `max_steps` Lightning 2.6 ends the epoch that was saved a second time, and counts it twice."""
+    loop = trainer.fit_loop
+    if loop.restarting:
+        loop._restarting = loop.epoch_loop.restarting = False
+        loop.reset_restart_stage()
+        loop.epoch_progress.increment_completed()
 
 
 def _step_schedulers(

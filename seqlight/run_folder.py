@@ -6,13 +6,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
-from seqlight.checkpoint_file import WriteError, write_whole
+from seqlight.checkpoint_file import WriteError, make_folder, sync_folder, write_whole
 
 _LOCK, _STATE = "lock", "run.json"
 _OF_THE_START = (_LOCK, _STATE, "config.yaml", "hparams.yaml")  # what there is before the first step
@@ -26,7 +27,7 @@ class RunInUseError(Exception):
 class RunFolder:
     """A folder that this process alone writes.
 
-    `run.json` in it says what is trained, by a digest, and whether that is finished.
+    `run.json` in it says what is trained, and whether that is finished.
 
     Args:
         path: the folder.
@@ -54,14 +55,14 @@ class RunFolder:
         except OSError as error:
             raise WriteError(f"can't write {path}: {error.strerror}") from error
 
-    def describe(self, digest: str, finished: bool) -> None:
+    def describe(self, training: dict[str, str], finished: bool) -> None:
         """Write down what is trained here, and whether it is finished.
 
         Raises:
             WriteError: if it can't be written.
         """
-        state = {"digest": digest, "finished": finished, "process": os.getpid()}
-        write_whole(self.path / _STATE, json.dumps(state).encode())
+        state = {"finished": finished, "process": os.getpid(), "training": training}
+        write_whole(self.path / _STATE, json.dumps(state, indent=1).encode())
 
     def is_finished(self) -> bool:
         """Whether what is trained here is finished."""
@@ -108,8 +109,7 @@ def new_run_folder(parent: Path) -> RunFolder:
         WriteError: if it can't be made.
     """
     try:
-        new_parents = [folder for folder in (parent, *parent.parents) if not folder.exists()]
-        parent.mkdir(parents=True, exist_ok=True)
+        new_parents = make_folder(parent)
         number = 1 + max((number for number, _ in _versions(parent)), default=-1)
         while True:
             path = parent / f"version_{number}"
@@ -118,31 +118,53 @@ def new_run_folder(parent: Path) -> RunFolder:
             except FileExistsError:
                 number += 1
             else:
+                sync_folder(parent)
                 return RunFolder(path, new_parents)
     except OSError as error:
         raise WriteError(f"can't write {parent}: {error.strerror}") from error
 
 
-def unfinished_run(parent: Path, digest: str) -> Path | None:
+def unfinished_run(parent: Path, training: dict[str, str]) -> Path | None:
     """The newest run in a folder that trains this, and is not finished."""
     for _, path in sorted(_versions(parent), reverse=True):
         state = _state(path)
-        if state.get("digest") == digest:
+        if state.get("training") == training:
             return None if state.get("finished") else path
     return None
 
 
-def digest_of(configuration: Any, classes: Iterable[type], files: Iterable[str | None]) -> str:
+def other_unfinished_run(parent: Path, training: dict[str, str]) -> tuple[Path, list[str]] | None:
+    """The newest run in a folder, and in what it differs, if it trains something else and was ended unfinished."""
+    path = max(_versions(parent), default=(0, None))[1]
+    state = {} if path is None else _state(path)
+    before = state.get("training")
+    process = state.get("process")
+    if path is None or not (isinstance(before, dict) and isinstance(process, int)) or state.get("finished"):
+        return None
+    if psutil.pid_exists(process):
+        return None
+    names = [name for name in {**before, **training} if before.get(name) != training.get(name)]
+    return (path, names) if names else None
+
+
+def training_of(configuration: dict[str, Any], classes: Iterable[type], files: Iterable[str | None]) -> dict[str, str]:
     """What tells apart what is trained: the configuration, the code of classes outside seqlight, and data files."""
+    training = {f"--{name}": str(value) for name, value in _flat(configuration)}
     modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(("seqlight.", "torch."))}
-    sources = {name: _content(getattr(sys.modules.get(name), "__file__", None)) for name in sorted(modules)}
-    stats = {}
-    for path in files:
-        if path is not None and os.path.exists(path):
-            stat = os.stat(path)
-            stats[str(path)] = (stat.st_size, stat.st_mtime_ns)
-    text = json.dumps([configuration, sources, stats], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    sources = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
+    for path in sorted({str(path) for path in (*sources, *files) if path and os.path.isfile(path)}):
+        with open(path, "rb") as file:
+            training[os.path.basename(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    return training
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested dicts as one level of names and values."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}".removeprefix("."))
+    else:
+        yield name, value
 
 
 def event_sizes(folder: str | os.PathLike[str] | None) -> dict[str, int]:
@@ -154,7 +176,7 @@ def _state(path: Path) -> dict[str, Any]:
     """What `run.json` says; nothing if there is none."""
     try:
         state = json.loads((path / _STATE).read_text())
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
 
@@ -168,7 +190,3 @@ def _versions(parent: Path) -> list[tuple[int, Path]]:
         return []
     found = ((_VERSION.fullmatch(path.name), path) for path in parent.iterdir())
     return [(int(match[1]), path) for match, path in found if match]
-
-
-def _content(path: str | None) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and os.path.isfile(path) else ""

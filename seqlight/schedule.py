@@ -86,3 +86,11 @@ def _cosine(step: int, trainer: pl.Trainer) -> float:
     # The number of steps is asked for only once training runs: asked for before, Lightning makes the
     # loader too early to restore its place in an epoch.
     return 1.0 if step == 0 else (1 + math.cos(math.pi * step / trainer.estimated_stepping_batches)) / 2
+
+
+def keep_patience(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Let an early stopping's patience be the one that is given now; a Trainer would take it from the checkpoint."""
+    for callback in trainer.early_stopping_callbacks:
+        state = checkpoint["callbacks"].get(callback.state_key)
+        if state is not None:
+            state["patience"] = callback.patience

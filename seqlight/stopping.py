@@ -32,11 +32,13 @@ class StopRequests:
     Attributes:
         signum: the signal that has asked a training to stop, if one has.
         deferred: whether training is under way, which stops by itself where it is saved.
+        done: whether all is saved, and the command about to end by itself.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self.deferred = False
+        self.done = False
 
     def defer(self) -> None:
         """From now on signals are noted; also SIGTERM, for which Lightning has put a handler of its own."""
@@ -46,6 +48,8 @@ class StopRequests:
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         """Stop now or note that it is wanted; who presses Ctrl-C again wants it now, saved or not."""
+        if self.done:
+            return
         if not self.deferred:
             raise Stopped(signum)
         if signum == signal.SIGINT and self.signum == signal.SIGINT:
@@ -64,7 +68,7 @@ def signals_handled() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    requests.signum, requests.deferred = None, False
+    requests.signum, requests.deferred, requests.done = None, False, False
     before = {signum: signal.signal(signum, requests.handle) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -13,6 +13,7 @@ from seqlight.clipping import clip_by_norm, gradient_norm, gradient_total, param
 from seqlight.curves import TrainingCurves
 from seqlight.data.task import Target
 from seqlight.non_finite import OnNonFinite, StepCheck
+from seqlight.optimizer_state import check_optimizers
 
 
 class TrainingSteps:
@@ -40,6 +41,7 @@ class TrainingSteps:
         if self._restored is not None:
             with state_of_checkpoint():
                 self._curves.load_state_dict(self._restored)
+                check_optimizers([each for each in trainer.optimizers if each.defaults.get("fused")])
             self._restored = None
         self._check.begin(trainer)
 

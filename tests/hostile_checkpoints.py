@@ -163,6 +163,23 @@ def shared_weights(good):
     return checkpoint
 
 
+def text(size):
+    """A pickle's instruction."""
+    return b"X" + size.to_bytes(4, "little") + size * b"a"
+
+
+def numbers(count):
+    """A pickle's instructions for a dict."""
+    return b"}(" + b"".join(b"J" + number.to_bytes(4, "little") + b"K\x01" for number in range(count)) + b"u"
+
+
+def many_times(function, second, first):
+    """A pickle in which a function makes a large value out of the same one ten thousand times."""
+    arguments = b"h\1\x85" if second is None else b"h\1h\2\x86"
+    prepared = function + b"q\0" + first + b"q\1" + (second or b"N") + b"q\2"
+    return b"\x80\x02" + prepared + b"0" * 3 + b"](" + 10**4 * (b"h\0" + arguments + b"R") + b"e."
+
+
 def nested(levels):
     value = []
     for _ in range(levels):
@@ -194,6 +211,8 @@ def checkpoints(good):
         "bytearray": with_seal(packed(b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\x00\xe4\x0bT\x02\x85R.")),
         "deep pickle": with_seal(packed(b"\x80\x02" + 100_000 * b"]" + 99_999 * b"a" + b".")),
         "memo": with_seal(packed(b"\x80\x02}r\xff\xff\xff\x7f.")),
+        "codec": with_seal(packed(many_times(b"c_codecs\nencode\n", b"X\x06\0\0\0latin1", text(10**5)))),
+        "counter": with_seal(packed(many_times(b"ccollections\nCounter\n", None, numbers(10**4)))),
         "deflated": with_seal(deflated(400)),
         "declared": with_seal(larger_than_written(packed(b"\x80\x02}."))),
         "overlapping": with_seal(overlapping(packed(b"\x80\x02}.", [("a/data/0", bytes(10**6))]))),

@@ -182,3 +182,51 @@ def test_import_in_a_configuration_file_is_refused():
     Path("run.yaml").write_text("import: owndata\n")
     refused(2, "give --import on the command line", "fit", "--config=run.yaml", *TINY, *QUIET)
     assert "owndata" not in sys.modules
+
+
+def of_weight(checkpoint, **changes):
+    """Change the optimiser's state of a weight."""
+    weight = max(checkpoint["optimizer_states"][0]["state"].values(), key=lambda state: state["exp_avg"].numel())
+    weight.update(changes)
+
+
+def strided(checkpoint):
+    """No value of its own for each of the weight's."""
+    for state in checkpoint["optimizer_states"][0]["state"].values():
+        state["exp_avg"] = torch.zeros(state["exp_avg"].numel())[:1].expand(state["exp_avg"].shape)
+
+
+def of_callback(checkpoint):
+    return checkpoint["callbacks"]["ResumeCheckpoint"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda checkpoint: of_callback(checkpoint).update(random=["x"]),
+        lambda checkpoint: of_callback(checkpoint).update(random=[{}]),
+        lambda checkpoint: of_callback(checkpoint).update(metrics=1),
+        lambda checkpoint: of_callback(checkpoint)["random"][0].update(
+            numpy=("MT19937", torch.zeros(624, dtype=torch.int64), 2**30, 0, 0.0)
+        ),
+        lambda checkpoint: of_callback(checkpoint)["random"][0].update(torch=torch.zeros(3)),
+        lambda checkpoint: of_callback(checkpoint).pop("follows"),
+        lambda checkpoint: checkpoint["seqlight"]["steps"].update(curves={"x": 1}),
+        lambda checkpoint: of_weight(checkpoint, exp_avg=torch.zeros(1), exp_avg_sq=torch.zeros(1)),
+        lambda checkpoint: of_weight(checkpoint, step=torch.zeros(0)),
+        lambda checkpoint: of_weight(checkpoint, step="x"),
+        lambda checkpoint: checkpoint["optimizer_states"][0]["state"][0].pop("exp_avg_sq"),
+        lambda checkpoint: checkpoint["optimizer_states"][0]["param_groups"][0].update(betas=("x", 0.9)),
+        lambda checkpoint: checkpoint.update(optimizer_states=[]),
+        strided,
+        lambda checkpoint: checkpoint["seqlight"].update(steps=3),
+        lambda checkpoint: checkpoint["loops"].update(fit_loop={}),
+    ],
+)
+def test_a_state_of_training_that_is_none(damage, trained):
+    checkpoint = torch.load(trained, weights_only=True)
+    damage(checkpoint)
+    seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "changed.ckpt")
+    refused(
+        3, r"changed\.ckpt|training can't go on", "fit", "--ckpt_path=changed.ckpt", "--trainer.max_epochs=3", *QUIET
+    )

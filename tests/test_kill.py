@@ -71,7 +71,8 @@ def test_three_kills_a_cell_that_draws_random_numbers_and_other_threads(whole, t
         ("--trainer.val_check_interval=1", "--trainer.max_steps=8"),
         ("--resume.every_n_steps=3", "--trainer.val_check_interval=3"),
         ("--trainer.check_val_every_n_epoch=2", "--trainer.precision=bf16-mixed", "--checkpoint.save_top_k=2"),
-        ("--trainer.logger=false",),
+        ("--trainer.logger=false", "--trainer.max_steps=15", "--trainer.max_epochs=-1"),
+        ("--trainer.precision=64-true",),
         ("--model=happens.Averaged", "--model.non_finite=skip"),
         ("--model=happens.Averaged",),
     ],
@@ -80,7 +81,7 @@ def test_three_kills_a_cell_that_draws_random_numbers_and_other_threads(whole, t
 def test_whatever_the_run_is_like(flags, whole, tmp_path):
     flags = tuple(flag for flag in flags if flag)
     start = tuple(flag for flag in COMMAND if not (flags[0].startswith("--model=") and flag.startswith("--model.")))
-    kills = "SIGKILL@start3 SIGKILL@start5 SIGKILL@epoch6"
+    kills = "SIGKILL@start3 SIGKILL@start6 SIGKILL@epoch12"
     for _ in range(3):
         status, _, err = train(tmp_path, *flags, happens=kills, command=start)
         if status == 0:

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional
@@ -392,6 +392,27 @@ def test_a_monitored_metric_that_is_nan_stops(kind, hook, tmp_path):
     assert hashes(tmp_path) == notes.hashes
     assert "last.ckpt" in notes.hashes
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
+
+
+def test_a_metric_that_stops_training_early_may_not_be_nan(tmp_path):
+    stopping = EarlyStopping("own", patience=9)
+    trainer = trainer_for(tmp_path, Logs("on_validation_epoch_end"), stopping, saver(tmp_path, "val/loss"))
+    trainer.limit_val_batches = 1.0
+    with pytest.raises(NonFiniteError, match=r"after step 10 \(epoch 1\): own is nan"):
+        trainer.fit(Breaking(), data())
+
+
+@pytest.mark.parametrize("value", [math.nan, 1.0])
+def test_a_buffer_that_is_nan_is_not_saved(value, tmp_path):
+    model = Breaking()
+    model.register_buffer("own", torch.tensor([1.0, value]))
+    trainer = trainer_for(tmp_path, saver(tmp_path, "val/loss"), limit_val_batches=1.0)
+    if math.isnan(value):
+        with pytest.raises(NonFiniteError, match="own has become NaN"):
+            trainer.fit(model, data())
+    else:
+        trainer.fit(model, data())
+    assert bool(hashes(tmp_path)) == (value == 1.0)
 
 
 def test_a_metric_that_nobody_monitors_may_be_nan(tmp_path):

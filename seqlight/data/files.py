@@ -205,9 +205,7 @@ class SequenceFiles(SequenceDataModule):
         if path is None:
             raise DataError(f"there is no {split} file: expected --data.{split} FILE")
         if not os.path.exists(path):
-            raise DataError(
-                f"{path}: there is no such file in {os.getcwd()}: --data.{split} FILE names another than in training"
-            )
+            raise DataError(f"{path}: there is no such file in {os.getcwd()}; --data.{split} FILE names another")
         raw = self._read(path, labelled=split != "predict")
         if split == "train" or (split == "val" and self.paths["val"] is None):
             self._keep(raw, path, *self._divide(raw))

@@ -157,6 +157,9 @@ class SequenceLoader:
         Raises:
             ResumeError: if `state` is within an epoch that was divided otherwise.
         """
+        position = {name: state.get(name) for name in ("epoch", "next_batch")}
+        if not all(type(value) is int and value >= 0 for value in position.values()):
+            raise ResumeError(f"expected an epoch and the number of its next batch, got {position}")
         if state["next_batch"] > 0:
             for name, value in self._division().items():
                 if state.get(name) != value:
