@@ -126,7 +126,7 @@ def test_a_disk_that_is_full(tmp_path, whole):
 def test_a_disk_that_becomes_full_while_saving(tmp_path, whole):
     status, _, err = train(tmp_path, happens="FULL@start8")
     assert status == 5
-    assert re.fullmatch(r"seqlight: error: can't write .*\.ckpt: No space left on device\n", err)
+    assert re.fullmatch(r"seqlight: error: can't write .*\.ckpt.part: No space left on device\n", err)
     assert read_plain(next(tmp_path.rglob("last.ckpt")))["global_step"] == 8
     assert read_plain(next(tmp_path.rglob("previous.ckpt")))["global_step"] == 7
     assert not list(tmp_path.rglob("*.part"))
@@ -171,7 +171,7 @@ def test_a_permission_that_is_lost(nobodys_folder, whole):
     folder, user = nobodys_folder
     status, _, err = train(folder, happens="LOCK@start3", **user)
     assert status == 5
-    assert re.fullmatch(r"seqlight: error: can't write .*\.ckpt: Permission denied\n", err)
+    assert re.fullmatch(r"seqlight: error: can't write .*\.ckpt.part: Permission denied\n", err)
     [checkpoints_folder] = folder.glob("runs/*/*/checkpoints")
     assert read_plain(checkpoints_folder / "last.ckpt")["global_step"] == 3
     checkpoints_folder.chmod(0o755)
@@ -220,7 +220,7 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_a_whole_one(tmp_path, who
     [last] = tmp_path.rglob("last.ckpt")
     assert not last.samefile(last.with_name("previous.ckpt"))
     last.write_bytes(last.read_bytes()[:-1000])
-    status, out, _ = train(tmp_path, happens="FULL@start7")  # it goes on from step 6, and can't save step 7
+    status, out, _ = train(tmp_path, happens="FULL@start6")  # from which it goes on, and can't save step 7
     assert status == 5
     assert re.search(r"last\.ckpt .*damaged", out)
     assert_goes_on(tmp_path, 6, whole)
