@@ -3,6 +3,7 @@
 A server that has imported everything forks them, before any of them has run anything.
 """
 
+import ctypes
 import multiprocessing
 import os
 import sys
@@ -14,15 +15,24 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload([*PRELOADED, "tests.processes"])
 
 
-def _run(arguments, folder, environment, user):
+def bind_by_permissions():
+    """Let permissions bind this process, as they do not bind root: without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of this interface, and this process
+    capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; the lower 32, then the others
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, capabilities) == 0
+    for place in (0, 1):
+        capabilities[place] &= ~0b110
+    assert libc.capset(header, capabilities) == 0
+
+
+def _run(arguments, folder, environment, bound):
     from seqlight.command import run
 
     for name, stream in (("out", 1), ("err", 2)):
         os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    if user is not None:
-        os.setgroups([])
-        os.setgid(user)
-        os.setuid(user)
+    if bound:
+        bind_by_permissions()
     os.chdir(folder)
     os.environ.update(environment)
     sys.argv = ["seqlight", *arguments]
@@ -37,11 +47,11 @@ def _run(arguments, folder, environment, user):
 
 
 class Command:
-    """A command that has been started in a folder; by another user, if root starts it and says so."""
+    """A command that has been started in a folder; bound by permissions, also if root starts it, if that is said."""
 
-    def __init__(self, folder, *arguments, environment=None, user=None):
+    def __init__(self, folder, *arguments, environment=None, bound=False):
         self.folder = Path(folder)
-        self.process = _server.Process(target=_run, args=(list(arguments), str(folder), environment or {}, user))
+        self.process = _server.Process(target=_run, args=(list(arguments), str(folder), environment or {}, bound))
         self.process.start()
         self.pid = self.process.pid
 

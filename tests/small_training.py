@@ -103,12 +103,12 @@ COMMAND = [
 ]
 
 
-def begin(folder, *flags, happens="", command=COMMAND, environment=None, user=None):
+def begin(folder, *flags, happens="", command=COMMAND, environment=None, bound=False):
     """The command, under way in a folder."""
     folder.mkdir(exist_ok=True)
     if not (folder / "happens.py").exists():
         (folder / "happens.py").write_text(MODULE)
-    return Command(folder, *command, *flags, environment={"HAPPENS": happens, **(environment or {})}, user=user)
+    return Command(folder, *command, *flags, environment={"HAPPENS": happens, **(environment or {})}, bound=bound)
 
 
 def train(folder, *flags, happens="", **options):

@@ -10,15 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
 from seqlight.checkpoint_file import read_plain
+from tests.processes import Command
 from tests.small_training import assert_equal, begin, result, train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-NOBODY = 65534
+SMALL = ("--data.num_train=8", "--data.num_val=8", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
@@ -144,38 +144,23 @@ def test_a_disk_that_can_only_be_read(tmp_path):
         assert checkpoints(tmp_path) == before
 
 
-@pytest.fixture
-def nobodys_folder():
-    """A folder of a user whom permissions bind, as they do not bind root; and that user."""
-    folder = Path(tempfile.mkdtemp()) / "run"
-    folder.mkdir()
-    folder.parent.chmod(0o777)
-    if IS_ROOT:
-        os.chown(folder, NOBODY, NOBODY)
-    options = {"environment": {"SEQLIGHT_CACHE": str(folder.parent / "cache")}}
-    yield folder, {**options, "user": NOBODY} if IS_ROOT else options
-    folder.chmod(0o755)
-    shutil.rmtree(folder.parent)
-
-
-def test_a_folder_that_may_not_be_written_is_told_before_the_first_step(nobodys_folder):
-    folder, user = nobodys_folder
-    folder.chmod(0o555)
-    status, _, err = train(folder, **user)
+def test_a_folder_that_may_not_be_written_is_told_before_the_first_step(tmp_path):
+    tmp_path.chmod(0o555)
+    status, _, err = Command(tmp_path, "fit", *SMALL, bound=IS_ROOT).wait()
+    tmp_path.chmod(0o755)
     assert status == 5
     assert err == "seqlight: error: can't write runs/SumSign-LSTMCell: Permission denied\n"
-    assert not (folder / "seen.txt").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_permission_that_is_lost(nobodys_folder, whole):
-    folder, user = nobodys_folder
-    status, _, err = train(folder, happens="LOCK@start3", **user)
+def test_a_permission_that_is_lost(tmp_path, whole):
+    status, _, err = train(tmp_path, happens="LOCK@start3", bound=IS_ROOT)
     assert status == 5
     assert re.fullmatch(r"seqlight: error: can't write .*\.ckpt.part: Permission denied\n", err)
-    [checkpoints_folder] = folder.glob("runs/*/*/checkpoints")
+    [checkpoints_folder] = tmp_path.glob("runs/*/*/checkpoints")
     assert read_plain(checkpoints_folder / "last.ckpt")["global_step"] == 3
     checkpoints_folder.chmod(0o755)
-    assert_goes_on(folder, 3, whole, **user)
+    assert_goes_on(tmp_path, 3, whole, bound=IS_ROOT)
 
 
 def test_two_runs_in_one_folder(tmp_path, whole):
