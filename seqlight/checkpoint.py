@@ -1,6 +1,8 @@
 """Checkpoints: read without running code from them."""
 
+import copy
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -82,7 +84,10 @@ def check_sizes(make_model: Callable[[], nn.Module], weights: Mapping[str, Any])
     finally:
         handle.remove()
     size = sum(parameter.numel() for parameter in model.parameters())
-    model.load_state_dict(weights, assign=True)
+    # torch notes in the metadata that weights are assigned, and would do so at the next load of the same ones too.
+    assigned = OrderedDict(weights)
+    vars(assigned).update(copy.deepcopy(getattr(weights, "__dict__", {})))
+    model.load_state_dict(assigned, assign=True)
     storages = [tensor.untyped_storage() for tensor in weights.values() if isinstance(tensor, Tensor)]
     if size > sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()):
         raise RuntimeError(f"size mismatch: the model has {size} weights, and they share fewer")
