@@ -116,6 +116,13 @@ def train(folder, *flags, happens="", **options):
     return begin(folder, *flags, happens=happens, **options).wait()
 
 
+def whole_result(folder, train=train, **options):
+    """What a training gives that nothing ends."""
+    status, _, err = train(folder, **options)
+    assert status == 0, err
+    return result(folder)
+
+
 def result(folder):
     """Weights and optimiser of the last and the best, scalars, and figures' steps, of the only run in a folder."""
     [version] = folder.glob("runs/*/version_*")

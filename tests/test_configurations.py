@@ -16,6 +16,10 @@ from seqlight.cells.cell import RecurrentCell
 from seqlight.usage import subclasses
 from tests.conftest import seqlight_run
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("without_type_checks", "command_line_state"),
+]
 for _name in seqlight.__all__:
     getattr(seqlight, _name)
 CELLS = sorted(cls.__name__ for cls in subclasses(RecurrentCell) if cls.__module__.startswith("seqlight.cells."))
@@ -89,23 +93,17 @@ def check(flags, is_right):
             assert sum(probabilities) == pytest.approx(1, abs=1e-2)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("without_type_checks", "command_line_state")
 @settings(quick, max_examples=40)
 @given(commands())
 def test_a_configuration_trains_or_is_refused(command):
     check(*command)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("without_type_checks", "command_line_state")
 def test_double_precision():
     check(["--trainer.precision=64-true"], True)
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("without_type_checks", "command_line_state")
 @settings(quick, max_examples=500)
 @given(commands())
 def test_many_configurations_train_or_are_refused(command):

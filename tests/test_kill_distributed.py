@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.small_training import COMMAND, MODULE, assert_equal, result
+from tests.small_training import COMMAND, MODULE, assert_equal, result, whole_result
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 STEPS = 9  # three in an epoch
@@ -45,10 +45,7 @@ def train(folder, happens="", process=0):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What the run gives that nothing ends."""
-    folder = tmp_path_factory.mktemp("whole")
-    status, _, err = train(folder)
-    assert status == 0, err
-    return result(folder)
+    return whole_result(tmp_path_factory.mktemp("whole"), train)
 
 
 LOST = "seqlight: error: another process of this run has ended, and with it the run\n"

@@ -15,7 +15,7 @@ import pytest
 
 from seqlight.checkpoint_file import read_plain
 from tests.processes import Command
-from tests.small_training import assert_equal, begin, result, train
+from tests.small_training import assert_equal, begin, result, train, whole_result
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 SMALL = ("--data.num_train=8", "--data.num_val=8", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
@@ -92,10 +92,7 @@ def small_disk(folder, size):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What the run gives that nothing ends."""
-    folder = tmp_path_factory.mktemp("whole")
-    status, _, err = train(folder)
-    assert status == 0, err
-    return result(folder)
+    return whole_result(tmp_path_factory.mktemp("whole"))
 
 
 def assert_goes_on(folder, step, whole, **options):
