@@ -14,7 +14,7 @@ import torch
 
 from seqlight import GRUCell, SequenceClassifier, SequenceLoader
 from seqlight.data.sequences import Sequences
-from seqlight.metrics import classification_loss
+from seqlight.training.metrics import classification_loss
 
 NUM_SEQUENCES, INPUT_SIZE, HIDDEN_SIZE = 4000, 8, 64
 BATCH_SIZES = (8, 32, 128)

@@ -40,7 +40,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from seqlight import GatedCell, RecurrentLayer, unroll
-from seqlight.kernels import build, function
+from seqlight.kernels import autograd, build
 
 INPUT_SIZE, LEARNING_RATE = 8, 0.001
 MOST_FIRST_BUILD, MOST_CACHED_BUILD = 1500, 50  # targets, ms
@@ -270,11 +270,11 @@ def print_builds(clock: Clock, rounds: int) -> None:
     print(f"{'+ load from the cache':>24} (<= {MOST_CACHED_BUILD} ms)")
     for name, (cell_type, _) in CELLS.items():
         cell, times = cell_type(INPUT_SIZE), []
-        function.trace_update(cell, torch.float32)
+        autograd.trace_update(cell, torch.float32)
         for _ in range(rounds):
             with tempfile.TemporaryDirectory() as folder:
-                trace, program = repeat(lambda cell=cell: function.trace_update(cell, torch.float32), clock, 1)
-                text = function.print_cpp(program, "float", recurrent=True).text
+                trace, program = repeat(lambda cell=cell: autograd.trace_update(cell, torch.float32), clock, 1)
+                text = autograd.print_cpp(program, "float", recurrent=True).text
                 os.environ["SEQLIGHT_CACHE"] = f"{folder}/first"
                 build.load.cache_clear()
                 first, _ = repeat(partial(build.load, text), clock, 1)

@@ -47,13 +47,15 @@ from seqlight import (
     SumSign,
     SyntheticSequences,
     TensorBoardFigures,
-    lean,
-    training_steps,
 )
-from seqlight.clipping import gradient_total
-from seqlight.loggers import CurvesLogger
-from seqlight.non_finite import StepCheck
+from seqlight.callbacks.best_checkpoint import BestCheckpoint
+from seqlight.callbacks.logger import CurvesLogger
+from seqlight.callbacks.profiler import NoProfiler
+from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.recurrent.layer import Backend
+from seqlight.training import steps as training_steps
+from seqlight.training.gradients import gradient_total
+from seqlight.training.non_finite import StepCheck
 
 CELLS = {"RNN": (nn.RNN, ElmanCell), "LSTM": (nn.LSTM, LSTMCell), "GRU": (nn.GRU, GRUCell)}
 HIDDEN_SIZE, BATCH_SIZE, LEARNING_RATE = 32, 32, 0.01
@@ -157,14 +159,14 @@ def time_seqlight(name: str, num_epochs: int, folder: str, backend: Backend) -> 
         limit_val_batches=0,
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        profiler=lean.NoProfiler(),
+        profiler=NoProfiler(),
         logger=CurvesLogger(folder, name="seqlight", default_hp_metric=False),
         callbacks=[
             clock,
             RunDescription(),
             TensorBoardFigures(),
-            lean.TimedProgressBar(),
-            lean.BestCheckpoint(filename="best", monitor="train/loss", enable_version_counter=False),
+            TimedProgressBar(),
+            BestCheckpoint(filename="best", monitor="train/loss", enable_version_counter=False),
             ResumeCheckpoint(),
         ],
         plugins=[SealedCheckpointIO()],
@@ -227,7 +229,7 @@ def check_share(name: str, hidden_size: int, clipped: bool, num_epochs: int) -> 
         enable_model_summary=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        profiler=lean.NoProfiler(),
+        profiler=NoProfiler(),
         logger=False,
         callbacks=[steps],
     )

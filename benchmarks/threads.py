@@ -1,6 +1,6 @@
 """When does a second thread pay? Time of a training step with all threads, as a ratio to that with one.
 
-seqlight/threads.py takes its constant from here: the operations of one time step, 2 B (F + H) G H, from
+seqlight/cli/threads.py takes its constant from here: the operations of one time step, 2 B (F + H) G H, from
 which the ratio is clearly below 1.
 """
 

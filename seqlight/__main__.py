@@ -40,7 +40,7 @@ def main() -> int:
         print(f"seqlight {seqlight.__version__}")
         return 0
 
-    from seqlight.command import run
+    from seqlight.cli.main import run
 
     return run(arguments)
 

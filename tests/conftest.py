@@ -22,7 +22,7 @@ def without_type_checks(monkeypatch):
 
 def seqlight_run(*arguments):
     """Exit status, standard output and standard error of a command, run in this process."""
-    from seqlight.command import run
+    from seqlight.cli.main import run
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-PRELOADED = ["lightning.pytorch", "matplotlib.figure", "tensorboard.compat.proto.summary_pb2", "seqlight.command"]
+PRELOADED = ["lightning.pytorch", "matplotlib.figure", "tensorboard.compat.proto.summary_pb2", "seqlight.cli.main"]
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload([*PRELOADED, "tests.processes"])
 
@@ -27,7 +27,7 @@ def bind_by_permissions():
 
 
 def _run(arguments, folder, environment, bound):
-    from seqlight.command import run
+    from seqlight.cli.main import run
 
     for name, stream in (("out", 1), ("err", 2)):
         os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)

@@ -8,18 +8,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlight.validation import check_at_least, check_finite
+from seqlight.cells.state import State, check_state
+from seqlight.common.description import Describable
+from seqlight.common.private_api import has_forward_hooks
+from seqlight.common.validation import check_at_least, check_finite
 
-State = tuple[Tensor, ...]
 
-
-class RecurrentCell(nn.Module, ABC):
+class RecurrentCell(nn.Module, Describable, ABC):
     """One step of a recurrent network: anything that torch can express.
 
     Attributes:
         input_size: the number of input features F.
         hidden_size: the number of output features H.
     """
+
+    described_by = "class"
 
     input_size: int
     hidden_size: int
@@ -151,9 +154,7 @@ class GatedCell(RecurrentCell):
             hidden_gates = input_gates[:, :0]
         next_state = self.update(input_gates, hidden_gates, state)
         if not isinstance(next_state, tuple):
-            from seqlight.cells.contract import check_next_state  # which imports this module
-
-            check_next_state(self, next_state, len(input_gates))
+            check_state(self, "update()", next_state, len(input_gates), len(self.state_names))
         return next_state[self.output_state], next_state
 
     def extra_repr(self) -> str:
@@ -178,5 +179,4 @@ def set_forget_bias(biases: tuple[Tensor, ...], gate_names: tuple[str, ...], val
 
 def has_plain_step(cell: GatedCell) -> bool:
     """Whether a step of the cell is its projection and its `update`, and nothing else, such as a hook."""
-    hooks = cell._forward_pre_hooks or cell._forward_hooks
-    return type(cell).forward is GatedCell.forward and type(cell).step is GatedCell.step and not hooks
+    return type(cell).forward is GatedCell.forward and type(cell).step is GatedCell.step and not has_forward_hooks(cell)

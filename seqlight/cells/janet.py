@@ -2,8 +2,9 @@
 
 import torch
 
-from seqlight.cells.cell import GatedCell, State
-from seqlight.validation import check_finite
+from seqlight.cells.cell import GatedCell
+from seqlight.cells.state import State
+from seqlight.common.validation import check_finite
 
 
 class JANETCell(GatedCell):

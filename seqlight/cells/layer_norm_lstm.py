@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlight.cells.cell import RecurrentCell, State, set_forget_bias
+from seqlight.cells.cell import RecurrentCell, set_forget_bias
+from seqlight.cells.state import State
 
 
 class LayerNormLSTMCell(RecurrentCell):

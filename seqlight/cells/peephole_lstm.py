@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from seqlight.cells.cell import GatedCell, State
+from seqlight.cells.cell import GatedCell
+from seqlight.cells.state import State
 
 
 class PeepholeLSTMCell(GatedCell):

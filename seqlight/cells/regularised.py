@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, State
-from seqlight.validation import check_fraction
+from seqlight.cells.cell import GatedCell, RecurrentCell
+from seqlight.cells.state import State
+from seqlight.common.validation import check_fraction
 
 
 class RegularisedCell(GatedCell):

@@ -5,8 +5,9 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from seqlight.cells.cell import GatedCell, State
-from seqlight.validation import check_choice
+from seqlight.cells.cell import GatedCell
+from seqlight.cells.state import State
+from seqlight.common.validation import check_choice
 
 
 class SLSTMCell(GatedCell):

@@ -2,7 +2,8 @@
 
 import torch
 
-from seqlight.cells.cell import GatedCell, State
+from seqlight.cells.cell import GatedCell
+from seqlight.cells.state import State
 
 
 class UGRNNCell(GatedCell):

@@ -1,5 +1,6 @@
 """Splits and their loaders, for a `Trainer` or for use by hand."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -7,14 +8,13 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 
-import seqlight
-from seqlight.data.batch import Batch, check_batch, require_batch
-from seqlight.data.encoding import SequenceEncoding
+from seqlight.common.batch import Batch, check_batch, require_batch
+from seqlight.common.description import save_plain_hyperparameters
+from seqlight.common.validation import check_at_least
+from seqlight.data.load import kind_of, load_data_module
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
-from seqlight.data.task import SequenceTask, Target
-from seqlight.plain import save_plain_hyperparameters
-from seqlight.validation import check_at_least
+from seqlight.tasks.task import Target
 
 Split = Literal["train", "val", "test", "predict"]
 
@@ -74,7 +74,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
             FileNotFoundError, CheckpointError: as `seqlight.load_data`.
             TypeError: if it is of another class.
         """
-        data = seqlight.load_data(checkpoint_path, **changes)
+        data = load_data(checkpoint_path, **changes)
         if not isinstance(data, cls):
             raise TypeError(f"{checkpoint_path} holds a {type(data).__name__}, not a {cls.__name__}")
         return data
@@ -103,7 +103,12 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     def _loader(self, split: Split, shuffle: bool = False) -> SequenceLoader:
         data = self.split(split)
         if not isinstance(data, Sequences):
-            check_batch(data, f"{type(self).__name__}.split({split!r})", predict=split == "predict", **kind(self))
+            check_batch(
+                data,
+                f"{type(self).__name__}.split({split!r})",
+                predict=split == "predict",
+                **kind_of(self),
+            )
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
@@ -120,9 +125,20 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         )
 
 
-def kind(source: SequenceDataModule | SequenceTask | SequenceEncoding) -> dict[str, Any]:
-    """What a source says of its samples."""
-    return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
+def load_data(path: str | os.PathLike[str], **changes: Any) -> SequenceDataModule:
+    """The data module that a model was trained with.
+
+    As `load_data(path, predict="new.csv")`: classes, vocabulary and scale are those that the model knows.
+
+    Args:
+        path: a checkpoint, as for `load`.
+        changes: arguments that replace those of the data module.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as `load`.
+        ValueError: if an argument is out of its range.
+    """
+    return load_data_module(path, SequenceDataModule, changes)  # type: ignore[type-abstract]
 
 
 def _fits(data: Batch | Sequences, device: torch.device) -> bool:

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seqlight.common.validation import check_choice
 from seqlight.data.reading.raw import Columns, DataError, Label, RawSequences
 from seqlight.data.sequences import Sequences
-from seqlight.data.task import Target
-from seqlight.validation import check_choice
+from seqlight.tasks.task import Target
 
 UNKNOWN = 0  # the index of every token that the training data do not have
 _CHUNK = 65536  # time steps that are handled at once, to bound the memory that they take in double precision

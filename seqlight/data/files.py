@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from seqlight.data.batch import Batch
+from seqlight.common.batch import Batch
+from seqlight.common.description import save_plain_hyperparameters
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.reading.collect import Collector
@@ -18,7 +19,6 @@ from seqlight.data.reading.read import read_sequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.stratify import stratified_split
 from seqlight.data.summary import describe, describe_encoding, doubts, overlaps, unknown_tokens
-from seqlight.plain import save_plain_hyperparameters
 
 _STREAM = 3  # of random numbers, beside those of synthetic splits
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqlight.data.batch import Batch
+from seqlight.common.batch import Batch
+from seqlight.common.validation import check_at_least
 from seqlight.data.sequences import Sequences
-from seqlight.validation import check_at_least
 
 
 class ResumeError(ValueError):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from seqlight.data.batch import Batch
+from seqlight.common.batch import Batch
 
 
 class Sequences(NamedTuple):

@@ -1,6 +1,5 @@
 """A cell's `update` and its vector-Jacobian product as scalar expressions for one unit of one sequence."""
 
-import copy
 import math
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, State
-from seqlight.cells.contract import check_next_state
-from seqlight.kernels.shadow import LEAVES, Shadow, UnsupportedUpdateError
+from seqlight.cells.cell import GatedCell
+from seqlight.cells.state import State
+from seqlight.cells.step_check import check_next_state
+from seqlight.common.private_api import own_members, shallow_copy
+from seqlight.kernels.expressions import LEAVES, Shadow, UnsupportedUpdateError
 
 AFFINE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -40,8 +41,9 @@ class Program:
 
 def own_tensors(cell: GatedCell) -> dict[str, Tensor]:
     """The parameters and buffers that `update` may read besides the gates, by name."""
-    if not cell._modules:  # as below, at a tenth of the time
-        own = [*cell._parameters.items(), *cell._buffers.items()]
+    parameters, buffers, children = own_members(cell)
+    if not children:  # as below, at a tenth of the time
+        own = [*parameters.items(), *buffers.items()]
         return {name: tensor for name, tensor in own if tensor is not None and name not in AFFINE}
     affine = {id(getattr(cell, name, None)) for name in AFFINE}
     tensors = [*cell.named_parameters(), *cell.named_buffers()]
@@ -74,16 +76,6 @@ class _Update(nn.Module):
 
     def forward(self, input_gates: Tensor, hidden_gates: Tensor, state: State) -> State:
         return self.cell.update(input_gates, hidden_gates, state)
-
-
-def _replica(module: nn.Module) -> Any:
-    """A module of the same tensors; to replace them in it changes nothing for those who use `module` meanwhile."""
-    replica = copy.copy(module)
-    for kind in ("_parameters", "_buffers", "_modules"):
-        vars(replica)[kind] = dict(vars(module)[kind])
-    for name, child in module._modules.items():
-        replica._modules[name] = None if child is None else _replica(child)
-    return replica
 
 
 def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -> Program:
@@ -124,7 +116,7 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -
         with shadow:
             wrapped = {f"cell.{name}": tensor for name, tensor in own.items()}
             arguments = (input_gates, hidden_gates, state)
-            next_state = torch.func.functional_call(_Update(_replica(cell)), wrapped, arguments)
+            next_state = torch.func.functional_call(_Update(shallow_copy(cell)), wrapped, arguments)
             check_next_state(cell, next_state, batch_size)
             leaves = [input_gates, *state, *own.values(), hidden_gates]
             used = [(new, grad) for new, grad in zip(next_state, grads, strict=True) if new.requires_grad]

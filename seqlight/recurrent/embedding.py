@@ -3,8 +3,8 @@
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seqlight.recurrent.lengths import ragged_lengths, step_mask
-from seqlight.validation import check_at_least
+from seqlight.common.validation import check_at_least
+from seqlight.recurrent.lengths import CheckedLengths, step_mask
 
 
 def new_embedding(vocab_size: int, embedding_size: int) -> nn.Embedding:
@@ -15,11 +15,10 @@ def new_embedding(vocab_size: int, embedding_size: int) -> nn.Embedding:
 
 
 def embed(
-    embedding: nn.Embedding, tokens: Int64[Tensor, "batch time"], lengths: Int64[Tensor, " batch"] | None
+    embedding: nn.Embedding, tokens: Int64[Tensor, "batch time"], lengths: CheckedLengths | None
 ) -> Float[Tensor, "batch time features"]:
     """The vectors (B, T, F) of tokens (B, T); padding may hold anything, and gets some vector."""
-    lengths = ragged_lengths(lengths, tokens)
     if lengths is not None:
-        tokens = tokens.masked_fill(~step_mask(lengths, tokens.shape[1], tokens.device), 0)
+        tokens = tokens.masked_fill(~step_mask(lengths.values, tokens.shape[1], tokens.device), 0)
     vectors: Tensor = embedding(tokens)
     return vectors

@@ -8,15 +8,17 @@ from abc import ABC
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, State, has_plain_step
-from seqlight.cells.contract import check_next_state
+from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
+from seqlight.cells.state import State
+from seqlight.cells.step_check import check_next_state
+from seqlight.common.private_api import is_functorch_active, own_members
+from seqlight.kernels.autograd import Kernel, make_kernel, run_kernel
 from seqlight.kernels.build import BuildError
-from seqlight.kernels.function import Kernel, make_kernel, run_kernel
-from seqlight.kernels.shadow import UnsupportedUpdateError
-from seqlight.recurrent.lengths import run_packed
+from seqlight.kernels.expressions import UnsupportedUpdateError
+from seqlight.recurrent.lengths import CheckedLengths, run_packed
 from seqlight.recurrent.unroll import unroll
 
 
@@ -70,9 +72,9 @@ class Kernels:
         cell: GatedCell,
         inputs: Float[Tensor, "batch time features"],
         state: State | None,
-        lengths: Int64[Tensor, " batch"] | None,
+        lengths: CheckedLengths | None,
     ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-        """As `unroll`; `lengths` on the host, None if every sequence is full."""
+        """As `unroll`."""
         if not torch.is_autocast_enabled("cpu"):
             return _run(kernel, cell, inputs, state, lengths)
         dtypes = self._eager_dtypes(cell, inputs, state, lengths)
@@ -83,7 +85,7 @@ class Kernels:
         return outputs.to(dtypes[0]), tuple(part.to(dtype) for part, dtype in zip(final, dtypes[1:], strict=True))
 
     def _eager_dtypes(
-        self, cell: GatedCell, inputs: Tensor, state: State | None, lengths: Tensor | None
+        self, cell: GatedCell, inputs: Tensor, state: State | None, lengths: CheckedLengths | None
     ) -> tuple[torch.dtype, ...]:
         """The types of output and states that `unroll` gives under this autocast."""
         steps = min(inputs.shape[1], 2)
@@ -107,7 +109,7 @@ def _refusal(cell: RecurrentCell, inputs: Tensor, dtype: torch.dtype) -> str | N
         return f"kernels run on the CPU, and the inputs are on {inputs.device}"
     if dtype not in (torch.float32, torch.float64) or cell.weight_ih.dtype != dtype:
         return f"kernels take float32 or float64 for inputs and weights, not {dtype} and {cell.weight_ih.dtype}"
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or is_functorch_active():
         return "torch.compile, torch.export and torch.func see through a loop, not through a kernel"
     return None
 
@@ -141,7 +143,7 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
         UnsupportedUpdateError: if an attribute is of a kind whose changes can't be seen.
     """
     values: list[Any] = []
-    for module in cell.modules() if cell._modules else (cell,):
+    for module in cell.modules() if own_members(cell)[2] else (cell,):
         values.append(module.training)
         for base, name, known, constant in _class_attributes(type(module)):  # type: ignore[arg-type] # of Module's hash
             value = vars(base).get(name)
@@ -196,7 +198,7 @@ _UNCHANGING = (
 
 
 def _run(
-    kernel: Kernel, cell: GatedCell, inputs: Tensor, state: State | None, lengths: Tensor | None
+    kernel: Kernel, cell: GatedCell, inputs: Tensor, state: State | None, lengths: CheckedLengths | None
 ) -> tuple[Tensor, State]:
     if state is None and type(cell).initial_state is not GatedCell.initial_state:
         state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)

@@ -6,14 +6,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, State, has_plain_step
-from seqlight.cells.contract import check_given_state, check_one_step
-from seqlight.kernels.function import Kernel
+from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
+from seqlight.cells.state import State
+from seqlight.cells.step_check import check_given_state, check_one_step
+from seqlight.common.validation import check_choice
+from seqlight.kernels.autograd import Kernel
 from seqlight.recurrent import torch_backend
 from seqlight.recurrent.kernel_backend import Kernels
-from seqlight.recurrent.lengths import ragged_lengths, reverse_within_lengths
+from seqlight.recurrent.lengths import CheckedLengths, check_lengths, reverse_within_lengths
 from seqlight.recurrent.unroll import unroll, unroll_projected
-from seqlight.validation import check_choice
 
 Backend = Literal["auto", "eager", "torch", "kernel"]
 
@@ -49,7 +50,7 @@ class RecurrentLayer(nn.Module):
     def forward(
         self,
         inputs: Float[Tensor, "batch time features"],
-        lengths: Int64[Tensor, " batch"] | None = None,
+        lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
         state: State | None = None,
     ) -> tuple[Float[Tensor, "batch time hidden"], State]:
         """Outputs (B, T, H), 0 past the lengths, and the state after each sequence's last true step.
@@ -72,15 +73,15 @@ class RecurrentLayer(nn.Module):
             self._checked = True
         if state is not None:
             check_given_state(self.cell, state, len(inputs))
-        lengths = ragged_lengths(lengths, inputs)
+        checked = check_lengths(lengths, inputs)
         if self.reverse:
-            inputs = reverse_within_lengths(inputs, lengths)
-        outputs, state = self._run(inputs, state, lengths)
+            inputs = reverse_within_lengths(inputs, checked)
+        outputs, state = self._run(inputs, state, checked)
         if self.reverse:
-            outputs = reverse_within_lengths(outputs, lengths)
+            outputs = reverse_within_lengths(outputs, checked)
         return outputs, state
 
-    def _run(self, inputs: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
+    def _run(self, inputs: Tensor, state: State | None, lengths: CheckedLengths | None) -> tuple[Tensor, State]:
         """The table of backends: of those that are asked for, the first that can serve."""
         cell = self.cell
         if self.backend in ("kernel", "auto"):

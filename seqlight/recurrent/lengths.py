@@ -1,19 +1,33 @@
 """Steps past a sequence's length."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from seqlight.cells.cell import State
+from seqlight.cells.state import State
 
 
-def ragged_lengths(
-    lengths: Int64[Tensor, " batch"] | None, inputs: Shaped[Tensor, "batch time ..."]
-) -> Int64[Tensor, " batch"] | None:
-    """`lengths` on the host, or None if every sequence fills its T steps.
+class CheckedLengths(NamedTuple):
+    """Lengths that `check_lengths` has accepted. Modules pass them on, and do not check them again.
+
+    Attributes:
+        values: (B,), int64, on the CPU; at least one is less than T.
+    """
+
+    values: Tensor
+
+
+def check_lengths(
+    lengths: Int64[Tensor, " batch"] | CheckedLengths | None, inputs: Shaped[Tensor, "batch time ..."]
+) -> CheckedLengths | None:
+    """Check the lengths of the sequences in `inputs` (B, T, ...), unless they have been checked already.
+
+    Returns:
+        The checked lengths, or None if every sequence has T steps.
 
     Raises:
         TypeError: if `lengths` is not int64.
@@ -24,8 +38,8 @@ def ragged_lengths(
         raise ValueError("inputs must have at least 1 time step, got 0")
     if len(inputs) == 0:
         raise ValueError("inputs must hold at least 1 sequence, got 0")
-    if lengths is None:
-        return None
+    if lengths is None or isinstance(lengths, CheckedLengths):
+        return lengths
     if lengths.dtype != torch.int64:
         raise TypeError(f"lengths must be int64, got {lengths.dtype}")
     if lengths.shape != inputs.shape[:1]:
@@ -40,7 +54,7 @@ def ragged_lengths(
             f"lengths must be between 1 and the {num_steps} time steps of inputs, "
             f"got {int(lengths[bad])} of sequence {bad}"
         )
-    return None if shortest == num_steps else lengths
+    return None if shortest == num_steps else CheckedLengths(lengths)
 
 
 def step_mask(
@@ -51,21 +65,21 @@ def step_mask(
 
 
 def reverse_within_lengths(
-    sequence: Float[Tensor, "batch time features"], lengths: Int64[Tensor, " batch"] | None
+    sequence: Float[Tensor, "batch time features"], lengths: CheckedLengths | None
 ) -> Float[Tensor, "batch time features"]:
     """Each sequence backwards, from its true last step; padding stays where it is. Its own inverse."""
     if lengths is None:
         return sequence.flip(1)
     steps = torch.arange(sequence.shape[1], device=sequence.device)
-    lengths = lengths.to(sequence.device, non_blocking=True)[:, None]
-    index = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    ends = lengths.values.to(sequence.device, non_blocking=True)[:, None]
+    index = torch.where(steps < ends, ends - 1 - steps, steps)
     return sequence.gather(1, index[:, :, None].expand_as(sequence))
 
 
 def run_packed(
     run: Callable[[Tensor, Tensor, State | None], tuple[Tensor, State]],
     inputs: Float[Tensor, "batch time features"],
-    lengths: Int64[Tensor, " batch"],
+    lengths: CheckedLengths,
     state: State | None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
     """Outputs (B, T, H), 0 past the lengths, and final states, by a function of packed sequences.
@@ -73,10 +87,10 @@ def run_packed(
     Args:
         run: takes rows (N, F), batch sizes (T,) and a state, longest sequences first; gives rows (N, H) and a state.
         inputs: (B, T, F).
-        lengths: (B,), on the host.
+        lengths: (B,).
         state: the state before the first step, or None.
     """
-    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    packed = pack_padded_sequence(inputs, lengths.values, batch_first=True, enforce_sorted=False)
     assert packed.sorted_indices is not None
     assert packed.unsorted_indices is not None
     if state is not None:

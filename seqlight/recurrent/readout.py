@@ -3,10 +3,10 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from seqlight.recurrent.lengths import ragged_lengths, step_mask
+from seqlight.recurrent.lengths import CheckedLengths, step_mask
 
 Readout = Literal["last", "mean", "max"]
 
@@ -14,7 +14,7 @@ Readout = Literal["last", "mean", "max"]
 def read_out(
     readout: Readout,
     outputs: Float[Tensor, "batch time features"],
-    lengths: Int64[Tensor, " batch"] | None,
+    lengths: CheckedLengths | None,
     num_directions: int,
 ) -> Float[Tensor, "batch features"]:
     """The summary (B, D*H) of outputs (B, T, D*H).
@@ -22,13 +22,12 @@ def read_out(
     "last" is each direction's output at the last step that it takes: the true last step forwards, the
     first backwards. "mean" and "max" are over the true steps.
     """
-    lengths = ragged_lengths(lengths, outputs)
     if readout == "last":
         if lengths is None:
             last = outputs[:, -1]
         else:
             rows = torch.arange(len(outputs), device=outputs.device)
-            last = outputs[rows, lengths.to(outputs.device, non_blocking=True) - 1]
+            last = outputs[rows, lengths.values.to(outputs.device, non_blocking=True) - 1]
         if num_directions == 1:
             return last
         forward, _ = last.chunk(2, -1)
@@ -38,8 +37,8 @@ def read_out(
         if lengths is None:
             return outputs.mean(1)
         # Outputs are 0 past the lengths.
-        return outputs.sum(1) / lengths.to(outputs.device, non_blocking=True)[:, None]
+        return outputs.sum(1) / lengths.values.to(outputs.device, non_blocking=True)[:, None]
     if lengths is not None:
-        mask = step_mask(lengths, outputs.shape[1], outputs.device)
+        mask = step_mask(lengths.values, outputs.shape[1], outputs.device)
         outputs = outputs.masked_fill(~mask[:, :, None], -torch.inf)
     return outputs.amax(1)

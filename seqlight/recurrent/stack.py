@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, State
+from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cells.regularised import RegularisedCell
+from seqlight.cells.state import State
+from seqlight.common.validation import check_at_least, check_choice, check_fraction
 from seqlight.recurrent.layer import Backend, RecurrentLayer
-from seqlight.recurrent.lengths import ragged_lengths
-from seqlight.validation import check_at_least, check_choice, check_fraction
+from seqlight.recurrent.lengths import CheckedLengths, check_lengths
 
 Norm = Literal["layer", "rms"]
 
@@ -95,7 +96,7 @@ class RecurrentStack(nn.Module):
     def forward(
         self,
         inputs: Float[Tensor, "batch time features"],
-        lengths: Int64[Tensor, " batch"] | None = None,
+        lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
         state: list[State] | None = None,
     ) -> tuple[Float[Tensor, "batch time output"], list[State]]:
         """Outputs of the last layer (B, T, D*H), and the final state of every layer and direction.
@@ -109,7 +110,7 @@ class RecurrentStack(nn.Module):
             raise ValueError(
                 f"state must have one entry for each of the {len(self.layers)} layers and directions, got {len(state)}"
             )
-        lengths = ragged_lengths(lengths, inputs)
+        lengths = check_lengths(lengths, inputs)
         final: list[State] = []
         for start in range(0, len(self.layers), self.num_directions):
             below = inputs

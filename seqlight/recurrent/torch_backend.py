@@ -3,14 +3,15 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, State
+from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cells.elman import ElmanCell
 from seqlight.cells.gru import GRUCell
 from seqlight.cells.lstm import LSTMCell
-from seqlight.recurrent.lengths import run_packed
+from seqlight.cells.state import State
+from seqlight.recurrent.lengths import CheckedLengths, run_packed
 
 
 def torch_operation(cell: RecurrentCell) -> Callable[..., tuple[Tensor, ...]] | None:
@@ -31,9 +32,9 @@ def run(
     cell: GatedCell,
     inputs: Float[Tensor, "batch time features"],
     state: State,
-    lengths: Int64[Tensor, " batch"] | None,
+    lengths: CheckedLengths | None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-    """As `unroll`, by torch's operation; `lengths` on the host, None if every sequence is full."""
+    """As `unroll`, by torch's operation."""
     operation = torch_operation(cell)
     assert operation is not None
     weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]

@@ -6,15 +6,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, State
-from seqlight.recurrent.lengths import ragged_lengths, step_mask
+from seqlight.cells.cell import GatedCell, RecurrentCell
+from seqlight.cells.state import State
+from seqlight.recurrent.lengths import CheckedLengths, check_lengths, step_mask
 
 
 def unroll(
     cell: RecurrentCell,
     inputs: Float[Tensor, "batch time features"],
     state: State | None = None,
-    lengths: Int64[Tensor, " batch"] | None = None,
+    lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
     """Apply `cell` step by step: the definition that every faster path is tested against.
 
@@ -39,7 +40,7 @@ def unroll_projected(
     cell: GatedCell,
     inputs: Float[Tensor, "batch time features"],
     state: State | None = None,
-    lengths: Int64[Tensor, " batch"] | None = None,
+    lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
     """As `unroll`, with the input gates of all steps from one matrix product."""
     return _loop(cell, cell.step, cell.project, inputs, state, lengths)
@@ -51,20 +52,20 @@ def _loop(
     project: Callable[[Tensor], Tensor],
     inputs: Tensor,
     state: State | None,
-    lengths: Tensor | None,
+    lengths: Tensor | CheckedLengths | None,
 ) -> tuple[Tensor, State]:
-    lengths = ragged_lengths(lengths, inputs)
+    checked = check_lengths(lengths, inputs)
     batch_size, num_steps, _ = inputs.shape
     if state is None:
         state = cell.initial_state(batch_size, device=inputs.device, dtype=inputs.dtype)
     outputs = []
-    if lengths is None:
+    if checked is None:
         for now in project(inputs).unbind(1):
             output, state = step(now, state)
             outputs.append(output)
         return torch.stack(outputs, 1), state
 
-    mask = step_mask(lengths, num_steps, inputs.device)[:, :, None]
+    mask = step_mask(checked.values, num_steps, inputs.device)[:, :, None]
     # Padding may hold anything; a NaN there would reach the gradients through the branch not taken.
     sequence = project(inputs.masked_fill(~mask, 0))
     for now, active in zip(sequence.unbind(1), mask.unbind(1), strict=True):

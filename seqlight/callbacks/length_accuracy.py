@@ -1,0 +1,55 @@
+"""Accuracy by length in TensorBoard."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+
+from seqlight.callbacks.tensorboard import add_figures, tensorboard_loggers
+from seqlight.common.batch import Batch
+from seqlight.common.private_api import NotInEveryStep
+from seqlight.figures.metrics import length_figure
+from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, length_buckets
+
+
+class AccuracyByLength(NotInEveryStep, pl.Callback):
+    """The accuracy on test sequences of each range of lengths, where they differ: as scalars and as a figure.
+
+    Attributes:
+        buckets: those of the last test; none if its sequences were of the same length.
+    """
+
+    def __init__(self) -> None:
+        self.buckets: list[LengthBucket] = []
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to collect."""
+        assert isinstance(pl_module, SequenceClassifier)
+        self.buckets = []
+        self._accuracy = LengthAccuracy(pl_module.target, pl_module.head.out_features).to(pl_module.device)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect."""
+        if isinstance(outputs, Mapping):  # else a subclass's test_step keeps its own
+            self._accuracy.update(outputs["probabilities"], outputs["targets"], batch.lengths)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log `test_lengths/accuracy_<shortest>_<longest>` and draw."""
+        if not self._accuracy.update_called:
+            return
+        self.buckets = length_buckets(*self._accuracy.compute())
+        for bucket in self.buckets:
+            name = f"test_lengths/accuracy_{bucket.shortest}_{bucket.longest}"
+            pl_module.log(name, bucket.accuracy, sync_dist=True)
+        if self.buckets and trainer.is_global_zero and tensorboard_loggers(trainer):
+            figures = {"accuracy_by_length": length_figure(self.buckets)}
+            add_figures(trainer, "test_figures", figures, pl_module.global_step)

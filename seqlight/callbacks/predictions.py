@@ -1,0 +1,150 @@
+"""Predictions as a file."""
+
+import csv
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import lightning.pytorch as pl
+from jaxtyping import Float
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+from torch.utils.data import RandomSampler
+
+from seqlight.common.batch import Batch
+from seqlight.common.errors import WriteError
+from seqlight.common.private_api import NotInEveryStep
+from seqlight.tasks.task import Target
+from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.metrics import predicted_classes
+from seqlight.training.trainer_data import class_names, datamodule_of
+
+
+class PredictionWriter(NotInEveryStep, pl.Callback):
+    """A CSV file of what `Trainer.predict` predicts, a row for each sequence in the order of the split.
+
+    Columns: `id`, as the data module's `sample_ids("predict")` has it, else the index; `probability_<class>` for
+    each class; and `prediction`, the class. For multilabel the last is a `prediction_<label>`, 0 or 1, for each label.
+    Classes have the data module's names for them, else numbers.
+
+    Rows are written as they are predicted, to a file beside the target that takes its name at the end: the target is
+    written whole or not at all. With `Trainer.predict(..., return_predictions=False)` memory does not grow.
+
+    Args:
+        path: the file; its folder is made where it is missing. A link to a file is followed.
+
+    Raises:
+        MisconfigurationException: in predict, if several processes, several loaders or a shuffling one predict.
+        WriteError: in predict, if the file can't be written.
+        FileExistsError: in predict, if the path is that of a folder, device or pipe.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: IO[str] | None = None
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the draft, with the names of the columns."""
+        assert isinstance(pl_module, SequenceClassifier)
+        if trainer.world_size > 1:
+            raise MisconfigurationException(f"predictions are written by one process, got {trainer.world_size}")
+        loader = trainer.predict_dataloaders
+        if isinstance(loader, list | tuple) and len(loader) == 1:
+            [loader] = loader
+        if isinstance(loader, list | tuple | dict):
+            raise MisconfigurationException(f"predictions are written of one loader, got {len(loader)}")
+        if getattr(loader, "shuffle", False) or isinstance(getattr(loader, "sampler", None), RandomSampler):
+            raise MisconfigurationException("predictions go by the order of the samples, got a loader that shuffles")
+        self._target: Target = pl_module.target
+        self._names = class_names(trainer, pl_module.target, pl_module.head.out_features)
+        datamodule = datamodule_of(trainer)
+        self._ids = None if datamodule is None else datamodule.sample_ids("predict")
+        self._num_written = 0
+        self._place = Path(os.path.realpath(self.path))
+        if self._place.exists() and not self._place.is_file():
+            # The draft would take the place of a device or pipe.
+            raise FileExistsError(
+                f"can't write predictions to {self.path}: expected the path of a file, and there is something else"
+            )
+        try:
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._draft = self._place.with_name(f"{self._place.name}.{os.getpid()}.part")
+            # What no encoding can hold, half of a surrogate pair in a name, is written as an escape.
+            self._file = self._draft.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+            self._rows = csv.writer(self._file)
+            self._rows.writerow(header(self._names, self._target))
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the rows of a batch."""
+        start, stop = self._num_written, self._num_written + len(outputs)
+        ids = range(start, stop) if self._ids is None else self._ids[start:stop]
+        if len(ids) < len(outputs):
+            raise ValueError(f"sample_ids('predict') gives {start + len(ids)} ids, expected one for each sequence")
+        table = rows(outputs, self._names, self._target)
+        try:
+            self._rows.writerows([identity, *cells] for identity, cells in zip(ids, table, strict=True))
+        except OSError as error:
+            raise self._failure(error) from error
+        self._num_written = stop
+        if trainer.received_sigterm:  # which Lightning keeps to itself
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the draft the name of the file."""
+        assert self._file is not None
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._draft.replace(self._place)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._file = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Remove the draft."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            try:
+                file.close()  # which may fail for want of space, as the writing did
+            except OSError:
+                pass
+            finally:
+                self._draft.unlink(missing_ok=True)
+
+    def _failure(self, error: OSError) -> WriteError:
+        return WriteError(f"can't write predictions to {self.path}: {error.strerror}")
+
+
+def header(names: Sequence[str], target: Target) -> list[str]:
+    """The names of the columns."""
+    probabilities = [f"probability_{name}" for name in names]
+    predictions = [f"prediction_{name}" for name in names] if target == "multilabel" else ["prediction"]
+    return ["id", *probabilities, *predictions]
+
+
+def rows(probabilities: Float[Tensor, "batch *outputs"], names: Sequence[str], target: Target) -> list[list[str | int]]:
+    """The cells after the id, a row for each sequence.
+
+    Args:
+        probabilities: of label 1, (B,), for binary; (B, L) for multilabel, (B, C) for multiclass.
+        names: of the classes or labels, two for binary.
+        target: "binary", "multiclass" or "multilabel".
+    """
+    table = probabilities.cpu().double()
+    classes = predicted_classes(table, target).tolist()
+    predicted: list[list[str | int]] = classes if target == "multilabel" else [[names[label]] for label in classes]
+    values = [[1 - p, p] for p in table.tolist()] if target == "binary" else table.tolist()
+    return [[*(f"{p:.7g}" for p in row), *cells] for row, cells in zip(values, predicted, strict=True)]

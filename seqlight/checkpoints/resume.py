@@ -1,0 +1,193 @@
+"""Checkpoints from which a run goes on as if nothing had ended it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch import callbacks
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import distributed
+
+from seqlight.checkpoints.files import rename
+from seqlight.checkpoints.random_state import random_state, set_random_state
+from seqlight.checkpoints.run_folder import event_sizes
+from seqlight.checkpoints.signals import Stopped, requests
+from seqlight.common.errors import state_of_checkpoint
+from seqlight.common.private_api import NotInEveryStep, begin_next_epoch, call_after, is_validation_next
+from seqlight.common.validation import check_at_least
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
+    """Saves a run at the end of each epoch and, within epochs, every so often; keeps the last two.
+
+    Beside what a Trainer saves a checkpoint has the state of all random number generators, and how far the files of
+    TensorBoard had come, so that a run that goes on repeats nothing and leaves nothing out.
+
+    A signal that `seqlight.checkpoints.signals` has noted ends the run here, once it is saved.
+
+    With several processes, signals and seconds are looked at after every tenth step: all processes must save together.
+
+    Args:
+        every_n_steps: save after each so many steps, or as soon after as it can be; None: by time alone.
+        every_n_seconds: save when so many seconds have passed since the last time.
+
+    Attributes:
+        folder: where to save; None until set-up, for `checkpoints` in the Trainer's log folder.
+        metrics: those that the run had where it goes on.
+
+    Raises:
+        TypeError, ValueError: if an argument is out of its range.
+    """
+
+    def __init__(self, every_n_steps: int | None = None, every_n_seconds: float = 60.0) -> None:
+        if every_n_steps is not None:
+            check_at_least("every_n_steps", every_n_steps, 1)
+        if not every_n_seconds > 0:
+            raise ValueError(f"every_n_seconds must be greater than 0, got {every_n_seconds}")
+        self.every_n_steps = every_n_steps
+        self.every_n_seconds = every_n_seconds
+        self.folder: Path | None = None
+        self.metrics: dict[str, float] = {}
+        self._trainer: pl.Trainer | None = None
+        self._restored: dict[str, Any] | None = None
+        self._follows: tuple[str, int] | None = None
+        self._stop_saving: Callable[[], None] = lambda: None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Learn where to save."""
+        self._trainer = trainer
+        log_folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes must ask for it, or none
+        self.folder = Path(trainer.strategy.broadcast(self.folder or log_folder / "checkpoints"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a Trainer does not save by itself."""
+        trainer = self._trainer
+        assert trainer is not None
+        assert self.folder is not None
+        states = [random_state()]
+        if trainer.world_size > 1:
+            states = [{} for _ in range(trainer.world_size)]
+            distributed.all_gather_object(states, random_state())
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            logger.save()
+        return {
+            "random": states,
+            "events": event_sizes(self.folder.parent),
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "should_stop": trainer.should_stop,
+            "follows": self._follows,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep it for the start of training."""
+        self._restored = state_dict
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on where the run was left.
+
+        Raises:
+            CheckpointError: if the checkpoint does not say where.
+        """
+        requests.defer()
+        self._note_saved(trainer)
+        restored, self._restored = self._restored, None
+        if restored is not None:
+            with state_of_checkpoint():
+                self._restore(restored, trainer, pl_module)
+        self._stop_saving = call_after(pl_module, "on_train_batch_end", lambda: self._save_if_due(trainer))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, if it is time to, also where each batch is followed by a validation."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._save_if_due(trainer, validated=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save: all that belongs to the epoch is done."""
+        _, signum = self._agree(trainer)
+        self._save(trainer, "epoch", trainer.current_epoch + 1, signum)
+        if trainer.fit_loop.restarting:  # Lightning leaves it out in the epoch within which a run goes on
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            _step_schedulers(trainer, pl_module, metrics, "epoch", trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on, a signal ends the command at once."""
+        requests.deferred = False
+        self._stop_saving()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the module as it was."""
+        self._stop_saving()
+
+    def _restore(self, state: dict[str, Any], trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if len(state["random"]) == trainer.world_size:
+            set_random_state(state["random"][trainer.global_rank])
+        self.metrics = {str(name): float(value) for name, value in state["metrics"].items()}
+        if Path(str(trainer.ckpt_path)).parent == self.folder:  # else it begins anew from there
+            trainer.should_stop = bool(state["should_stop"])
+        if state["follows"] is not None:
+            interval, count = state["follows"]
+            if interval == "epoch":
+                begin_next_epoch(trainer)
+            # Lightning steps them after the place where this was saved.
+            _step_schedulers(trainer, pl_module, self.metrics, interval, count)
+
+    def _save_if_due(self, trainer: pl.Trainer, validated: bool = False) -> None:
+        due, signum = False, None
+        if self.every_n_steps is not None:
+            due = trainer.global_step // self.every_n_steps > self._saved_step // self.every_n_steps
+        if due or trainer.world_size == 1 or trainer.global_step % 10 == 0:
+            late, signum = self._agree(trainer)
+            due = due or late or signum is not None
+        if due and self._can_save_here(trainer, validated):
+            self._save(trainer, "step", trainer.fit_loop.epoch_loop.batch_idx + 1, signum)
+
+    def _can_save_here(self, trainer: pl.Trainer, validated: bool) -> bool:
+        """Not where a validation or the epoch's end follows: a run that goes on would leave it out."""
+        batches = trainer.fit_loop.epoch_loop.batch_idx + 1
+        return not (
+            trainer.is_last_batch
+            or batches % trainer.accumulate_grad_batches != 0
+            or 0 <= trainer.max_steps <= trainer.global_step
+            or (not validated and is_validation_next(trainer))
+        )
+
+    def _agree(self, trainer: pl.Trainer) -> tuple[bool, int | None]:
+        """Whether it is time to save, and the signal that has asked to stop, in all processes alike."""
+        late = time.monotonic() - self._last_saved >= self.every_n_seconds
+        if trainer.world_size == 1:
+            return late, requests.signum
+        # Clocks differ, and a signal may reach one alone.
+        wanted = torch.tensor([int(late), requests.signum or 0], device=trainer.strategy.root_device)
+        distributed.all_reduce(wanted, distributed.ReduceOp.MAX)
+        return bool(wanted[0]), int(wanted[1]) or None
+
+    def _save(self, trainer: pl.Trainer, interval: str, count: int, signum: int | None) -> None:
+        """Save; after so many steps or epochs, of which that of schedulers that look at a metric is still to come."""
+        assert self.folder is not None
+        draft, last = self.folder / f".{LAST}.part", self.folder / LAST
+        self._follows = (interval, count)
+        trainer.save_checkpoint(draft)
+        self._follows = None
+        if trainer.is_global_zero:  # whole and on the disk, before the last one but one is given up
+            rename((last, self.folder / PREVIOUS), (draft, last))
+        self._note_saved(trainer)
+        if signum is not None:
+            raise Stopped(signum, f"saved at step {trainer.global_step}: the same command goes on from there")
+
+    def _note_saved(self, trainer: pl.Trainer) -> None:
+        self._last_saved, self._saved_step = time.monotonic(), trainer.global_step
+
+
+def _step_schedulers(
+    trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], interval: str, count: int
+) -> None:
+    """Step those that look at a metric, as Lightning does after so many steps or epochs."""
+    for config in trainer.lr_scheduler_configs if pl_module.automatic_optimization else ():
+        metric = metrics.get(str(config.monitor)) if config.reduce_on_plateau else None
+        if metric is not None and config.interval == interval and count % config.frequency == 0:
+            pl_module.lr_scheduler_step(config.scheduler, metric)

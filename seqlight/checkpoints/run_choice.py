@@ -1,0 +1,122 @@
+"""The folder that a training writes: that of an unfinished run, or a new one."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqlight.checkpoints.load import read
+from seqlight.checkpoints.resume import LAST, PREVIOUS
+from seqlight.checkpoints.run_folder import RunFolder, new_run_folder, other_unfinished_run
+from seqlight.common.errors import CheckpointError, state_of_checkpoint
+
+
+class ResumePoint(NamedTuple):
+    """The newest usable checkpoint of a run.
+
+    Attributes:
+        path: the file.
+        contents: what it holds.
+        refused: one message for each newer checkpoint that can't be used.
+    """
+
+    path: Path
+    contents: dict[str, Any]
+    refused: list[str]
+
+
+class ChosenRun(NamedTuple):
+    """Where a training continues or begins.
+
+    Attributes:
+        folder: the folder, which this process alone writes; None in all processes of a run but the first.
+        unfinished: the unfinished run that continues; None for a new one.
+        resume: where it continues; None from the start.
+    """
+
+    folder: RunFolder | None
+    unfinished: Path | None
+    resume: ResumePoint | None
+
+
+class AbandonedRun(NamedTuple):
+    """An unfinished run that does not continue, since it trains something else.
+
+    Attributes:
+        folder: its folder.
+        checkpoint: its last checkpoint.
+        differences: the names under which it differs.
+    """
+
+    folder: Path
+    checkpoint: Path
+    differences: list[str]
+
+
+def choose_run(parent: Path, training: dict[str, str], unfinished: Path | None, *, first_process: bool) -> ChosenRun:
+    """Open the unfinished run, ready to continue, or a new one.
+
+    Args:
+        parent: the folder of the runs of that name.
+        training: what is trained, as `describe_training` gives it.
+        unfinished: the run that is to continue, as `unfinished_run` found it, or None.
+        first_process: whether this process writes the folder.
+
+    Raises:
+        CheckpointError: if it has checkpoints, and none can be used.
+        RunInUseError, WriteError: as `RunFolder`.
+    """
+    folder, resume = None, None
+    if unfinished is not None:
+        folder = RunFolder(unfinished) if first_process else None
+        if folder is not None and folder.is_finished():  # by another process, since it was found
+            folder.close(has_begun=True)
+            folder = unfinished = None
+    if folder is not None:
+        folder.describe(training, finished=False)  # names this process to those who find the folder locked
+    if unfinished is not None:
+        resume = _newest_checkpoint(unfinished)
+        if resume is not None and resume.path.name == PREVIOUS and folder is not None:
+            resume.path.with_name(LAST).unlink(missing_ok=True)  # the next save would keep it as the previous one
+    elif first_process:
+        folder = new_run_folder(parent)
+        folder.describe(training, finished=False)
+    if folder is not None:
+        folder.rewind({} if resume is None else _event_sizes(resume.contents))
+    return ChosenRun(folder, unfinished, resume)
+
+
+def abandoned_run(parent: Path, training: dict[str, str]) -> AbandonedRun | None:
+    """The newest unfinished run in a folder, if it trains something else and has a checkpoint."""
+    found = other_unfinished_run(parent, training)
+    if found is None or not (checkpoint := found[0] / "checkpoints" / LAST).is_file():
+        return None
+    return AbandonedRun(found[0], checkpoint, found[1])
+
+
+def _newest_checkpoint(folder: Path) -> ResumePoint | None:
+    refused: list[str] = []
+    for path in (folder / "checkpoints" / LAST, folder / "checkpoints" / PREVIOUS):
+        if not path.is_file():
+            continue
+        try:
+            contents = read(path)
+            _event_sizes(contents)
+        except CheckpointError as error:
+            refused.append(str(error))
+        else:
+            return ResumePoint(path, contents, refused)
+    if refused:
+        raise CheckpointError("\n".join([*refused, "no other checkpoint is left"]))
+    return None
+
+
+def _event_sizes(contents: dict[str, Any]) -> dict[str, int]:
+    """The sizes of TensorBoard's files when a checkpoint was saved, in bytes.
+
+    Raises:
+        CheckpointError: if the checkpoint does not hold them.
+    """
+    with state_of_checkpoint():
+        sizes: dict[str, int] = contents["callbacks"]["ResumeCheckpoint"]["events"]
+        if not all(isinstance(name, str) and type(size) is int and 0 <= size < 2**62 for name, size in sizes.items()):
+            raise ValueError("sizes of TensorBoard's files must be numbers of bytes")
+    return sizes

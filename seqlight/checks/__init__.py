@@ -1,0 +1,1 @@
+"""Checks of a cell, one property per file."""

@@ -1,0 +1,83 @@
+"""Properties of a cell's gradients."""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.gradcheck import GradcheckError
+
+from seqlight.cells.cell import RecurrentCell
+from seqlight.checks.case import Case, PropertyError, Subject, name_results
+from seqlight.recurrent.unroll import unroll
+
+
+def gradients(cell: RecurrentCell, inputs: Tensor, results: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of one random combination of all results, the gradients by the inputs and each trainable parameter."""
+    generator = torch.Generator().manual_seed(3)
+    weights = [torch.randn(value.shape, generator=generator, dtype=torch.float64) for value in results.values()]
+    total = torch.stack([(value * weight).sum() for value, weight in zip(results.values(), weights, strict=True)]).sum()
+    by = {"inputs": inputs} | {name: value for name, value in cell.named_parameters() if value.requires_grad}
+    found = torch.autograd.grad(total, tuple(by.values()), allow_unused=True, materialize_grads=True)
+    return {f"gradient of {name}": value for name, value in zip(by, found, strict=True)}
+
+
+def finite_gradients(subject: Subject, case: Case) -> None:
+    """Outputs, states, and their gradients by inputs and parameters are finite."""
+    cell, inputs = subject.cell(case), subject.inputs(case).requires_grad_()
+    results = name_results(*unroll(cell, inputs))
+    for name, value in (results | gradients(cell, inputs, results)).items():
+        if not value.isfinite().all():
+            wrong = value[~value.isfinite()][0].item()
+            raise PropertyError(f"{name} is not finite", wrong)
+
+
+def parameters_used(subject: Subject, case: Case) -> None:
+    """Every trainable parameter has a gradient that is not zero everywhere."""
+    cell = subject.cell(case)
+    unused = {f"gradient of {name}" for name, value in cell.named_parameters() if value.requires_grad}
+    for seed in range(3):
+        inputs = subject.inputs(case, seed).requires_grad_()
+        found = gradients(cell, inputs, name_results(*unroll(cell, inputs)))
+        unused = {name for name in unused if not found[name].any()}
+    if unused:
+        raise PropertyError(f"{', '.join(sorted(unused))} is 0 everywhere")
+
+
+class _Run(nn.Module):
+    """`unroll` of a cell as a module's call, for `torch.func.functional_call`."""
+
+    def __init__(self, cell: RecurrentCell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs, state = unroll(self.cell, inputs)
+        return (outputs, *state)
+
+
+def gradcheck(subject: Subject, case: Case) -> None:
+    """Gradients equal finite differences along random directions (torch.autograd.gradcheck's fast mode)."""
+    run, inputs = _Run(subject.cell(case)), subject.inputs(case)
+    tensors = {name: value.detach() for name, value in run.named_parameters() if value.requires_grad}
+    tensors["inputs"] = inputs
+
+    def run_with(name: str, value: Tensor) -> tuple[Tensor, ...]:
+        parameters = tensors | {name: value}
+        results: tuple[Tensor, ...] = torch.func.functional_call(run, parameters, parameters.pop("inputs"))
+        return results
+
+    for name, value in tensors.items():
+        of_what = f"gradient of {name.removeprefix('cell.')}"
+        try:
+            torch.autograd.gradcheck(partial(run_with, name), value.clone().requires_grad_(), fast_mode=True)
+        except GradcheckError as error:
+            found = re.search(r"numerical:(\S+)\s+analytical:(\S+)", str(error))
+            if found is None:  # what else gradcheck looks at
+                raise PropertyError(f"{of_what}: {error}") from error
+            numerical, analytical = map(float, found.groups())
+            raise PropertyError(
+                f"{of_what}: along some direction finite differences give {numerical:.6g}, backward {analytical:.6g}",
+                abs(numerical - analytical),
+            ) from error

@@ -1,0 +1,35 @@
+"""The property that a cell's kernel is what the loop is."""
+
+from torch import Tensor
+
+from seqlight.checks.case import Case, Subject, expect_equal, name_results
+from seqlight.checks.gradients import gradients
+from seqlight.kernels.autograd import Kernel
+from seqlight.recurrent.layer import RecurrentLayer
+
+
+def why_no_kernel(layer: RecurrentLayer, inputs: Tensor) -> str | None:
+    """Why no kernel can serve; None if one can."""
+    found = layer._kernels.find(layer.cell, inputs)
+    return None if isinstance(found, Kernel) else found
+
+
+def eager_is_kernel(subject: Subject, case: Case) -> str | None:
+    """The generated kernel gives the loop's values and gradients; says why if there is none."""
+    cell = subject.cell(case)
+    layers = RecurrentLayer(cell, backend="kernel"), RecurrentLayer(cell, backend="eager")
+    if reason := why_no_kernel(layers[0], subject.inputs(case)):
+        return f"no kernel: {reason}"
+    for reverse in (False, True):
+        for lengths in (None, case.ragged):
+            results = []
+            for layer in layers:
+                layer.reverse = reverse
+                inputs = subject.inputs(case).requires_grad_()
+                values = name_results(*layer(inputs, lengths))
+                results.append(values | gradients(cell, inputs, values))
+            direction = "backwards" if reverse else "forwards"
+            expect_equal(direction if lengths is None else f"{direction}, lengths {lengths.tolist()}", *results)
+    cell.train()
+    reason = why_no_kernel(layers[0], subject.inputs(case))
+    return None if reason is None else f"no kernel in training: {reason}"

@@ -1,0 +1,72 @@
+"""`seqlight check`: the cell from the command line, and what is found of it."""
+
+import re
+import warnings
+from collections.abc import Callable
+
+from jsonargparse import ArgumentParser, Namespace
+
+from seqlight.cells.cell import RecurrentCell
+from seqlight.checks.check_cell import CellError, check_cell
+from seqlight.cli.usage import UsageError
+from seqlight.common.private_api import bound_class
+from seqlight.common.validation import check_at_least
+
+_USAGE = "seqlight check CELL [--cell.NAME VALUE ...] [--input_size 3] [--import MODULE]"
+
+
+def check(arguments: list[str]) -> bool:
+    """Print what holds of the cell that the arguments name; gives whether it is sound.
+
+    Raises:
+        UsageError, jsonargparse.ArgumentError: if they name none, or give it wrong arguments.
+    """
+    arguments = _cell_as_flag(arguments)
+    if not any(re.match(r"(--cell(=|\.help|$)|-h$|--help$)", argument) for argument in arguments):
+        raise UsageError(f"check needs a cell\nusage: {_USAGE}")
+    parser = ArgumentParser(
+        prog="seqlight check",
+        usage=_USAGE,
+        description="Check that a cell computes what a recurrent network can be built of, and measure it.",
+        epilog="Exit status: 0 if all properties hold or can't be told, 1 if one is broken, 2 usage.",
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "--cell",
+        type=Callable[[int], RecurrentCell],
+        help="GRUCell, or mycells.MyCell from this folder; its arguments follow as --cell.hidden_size 16",
+    )
+    parser.add_argument("--input_size", type=int, default=3, help="the number of input features F")
+    parser.add_argument(
+        "--import", type=str | None, default=None, help="a module of yours, whose cells get short names"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # jsonargparse's, of what is refused below
+        config = parser.parse_args(arguments)
+        cell = bound_class(parser.instantiate(config).cell)
+    if not isinstance(config.cell, Namespace):
+        raise UsageError(f"--cell: expected the class of a RecurrentCell, got {config.cell}")
+    try:
+        check_at_least("input_size", config.input_size, 1)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+    try:
+        print(check_cell(cell, input_size=config.input_size, measure=True))
+    except CellError as error:
+        print(error.report)
+        return False
+    return True
+
+
+def _cell_as_flag(arguments: list[str]) -> list[str]:
+    """The cell's name, which may stand alone, as the flag `--cell`, under which jsonargparse has its arguments.
+
+    Each flag but `--help` has a value, in the same word or in the next.
+    """
+    index = 0
+    while index < len(arguments) and arguments[index].startswith("-"):
+        index += 1 if "=" in arguments[index] or arguments[index] in ("-h", "--help") else 2
+    if index >= len(arguments):
+        return arguments
+    # First, since what follows may be about it.
+    return [f"--cell={arguments[index]}", *arguments[:index], *arguments[index + 1 :]]

@@ -1,0 +1,96 @@
+"""The run that `seqlight fit` continues or begins, in the words of the command line."""
+
+from pathlib import Path
+from typing import Any
+
+from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run
+from seqlight.checkpoints.run_folder import RunInUseError, describe_training, unfinished_run
+from seqlight.cli.usage import UsageError
+from seqlight.common.errors import CheckpointError
+from seqlight.data.datamodule import SequenceDataModule
+from seqlight.training.classifier import SequenceClassifier
+
+# A run continues whatever these say: results do not depend on them.
+_IGNORED = ("config", "fresh", "import", "num_threads", "output", "resume")
+_IGNORED_OF_TRAINER = ("enable_progress_bar", "default_root_dir")
+
+
+def describe_run(
+    configuration: dict[str, Any], model: SequenceClassifier, datamodule: SequenceDataModule
+) -> dict[str, str]:
+    """What the results of a training depend on: flags, the modules of the user's classes, and data files, by name.
+
+    Args:
+        configuration: the parsed command line.
+        model: the classifier, whose class and cells may be the user's.
+        datamodule: the data, which may have files.
+    """
+    first_checkpoint = configuration["ckpt_path"] if configuration["ckpt_path"] != "last" else None
+    configuration = {name: value for name, value in configuration.items() if name not in _IGNORED}
+    trainer = configuration["trainer"]
+    configuration["trainer"] = {name: trainer[name] for name in trainer if name not in _IGNORED_OF_TRAINER}
+    configuration["ckpt_path"] = first_checkpoint
+    parts = [model, datamodule, *(layer.cell for layer in model.recurrent.layers), getattr(datamodule, "task", None)]
+    classes = [type(part) for part in parts if part is not None]
+    flags = {f"--{name}": str(value) for name, value in _flatten(configuration)}
+    return describe_training(flags, classes, [first_checkpoint, *getattr(datamodule, "paths", {}).values()])
+
+
+def find_run(
+    parent: Path, training: dict[str, str], *, ckpt_path: str | None, fresh: bool, saves: bool, first_process: bool
+) -> tuple[ChosenRun, str]:
+    """The run that continues, or a new one, and what to say of it.
+
+    Args:
+        parent: the folder of the runs of that name.
+        training: what is trained, from `describe_run`.
+        ckpt_path: the value of `--ckpt_path`.
+        fresh: whether `--fresh` is given.
+        saves: whether the run saves checkpoints; if not, it can't be continued.
+        first_process: whether this process writes the folder.
+
+    Raises:
+        UsageError: if `--ckpt_path last` is given and there is no unfinished run.
+        CheckpointError: if the unfinished run has checkpoints, and none can be used.
+        RunInUseError: if another process writes the unfinished run.
+        WriteError: if the folder can't be written.
+    """
+    unfinished = unfinished_run(parent, training) if saves and not fresh else None
+    abandoned = None if unfinished or fresh else abandoned_run(parent, training)
+    if ckpt_path == "last" and unfinished is None:
+        if fresh:
+            raise UsageError("--fresh and --ckpt_path last exclude each other")
+        message = f"--ckpt_path last: there is no unfinished run of this configuration in {parent}"
+        raise UsageError(f"{message}\n{describe_abandoned(abandoned)}")
+    try:
+        run = choose_run(parent, training, unfinished, first_process=first_process)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; --fresh starts anew") from error
+    except RunInUseError as error:
+        raise RunInUseError(f"{error}; --fresh starts a run beside it") from error
+    return run, describe_choice(run) or describe_abandoned(abandoned)
+
+
+def describe_choice(run: ChosenRun) -> str:
+    """Where an unfinished run continues; empty for a new run."""
+    if run.unfinished is None:
+        return ""
+    if run.resume is None:
+        return f"{run.unfinished} starts again: it ended before its first checkpoint"
+    step = run.resume.contents["global_step"]
+    return "\n".join([*run.resume.refused, f"{run.unfinished} continues from step {step}; --fresh starts anew"])
+
+
+def describe_abandoned(run: AbandonedRun | None) -> str:
+    """How an abandoned run differs, and how to continue it; empty if there is none."""
+    if run is None:
+        return ""
+    differs = ", ".join(run.differences[:5]) + (", ..." if len(run.differences) > 5 else "")
+    return f"{run.folder} is unfinished, but differs in {differs}; to continue it: --ckpt_path {run.checkpoint}"
+
+
+def _flatten(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """Nested dicts as one level of names and values."""
+    if not (isinstance(value, dict) and value):
+        return [(name, value)]
+    return [pair for key, item in value.items() for pair in _flatten(item, f"{name}.{key}".removeprefix("."))]

@@ -1,0 +1,114 @@
+"""Data modules from checkpoints."""
+
+import os
+from typing import Any, TypeVar
+
+from torch import nn
+
+from seqlight.checkpoints.load import check_sizes, read
+from seqlight.common.description import NotImportedError, from_plain, resolve
+from seqlight.common.errors import CheckpointError
+from seqlight.data.encoding import SequenceEncoding
+from seqlight.data.reading.raw import DataError
+from seqlight.tasks.task import SequenceTask
+
+Data = TypeVar("Data")
+
+
+def kind_of(source: Any) -> dict[str, Any]:
+    """The arguments that a data module, task or encoding and its model must have in common, by name."""
+    return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
+
+
+def load_data_module(path: str | os.PathLike[str], base: type[Data], changes: dict[str, Any]) -> Data:
+    """The data module that a model was trained with, with the same classes, vocabulary and scale.
+
+    Args:
+        path: a file that a Trainer saved.
+        base: the class that the data module's class must be, or be derived from.
+        changes: arguments that replace those of the data module.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as `seqlight.load`.
+        DataError, TypeError, ValueError: if a changed argument is wrong.
+    """
+    try:
+        description = description_of(path, read(path), model_base=nn.Module, data_base=base).get("data")
+    except NotImportedError as error:
+        raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
+    if description is None:
+        raise CheckpointError(f"{path} does not say which data it was trained on")
+    cls, arguments = resolve(description["class_path"], base), from_plain(description["init_args"])
+    try:
+        data: Data = cls(**{**arguments, **changes})
+    except DataError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if changes and _can_be_made(cls, arguments):
+            raise  # a change is wrong
+        raise CheckpointError(f"{path} does not describe data that can be used here: {error}") from error
+    return data
+
+
+def _can_be_made(cls: type, arguments: dict[str, Any]) -> bool:
+    try:
+        cls(**arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def description_of(
+    path: str | os.PathLike[str], checkpoint: dict[str, Any], *, model_base: type[nn.Module], data_base: type
+) -> dict[str, dict[str, Any]]:
+    """The `class_path` and `init_args` of model and data. Every class in them is known and of its kind.
+
+    Args:
+        path: the file, for messages.
+        checkpoint: the contents, from `seqlight.checkpoints.load.read`.
+        model_base: the class that the model's class must be derived from.
+        data_base: the class that the data module's class must be derived from.
+
+    Raises:
+        CheckpointError: if model or data can't be described so, or do not fit together.
+        NotImportedError: if a class is named whose module has not been imported.
+    """
+    parts = {
+        key: {name: part[name] for name in ("class_path", "init_args")}
+        for key, part in checkpoint["seqlight"].items()
+        if key in ("model", "data") and part is not None
+    }
+    try:
+        model = resolve(parts["model"]["class_path"], model_base)
+        arguments = _arguments(parts["model"], "cell")
+        check_sizes(lambda: model(**arguments), checkpoint["state_dict"])
+        if "data" in parts:
+            resolve(parts["data"]["class_path"], data_base)
+            _check_kind(_arguments(parts["data"], "task"), arguments)
+    except NotImportedError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[:2][-1].strip()
+        raise CheckpointError(f"{path}: its weights do not fit the model it describes:\n{reason}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error
+    return parts
+
+
+def _arguments(part: dict[str, Any], described: str) -> dict[str, Any]:
+    """The arguments of a class. The one named `described` must be a description: a plain name would be imported."""
+    arguments: dict[str, Any] = from_plain(part["init_args"])
+    if isinstance(arguments.get(described), str):
+        raise ValueError(f"{described} must be a class_path with init_args, got {arguments[described]!r}")
+    return arguments
+
+
+def _check_kind(data: dict[str, Any], model: dict[str, Any]) -> None:
+    """Raise ValueError unless the model reads inputs and gives outputs of the data's kind."""
+    source = data.get("task")
+    if data.get("encoding") is not None:
+        source = SequenceEncoding.from_plain(data["encoding"])
+    if isinstance(source, SequenceTask | SequenceEncoding):
+        for name, value in kind_of(source).items():
+            if model.get(name, value) != value:
+                raise ValueError(f"{name} of the data is {value!r}, and of the model {model[name]!r}")

@@ -1,1 +1,0 @@
-"""One synthetic task per file."""

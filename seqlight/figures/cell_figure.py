@@ -1,0 +1,102 @@
+"""A cell's activity as a figure."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from seqlight.common.batch import Batch
+from seqlight.common.validation import check_at_least
+from seqlight.figures import cell_panels
+from seqlight.figures.cell_activity import CellActivity, cell_activity
+from seqlight.tasks.task import Target
+from seqlight.training.classifier import SequenceClassifier
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def cell_figure(
+    model: SequenceClassifier, batch: Batch, num_sequences: int = 3, layer: int = 0, max_steps: int = 200
+) -> "Figure":
+    """What a layer's cell does while the model reads: one column a sequence, over a common time axis.
+
+    From top to bottom: the input; each state and each gate, units by steps; the probability after each step.
+    The units stand in the same order everywhere, that of `unit_order`.
+
+    Args:
+        model: whose cell it is; it and the state of the random numbers are left as they are.
+        batch: sequences and targets, on any device. Drawn are the first of each label, then the second ...
+        num_sequences: the most columns.
+        layer: as for `cell_activity`.
+        max_steps: longer sequences are cut, before the model reads them.
+
+    Raises:
+        ValueError: if an argument is out of its range, or as `cell_activity`.
+    """
+    check_at_least("num_sequences", num_sequences, 1)
+    check_at_least("max_steps", max_steps, 1)
+    chosen = _first_of_each_label(batch.targets)[:num_sequences]
+    inputs, targets, lengths = batch.inputs[chosen], batch.targets[chosen].cpu(), batch.lengths[chosen]
+    num_steps = min(max_steps, int(lengths.max()))
+    activity = cell_activity(model, Batch(inputs[:, :num_steps], targets, lengths.clamp(max=num_steps)), layer)
+
+    figure, rows = cell_panels.grid(len(activity.states) + len(activity.gates), len(chosen))
+    figure.suptitle(_title(model, layer, activity), fontsize=10)
+    for axis, index, target, length in zip(rows[0], chosen, targets, lengths.tolist(), strict=True):
+        cut = f"\nfirst {num_steps} of {length} steps" if length > num_steps else ""
+        axis.set_title(f"sequence {index}: {_label(target, model.target)}{cut}", fontsize=9)
+    cell_panels.draw_inputs(rows[0], activity.inputs, activity.lengths)
+    order = unit_order(next(iter(activity.states.values())))
+    heat_maps = [(_caption(name, "state"), values, True) for name, values in activity.states.items()]
+    for name, values in activity.gates.items():
+        signed = bool((values < 0).any())
+        heat_maps.append((_caption(name, "pre-activation" if activity.untraced else "gate"), values, signed))
+    for row, (caption, values, signed) in zip(rows[1:-1], heat_maps, strict=True):
+        cell_panels.draw_units(row, caption, values[..., order], signed=signed)
+    cell_panels.draw_probabilities(rows[-1], activity.probabilities, targets, activity.lengths, model.target)
+    return figure
+
+
+def unit_order(outputs: Float[Tensor, "batch time hidden"]) -> Int64[Tensor, " hidden"]:
+    """An order in which units that act alike are neighbours: by their part in the leading component over time.
+
+    Args:
+        outputs: NaN past the ends of the sequences.
+    """
+    courses = outputs.flatten(0, 1)
+    courses = courses[~courses.isnan().all(1)].double().nan_to_num(0, 0, 0)  # a diverged cell has an order too
+    component = torch.linalg.svd(courses - courses.mean(0), full_matrices=False).Vh[:1].sum(0)
+    # A component may come with either sign: one that the next figure does not turn round by chance.
+    sign = component[component.abs().argmax()].sign()
+    return torch.argsort(component * sign, descending=True, stable=True)
+
+
+def _first_of_each_label(targets: Tensor) -> list[int]:
+    seen: dict[str, int] = {}
+    turns = []
+    for index, target in enumerate(targets.tolist()):
+        turns.append((seen.setdefault(str(target), 0), index))
+        seen[str(target)] += 1
+    return [index for _, index in sorted(turns)]
+
+
+def _title(model: SequenceClassifier, layer: int, activity: CellActivity) -> str:
+    num_directions = model.recurrent.num_directions
+    title = model.recurrent.cell_name
+    if len(model.recurrent.layers) > num_directions:
+        title += f", layer {layer // num_directions + 1} of {len(model.recurrent.layers) // num_directions}"
+    if num_directions > 1:
+        title += ", backwards" if model.recurrent.layers[layer].reverse else ", forwards"
+    return title if activity.untraced is None else f"{title}\ngates before activation: {activity.untraced}"
+
+
+def _caption(name: str, kind: str) -> str:
+    return name if name.startswith(kind) else f"{name}\n{kind}"
+
+
+def _label(target: Tensor, kind: Target) -> str:
+    if kind == "multilabel":
+        return "labels " + (", ".join(str(label) for label in target.nonzero().flatten().tolist()) or "none")
+    return f"label {int(target)}"

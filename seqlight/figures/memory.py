@@ -1,0 +1,48 @@
+"""How far back a model's loss reaches."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seqlight.common.batch import Batch
+from seqlight.recurrent.lengths import step_mask
+from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.metrics import classification_loss
+
+
+def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " time"]:
+    """The norm of d loss / d x_t against the distance of step t from the end of its sequence.
+
+    Where it falls to nothing the model has forgotten, and can't learn what lies further back: the
+    vanishing gradient of Bengio, Simard and Frasconi, "Learning Long-Term Dependencies with Gradient
+    Descent is Difficult", 1994. For tokens x_t is their embedding.
+
+    Args:
+        model: evaluated without dropout; its parameters' gradients are left alone.
+        batch: sequences and targets, on any device.
+
+    Returns:
+        (T,): entry d is the mean, over sequences longer than d, of the norm of the gradient of the
+        sequence's own loss with respect to x at d steps before its last.
+    """
+    batch = batch.to(model.device)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad(), torch.inference_mode(False):
+            features = model.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()
+            logits = model.classify(features, batch.lengths)
+            # Sequences are independent, so the gradient of the sum holds each sequence's own.
+            loss = classification_loss(logits, batch.targets.clone(), model.target, "sum", model.class_weights)
+            [gradient] = torch.autograd.grad(loss, features)
+    finally:
+        model.train(was_training)
+    num_steps = features.shape[1]
+    mask = step_mask(batch.lengths, num_steps, gradient.device)
+    lengths = batch.lengths.to(gradient.device)[:, None]
+    distance = torch.where(mask, lengths - 1 - torch.arange(num_steps, device=gradient.device), 0)
+    norms = torch.where(mask, gradient.norm(dim=-1), 0)
+    totals = torch.zeros(num_steps, device=gradient.device, dtype=norms.dtype)
+    totals.index_add_(0, distance.flatten(), norms.flatten())
+    counts = torch.bincount(distance[mask], minlength=num_steps)
+    return totals / counts.clamp(min=1)

@@ -1,1 +1,0 @@
-"""What a cell does at every step of a sequence, as numbers and as a figure."""

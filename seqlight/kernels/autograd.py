@@ -1,0 +1,273 @@
+"""A kernel as one autograd operation."""
+
+import ctypes
+import functools
+import math
+import struct
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from seqlight.cells.cell import GatedCell
+from seqlight.cells.state import State
+from seqlight.kernels.build import load
+from seqlight.kernels.cpp import Source, print_cpp
+from seqlight.kernels.trace import own_tensors, trace_update
+
+_REAL = {torch.float32: "float", torch.float64: "double"}
+# Below so many multiplications in the loop, two threads took 0.9 to 1.4 times as long as one: beside torch's own,
+# which wait for work at full speed.
+_WORTH_A_THREAD = 400_000_000
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The generated loop of a cell, for one type of numbers: plain data, which can be copied and pickled."""
+
+    source: Source
+    dtype: torch.dtype
+    num_gates: int
+    num_input_gates: int
+    num_states: int
+    output_state: int
+
+
+def make_kernel(cell: GatedCell, dtype: torch.dtype) -> Kernel:
+    """Trace the cell as it is configured now, and build its kernel, or find it in the cache.
+
+    Raises:
+        UnsupportedUpdateError: if its `update` has no expression in C++, naming the operation.
+        BuildError: if there is no working compiler, naming it.
+    """
+    program = trace_update(cell, dtype)
+    source = print_cpp(program, _REAL[dtype], recurrent=cell.recurrent, output_state=cell.output_state)
+    _library(source.text)
+    return Kernel(source, dtype, cell.num_gates, cell.num_input_gates, len(cell.state_names), cell.output_state)
+
+
+def run_kernel(
+    kernel: Kernel,
+    cell: GatedCell,
+    inputs: Float[Tensor, "batch time features"] | Float[Tensor, "rows features"],
+    batch_sizes: Int64[Tensor, " time"] | None,
+    state: State | None,
+) -> tuple[Float[Tensor, "batch time hidden"] | Float[Tensor, "rows hidden"], State]:
+    """Outputs of all steps and each sequence's final state.
+
+    Args:
+        kernel: made from `cell`.
+        cell: whose weights are used.
+        inputs: (B, T, F); or, with `batch_sizes`, the rows (N, F) of all time steps, as in a `PackedSequence`:
+            longest sequences first.
+        batch_sizes: how many sequences take each step, (T,), on the host; None if every sequence takes all.
+        state: the state before the first step, tensors (B, H); zeros if None.
+
+    Returns:
+        Outputs (B, T, H), or (N, H) with `batch_sizes`, and the final state.
+    """
+    own = [_in_blocks(tensor.to(kernel.dtype), cell.hidden_size) for tensor in own_tensors(cell).values()]
+    # A projection of the cell's own is left to torch.
+    projected = type(cell).project is GatedCell.project
+    outputs, final = _Recurrence.apply(
+        kernel,
+        torch.is_grad_enabled(),
+        batch_sizes,
+        inputs if projected else cell.project(inputs),
+        cell.weight_ih if projected else None,
+        cell.bias_ih if projected else None,
+        cell.weight_hh if cell.recurrent else None,
+        cell.bias_hh if cell.recurrent else None,
+        torch.cat(own) if own else None,
+        None if state is None else torch.stack(state),
+    )
+    return outputs, final.unbind(0)
+
+
+def _in_blocks(tensor: Tensor, hidden_size: int) -> Tensor:
+    """A parameter as rows of H."""
+    return tensor.reshape(1, 1).expand(1, hidden_size) if tensor.numel() == 1 else tensor.reshape(-1, hidden_size)
+
+
+class _Recurrence(torch.autograd.Function):
+    """Input projection, the loop over time, and the gradients of both.
+
+    A small model's step is as long as the operations around the loop: so they are few. Without `weight_ih`
+    the inputs are the input gates.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kernel: Kernel,
+        with_gradients: bool,
+        batch_sizes: Tensor | None,
+        inputs: Tensor,
+        weight_ih: Tensor | None,
+        bias_ih: Tensor | None,
+        weight_hh: Tensor | None,
+        bias_hh: Tensor | None,
+        parameters: Tensor | None,
+        initial: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        rows = (inputs if batch_sizes is not None else inputs.transpose(0, 1).flatten(0, 1)).contiguous()
+        num_rows = len(rows)
+        if weight_ih is not None:
+            hidden_size = len(weight_ih) // kernel.num_gates
+        else:
+            hidden_size = rows.shape[1] // kernel.num_input_gates
+        batch_size = len(inputs) if batch_sizes is None else int(batch_sizes[0])
+        if batch_sizes is None:
+            batch_sizes = _full_batches(batch_size, num_rows // batch_size)
+        states = rows.new_empty(kernel.num_states, batch_size + num_rows, hidden_size)
+        final = rows.new_empty(kernel.num_states, batch_size, hidden_size)
+        saved = None
+        weights = [_contiguous(weight) for weight in (weight_ih, bias_ih, weight_hh, bias_hh, parameters)]
+        if with_gradients and any(ctx.needs_input_grad):
+            saved = rows.new_empty(num_rows, kernel.source.num_saved, hidden_size)
+            ctx.save_for_backward(rows, *weights, states, saved)
+            ctx.kernel, ctx.batch_sizes, ctx.shape = kernel, batch_sizes, inputs.shape
+            ctx.set_materialize_grads(False)
+        given = [rows, *weights[:2], None] if weight_ih is not None else [None, None, None, rows]
+        tensors = [*given, *weights[2:], initial, states, final, saved]
+        _call(_library(kernel.source.text).seqlight_forward, kernel, batch_sizes, states, rows.shape[1], tensors)
+        outputs = states[kernel.output_state, batch_size:]
+        return outputs.view(-1, batch_size, hidden_size).transpose(0, 1) if inputs.ndim == 3 else outputs, final
+
+    @staticmethod
+    def backward(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> Any:
+        if not torch.is_grad_enabled():
+            return _differentiate(ctx, grad_outputs, grad_final)
+        # A second derivative may be asked for.
+        with torch.no_grad():
+            gradients = _differentiate(ctx, grad_outputs, grad_final)
+        return tuple(None if gradient is None else _NotTwice.apply(gradient, _ANY) for gradient in gradients)
+
+
+_ANY = torch.zeros((), requires_grad=True)
+
+
+class _NotTwice(torch.autograd.Function):
+    """A gradient that has none of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, differentiable: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError("a kernel has no second derivative: use backend='eager'")
+
+
+def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The gradients by the arguments of `_Recurrence.forward`."""
+    rows, weight_ih, bias_ih, weight_hh, bias_hh, parameters, states, saved = ctx.saved_tensors
+    kernel, batch_sizes, source = ctx.kernel, ctx.batch_sizes, ctx.kernel.source
+    num_rows, hidden_size = len(rows), states.shape[-1]
+    batch_size = states.shape[1] - num_rows
+    if grad_final is None:
+        grad_state = rows.new_zeros(kernel.num_states, batch_size, hidden_size)
+    else:
+        grad_state = grad_final.clone(memory_format=torch.contiguous_format)
+    if grad_outputs is not None:
+        if len(ctx.shape) == 3:
+            grad_outputs = grad_outputs.transpose(0, 1)
+        grad_outputs = grad_outputs.contiguous()
+
+    size, input_size = kernel.num_gates * hidden_size, kernel.num_input_gates * hidden_size
+    by_inputs: Tensor | None
+    if weight_ih is None:
+        by_inputs = by_input = torch.empty_like(rows)
+        by_hidden = by_input if source.same_gate_gradients else _scratch(rows, num_rows, size)
+    elif source.same_gate_gradients:
+        by_input = by_hidden = _scratch(rows, num_rows, size)
+    else:
+        by_input, by_hidden = _scratch(rows, 2, num_rows, size)
+    sums = rows.new_empty(source.num_sums * hidden_size)
+    by_weight_ih = None if weight_ih is None else torch.empty_like(weight_ih)
+    by_weight_hh = None if weight_hh is None else torch.empty_like(weight_hh)
+    tensors = [None if weight_ih is None else rows, None, None, None, weight_hh, bias_hh, parameters, None, states]
+    tensors += [None, saved, grad_outputs, grad_state, by_input, by_hidden, sums, by_weight_ih, by_weight_hh]
+    _call(_library(source.text).seqlight_backward, kernel, batch_sizes, states, rows.shape[1], tensors)
+
+    needs = ctx.needs_input_grad[3:]
+    if weight_ih is not None:
+        by_inputs = by_input @ weight_ih if needs[0] else None
+    if by_inputs is not None and len(ctx.shape) == 3:
+        by_inputs = by_inputs.view(-1, batch_size, ctx.shape[2]).transpose(0, 1)
+    by_bias_hh, first_own = None, input_size
+    if weight_hh is not None and source.same_gate_gradients:
+        by_bias_hh = sums[:size].clone()  # each parameter's gradient has memory of its own
+    elif weight_hh is not None:
+        first_own = input_size + size
+        by_bias_hh = sums[input_size:first_own]
+    return (
+        None,
+        None,
+        None,
+        by_inputs,
+        by_weight_ih,
+        None if bias_ih is None else sums[:size],
+        by_weight_hh,
+        by_bias_hh,
+        sums[first_own:].view(-1, hidden_size) if needs[5] else None,
+        grad_state if needs[6] else None,
+    )
+
+
+_ARGUMENTS = struct.Struct("7q19P")  # of recurrence.h
+
+
+def _call(
+    function: Any,
+    kernel: Kernel,
+    batch_sizes: Tensor,
+    states: Tensor,
+    num_features: int,
+    tensors: Sequence[Tensor | None],
+) -> None:
+    """Run a library's function on `Arguments` of recurrence.h, for one model; the last tensors may be left out."""
+    num_steps, batch_size, hidden_size = len(batch_sizes), int(batch_sizes[0]), states.shape[-1]
+    num_rows = states.shape[1] - batch_size
+    large = num_rows * kernel.num_gates * hidden_size * hidden_size > _WORTH_A_THREAD
+    threads = torch.get_num_threads() if large else 1
+    pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+    pointers += [0] * (18 - len(pointers))
+    sizes = (1, num_steps, batch_size, num_features, hidden_size, num_rows, threads)
+    function(_ARGUMENTS.pack(*sizes, batch_sizes.data_ptr(), *pointers))
+
+
+_thread = threading.local()
+
+
+def _scratch(like: Tensor, *shape: int) -> Tensor:
+    """Memory for what lives within one call, kept for the next: fresh memory costs a large model a tenth of a step.
+
+    Each thread has one piece, so the next call of this function takes it back.
+    """
+    size = math.prod(shape) * like.element_size()
+    kept: Tensor | None = getattr(_thread, "kept", None)
+    if kept is None or len(kept) < size:
+        kept = _thread.kept = torch.empty(size, dtype=torch.uint8)
+    return kept[:size].view(like.dtype).view(shape)
+
+
+@functools.lru_cache(maxsize=16)
+def _full_batches(batch_size: int, num_steps: int) -> Tensor:
+    return torch.full((num_steps,), batch_size)
+
+
+@functools.cache
+def _library(text: str) -> ctypes.CDLL:
+    library = load(text)
+    for function in (library.seqlight_forward, library.seqlight_backward):
+        function.argtypes, function.restype = [ctypes.c_char_p], None
+    return library
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()

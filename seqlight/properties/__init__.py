@@ -1,1 +1,0 @@
-"""What makes a cell sound, one function a property: it raises `PropertyError` where the property does not hold."""

@@ -1,0 +1,54 @@
+"""Do the two marked values sum to more than 1?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqlight.common.batch import Batch
+from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.tasks.task import Baselines, SequenceTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adding(SequenceTask):
+    """Do the two marked values sum to more than 1?
+
+    Values are uniform in [0, 1); the marker is 1 at two places, else 0. One place is uniform in the first
+    half of the sequence, the other in the second half, so a cell must carry a real number over half the
+    length on average. The classes are balanced by symmetry. LSTM and GRU solve it; a tanh network fails
+    as the length grows.
+
+    Source: Le, Jaitly and Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units",
+    2015, and Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", 2016; here the sum is
+    compared with its mean in place of a regression. The definition of 1997 is `EarlyAdding`.
+
+    Args:
+        min_length: fewest time steps of a sequence, at least 2; None for `max_length`. Lengths are uniform.
+        max_length: most time steps of a sequence; the padded T.
+    """
+
+    min_length: int | None = None
+    max_length: int = 50
+
+    input_size = 2
+    measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.57)),)
+
+    def __post_init__(self) -> None:
+        self._lengths()
+
+    def _lengths(self) -> range:
+        return allowed_lengths(self.min_length, self.max_length, fewest=2)
+
+    def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
+        """Inputs (B, T, 2) with features value and marker, targets (B,)."""
+        rows = np.arange(num_samples)
+        lengths = draw_lengths(rng, num_samples, self._lengths())
+        first = rng.integers(0, lengths // 2)
+        second = rng.integers(lengths // 2, lengths)
+        inputs = np.zeros((num_samples, self.max_length, 2), dtype=np.float32)
+        inputs[..., 0] = rng.random((num_samples, self.max_length), dtype=np.float32)
+        inputs[..., 0] *= true_steps(lengths, self.max_length)
+        inputs[rows, first, 1] = 1
+        inputs[rows, second, 1] = 1
+        targets = inputs[rows, first, 0].astype(np.float64) + inputs[rows, second, 0] > 1
+        return to_batch(inputs, targets, lengths)

@@ -1,0 +1,84 @@
+"""What is an expression worth, modulo a number?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqlight.common.batch import Batch
+from seqlight.common.validation import check_at_least
+from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
+from seqlight.tasks.task import Baselines, SequenceTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModularArithmetic(SequenceTask):
+    """What is an expression worth, modulo a number?
+
+    Numbers 0 to `modulus` - 1 alternate with operators, `modulus` for +, then -, then *; all have equal
+    chances. The class is the value modulo `modulus`. Lengths are odd.
+
+    Two definitions are told apart, and differ: 1 + 2 * 3 is 7 with precedence, and 9 from left to right. With
+    precedence, products are taken before sums, as in arithmetic and as in the source ("modular arithmetic (simple)",
+    without brackets): a finite automaton must keep the sum so far and the product under way. From left to right it
+    keeps one number; that is not the source's task, though it is easily read so.
+
+    A product with 0 is 0, so the class 0 is more frequent than 1 / `modulus`: see the baselines. A nonlinear
+    recurrence that can keep the state solves it; short expressions are easily learnt by heart.
+
+    Source: Deletang et al., "Neural Networks and the Chomsky Hierarchy", 2023.
+
+    Args:
+        min_length: fewest time steps of a sequence. Lengths are uniform over the odd ones.
+        max_length: most time steps of a sequence; the padded T.
+        precedence: whether products come before sums; else operators are applied from left to right.
+        modulus: the number of classes, at least 2.
+    """
+
+    min_length: int = 3
+    max_length: int = 39
+    precedence: bool = True
+    modulus: int = 5
+
+    target = "multiclass"
+    measured = (
+        ({}, Baselines(majority=0.21, last_symbol=0.21, bag_of_symbols=0.21)),
+        ({"precedence": False}, Baselines(majority=0.27, last_symbol=0.27, bag_of_symbols=0.27)),
+    )
+
+    @property
+    def vocab_size(self) -> int:  # type: ignore[override]
+        """Numbers and operators."""
+        return self.modulus + 3
+
+    @property
+    def num_outputs(self) -> int:  # type: ignore[override]
+        """A class for each number."""
+        return self.modulus
+
+    def __post_init__(self) -> None:
+        check_at_least("modulus", self.modulus, 2)
+        self._lengths()
+
+    def _lengths(self) -> range:
+        return allowed_lengths(self.min_length, self.max_length, step=2)
+
+    def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
+        """Tokens (B, T) with padding 0, targets (B,)."""
+        lengths = draw_lengths(rng, num_samples, self._lengths())
+        numbers = rng.integers(0, self.modulus, (num_samples, (self.max_length + 1) // 2))
+        operators = rng.integers(0, 3, (num_samples, self.max_length // 2))
+        tokens = np.empty((num_samples, self.max_length), dtype=np.int64)
+        tokens[:, ::2] = numbers
+        tokens[:, 1::2] = self.modulus + operators
+        tokens *= true_steps(lengths, self.max_length)
+        # The value so far is total + term. A step past the end adds 0.
+        total, term = np.zeros_like(lengths), numbers[:, 0]
+        for place in range(1, numbers.shape[1]):
+            operator, number = operators[:, place - 1], tokens[:, 2 * place]
+            product = (operator == 2) & (2 * place < lengths)
+            if not self.precedence:
+                total, term = np.zeros_like(lengths), total + term
+            signed = np.where(operator == 1, -number, number)
+            total += np.where(product, 0, term)
+            term = np.where(product, term * number, signed) % self.modulus
+        return to_batch(tokens, (total + term) % self.modulus, lengths)

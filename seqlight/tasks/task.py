@@ -1,0 +1,86 @@
+"""What a synthetic task must say about itself."""
+
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from seqlight.common.batch import Batch
+from seqlight.common.description import Describable
+
+Target = Literal["binary", "multiclass", "multilabel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """The accuracies that a task gives away for nothing: what a network must beat to have learnt anything.
+
+    Attributes:
+        majority: of the most frequent class.
+        last_symbol: of the best guess from the last time step: for tokens the most frequent class after each, for
+            features a linear model.
+        bag_of_symbols: of a linear model (logistic regression) on the length and the number of times that each token
+            occurs; for features, on the length and their sums over time.
+    """
+
+    majority: float
+    last_symbol: float
+    bag_of_symbols: float
+
+
+class SequenceTask(Describable, ABC):
+    """A distribution of labelled sequences.
+
+    A subclass is a frozen dataclass whose fields are the task's arguments. (Any class does that keeps
+    each argument of its `__init__` under the same name, so that a checkpoint can write it down.)
+
+    Attributes:
+        input_size: the number of features F of a time step, for float inputs; else None.
+        vocab_size: the number of tokens, for token inputs; else None.
+        target: "binary", "multiclass" or "multilabel".
+        num_outputs: 1 for binary, else the number of classes or labels.
+        class_names: of the two classes for binary, else of the classes or labels; None if they are numbers.
+        measured: what is reached without learning the task, for the arguments, here by name, that it was measured with;
+            all others have their defaults. `seqlight tasks` lists these.
+    """
+
+    described_by = "instance"
+
+    input_size: int | None = None
+    vocab_size: int | None = None
+    target: Target = "binary"
+    num_outputs: int = 1
+    class_names: tuple[str, ...] | None = None
+    measured: tuple[tuple[dict[str, Any], Baselines], ...] = ()
+
+    @property
+    def baselines(self) -> Baselines | None:
+        """What is reached without learning the task; None if nobody has measured it with these arguments."""
+        defaults = {name: given.default for name, given in inspect.signature(type(self)).parameters.items()}
+        for arguments, known in self.measured:
+            if all(getattr(self, name) == value for name, value in {**defaults, **arguments}.items()):
+                return known
+        return None
+
+    @abstractmethod
+    def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
+        """Draw `num_samples` labelled sequences; all randomness comes from `rng`."""
+
+    def with_lengths(self, min_length: int, max_length: int) -> "SequenceTask":
+        """The task with other lengths of sequences.
+
+        Raises:
+            ValueError: if it is no dataclass with the fields `min_length` and `max_length`.
+        """
+        task: Any = self
+        fields = {field.name for field in dataclasses.fields(task)} if dataclasses.is_dataclass(task) else set()
+        if not {"min_length", "max_length"} <= fields:
+            raise ValueError(
+                f"the lengths of {type(self).__name__} can't be chosen: expected a dataclass with the fields "
+                "min_length and max_length"
+            )
+        changed: SequenceTask = dataclasses.replace(task, min_length=min_length, max_length=max_length)
+        return changed

@@ -1,0 +1,168 @@
+"""Loss and accuracy of training steps, as points of curves and as means of an epoch."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seqlight.common.private_api import show_in_progress_bar
+from seqlight.tasks.task import Target
+from seqlight.training.metrics import count_correct
+
+
+class TrainingCurves:
+    """What a LightningModule tells of its training steps, over all processes.
+
+    A point is due every `log_every_n_steps` steps, and at the end of an epoch that has none yet; it is the mean
+    over the steps since the last one.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._steps = StepTotals(target)
+        self._last_point = self._first_step = 0
+        self._point = self._epoch = torch.zeros(3)
+
+    def begin(self, trainer: pl.Trainer) -> None:
+        """Forget what came before this training."""
+        self._steps.take()
+        self._last_point = trainer.global_step
+        self._point = torch.zeros(3, device=trainer.strategy.root_device)
+        # A run that goes on within an epoch does not start that epoch again.
+        self.begin_epoch(trainer)
+
+    def state_dict(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """Where the curves are, as plain data."""
+        if trainer.world_size > 1:
+            self._add_up(trainer)  # for each process has steps of its own
+        totals = {"point": self._point, "epoch": self._epoch}
+        steps = {"last_point": self._last_point, "first_step": self._first_step}
+        return {**totals, **steps, "steps": self._steps.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; after `begin`."""
+        self._point, self._epoch = (state[name].to(self._point.device) for name in ("point", "epoch"))
+        self._last_point, self._first_step = state["last_point"], state["first_step"]
+        self._steps.load_state_dict(state["steps"], self._point.device)
+
+    def begin_epoch(self, trainer: pl.Trainer) -> None:
+        """Begin the epoch's means."""
+        self._first_step = trainer.global_step
+        self._epoch = torch.zeros(3, device=trainer.strategy.root_device)
+
+    def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
+        """Keep a step's mean loss, logits and targets."""
+        self._steps.add(loss, logits, targets)
+
+    def close_step(self, taken: bool) -> None:
+        """Count what was added since the last step of the optimiser, or leave it out."""
+        self._steps.close(taken)
+
+    def point_is_due(self, trainer: pl.Trainer, step: int) -> bool:
+        """Whether a point is to be taken after `step`."""
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # set by its logger connector
+        if every == 0 or step <= self._last_point:
+            return False
+        ends = trainer.is_last_batch or 0 <= trainer.max_steps <= step
+        return step % every == 0 or (ends and self._last_point <= self._first_step)
+
+    def take_point(self, trainer: pl.Trainer) -> dict[str, Tensor]:
+        """Loss and accuracy since the last point; nothing if no steps were added."""
+        self._last_point = trainer.global_step
+        self._add_up(trainer)
+        point, self._point = self._point, torch.zeros_like(self._point)
+        return _means(point)
+
+    def write_point(self, module: pl.LightningModule, others: dict[str, Any]) -> None:
+        """Hand a point, and other values of its step, to the loggers and the progress bar."""
+        trainer = module.trainer
+        metrics = self.take_point(trainer)
+        [optimizer] = trainer.optimizers
+        others = {"learning_rate": optimizer.param_groups[0]["lr"], **others}
+        write_scalars(module, {**metrics, **{f"train/{name}": value for name, value in others.items()}})
+        show_in_progress_bar(trainer, {name: float(value) for name, value in metrics.items()})
+
+    def take_epoch(self, trainer: pl.Trainer) -> dict[str, Tensor]:
+        """Loss and accuracy of the epoch; nothing if no steps were added."""
+        self._add_up(trainer)
+        return _means(self._epoch)
+
+    def _add_up(self, trainer: pl.Trainer) -> None:
+        totals = self._steps.take()
+        if totals is not None:
+            totals = trainer.strategy.reduce(totals, reduce_op="sum")
+            self._point += totals
+            self._epoch += totals
+
+
+def _means(totals: Float[Tensor, "3"]) -> dict[str, Tensor]:
+    loss, correct, count = totals
+    return {"train/loss": loss / count, "train/accuracy": correct / count} if count > 0 else {}
+
+
+class StepTotals:
+    """Loss and accuracy of training steps, added up when they are read.
+
+    Adding them up in each step would cost a small model as much as the step itself, so the steps' results
+    are kept, on their device, until `take`.
+    """
+
+    _MOST_KEPT = 64  # bounds the memory that kept logits take
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._closed = 0
+        self._totals: Tensor | None = None
+
+    def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
+        """Keep a step's mean loss, logits and targets."""
+        self._kept.append((loss.detach(), logits.detach(), targets))
+
+    def close(self, taken: bool) -> None:
+        """Keep what was added since the last call if it was `taken`, else forget it."""
+        if not taken:
+            del self._kept[self._closed :]
+        elif len(self._kept) >= self._MOST_KEPT:
+            self._add_up()
+        self._closed = len(self._kept)
+
+    def take(self) -> Float[Tensor, "3"] | None:
+        """Summed loss, right answers and number of sequences since the last call; None if there were none."""
+        if self._kept:
+            self._add_up()
+        totals, self._totals = self._totals, None
+        return totals
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps since the last call of `take`, as they are: added up now, sums would be rounded otherwise."""
+        return {"kept": list(self._kept), "totals": self._totals}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from there."""
+        self._kept = [
+            (loss.to(device), logits.to(device), targets.to(device)) for loss, logits, targets in state["kept"]
+        ]
+        self._closed = len(self._kept)
+        self._totals = None if state["totals"] is None else state["totals"].to(device)
+
+    def _add_up(self) -> None:
+        losses, logits, targets = zip(*self._kept, strict=True)
+        self._kept.clear()
+        self._closed = 0
+        sizes = torch.tensor([float(len(part)) for part in targets], device=losses[0].device)
+        correct = count_correct(torch.cat(logits), torch.cat(targets), self._target)
+        totals = torch.stack(((torch.stack(losses).float() * sizes).sum(), correct, sizes.sum()))
+        self._totals = totals if self._totals is None else self._totals + totals
+
+
+def write_scalars(module: pl.LightningModule, values: dict[str, Any]) -> None:
+    """Hand scalars to the loggers at this step.
+
+    Not by `module.log`, which costs every step, drops the training curves of runs shorter than
+    `log_every_n_steps`, and adds a curve of the epoch number.
+    """
+    values = {name: float(value) for name, value in values.items()}
+    for logger in module.loggers:
+        logger.log_metrics(values, step=module.global_step)

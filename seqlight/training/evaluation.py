@@ -1,0 +1,55 @@
+"""What a validation or a test finds out, and how it reaches the loggers."""
+
+import math
+
+import lightning.pytorch as pl
+from jaxtyping import Float, Shaped
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from seqlight.tasks.task import Target
+from seqlight.training.curves import write_scalars
+from seqlight.training.metrics import classification_loss, evaluation_metrics, to_probabilities
+
+
+class Evaluation(nn.Module):
+    """Mean loss and metrics of a split, over all its batches and all ranks."""
+
+    def __init__(self, target: Target, num_outputs: int) -> None:
+        super().__init__()
+        self.target: Target = target
+        self.metrics = evaluation_metrics(target, num_outputs)
+        # torchmetrics would leave a batch whose loss is NaN out of the mean.
+        self.loss = MeanMetric(nan_strategy=math.nan)
+
+    def add(
+        self,
+        logits: Float[Tensor, "batch *outputs"],
+        targets: Shaped[Tensor, "batch *labels"],
+        class_weights: Float[Tensor, " weights"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Add a batch; gives its probabilities and targets, for callbacks."""
+        probabilities = to_probabilities(logits, self.target)
+        self.loss.update(classification_loss(logits, targets, self.target, class_weights=class_weights), len(targets))
+        self.metrics.update(probabilities, targets.long())
+        return {"probabilities": probabilities, "targets": targets}
+
+    def take(self) -> dict[str, Tensor]:
+        """Loss and metrics since the last call."""
+        values = {"loss": self.loss.compute(), **self.metrics.compute()}
+        self.loss.reset()
+        self.metrics.reset()
+        return values
+
+
+def log_evaluation(module: pl.LightningModule, split: str, values: dict[str, Tensor]) -> None:
+    """Log values as `<split>/<name>`, the same from every rank."""
+    values = {f"{split}/{name}": value for name, value in values.items()}
+    fitting = module.trainer.state.fn == TrainerFn.FITTING
+    if fitting and not module.trainer.sanity_checking:
+        write_scalars(module, values)
+    shown = {f"{split}/loss", f"{split}/accuracy"}
+    for name, value in values.items():
+        # What Trainer.test returns is what goes to the loggers by this way.
+        module.log(name, value, prog_bar=name in shown, logger=False if fitting else None, sync_dist=True)

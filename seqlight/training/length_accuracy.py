@@ -1,0 +1,101 @@
+"""Accuracy as a function of length."""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor, distributed
+from torch.nn import functional
+from torchmetrics import Metric
+
+from seqlight.tasks.task import Target
+from seqlight.training.metrics import predicted_classes
+
+
+class LengthBucket(NamedTuple):
+    """The accuracy over sequences of some lengths, `shortest` and `longest` among them."""
+
+    shortest: int
+    longest: int
+    num_sequences: int
+    accuracy: float
+
+    @property
+    def name(self) -> str:
+        """The lengths, as "41-60" or "41"."""
+        return str(self.shortest) if self.shortest == self.longest else f"{self.shortest}-{self.longest}"
+
+
+def length_ranges(shortest: int, longest: int, most: int = 8) -> list[tuple[int, int]]:
+    """At most so many ranges of equal width, with whole numbers for borders; the last ends with the longest."""
+    width = -(-(longest - shortest + 1) // most)
+    return [(start, min(start + width - 1, longest)) for start in range(shortest, longest + 1, width)]
+
+
+def length_buckets(accuracy: Float[Tensor, " lengths"], count: Int64[Tensor, " lengths"]) -> list[LengthBucket]:
+    """The buckets that hold sequences; none if all are of the same length.
+
+    Args:
+        accuracy: of sequences of each length from 0, (S,); where there are none it may be anything.
+        count: the number of sequences of each length, (S,).
+    """
+    [lengths] = count.nonzero(as_tuple=True)
+    if len(lengths) < 2:
+        return []
+    right = torch.where(count > 0, accuracy.double() * count, 0)
+    buckets = []
+    for shortest, longest in length_ranges(int(lengths[0]), int(lengths[-1])):
+        within = slice(shortest, longest + 1)
+        if num_sequences := int(count[within].sum()):
+            buckets.append(LengthBucket(shortest, longest, num_sequences, right[within].sum().item() / num_sequences))
+    return buckets
+
+
+class LengthAccuracy(Metric):
+    """The accuracy over sequences of each length, and their number; together over all ranks, and exact.
+
+    For multilabel it is the share of right labels.
+    """
+
+    full_state_update = False
+    right: Tensor
+    count: Tensor
+
+    def __init__(self, target: Target, num_outputs: int) -> None:
+        super().__init__()
+        self.target: Target = target
+        self.labels = num_outputs if target == "multilabel" else 1
+        for name in ("right", "count"):
+            self.add_state(name, torch.zeros(1, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        probabilities: Float[Tensor, "batch *outputs"],
+        targets: Shaped[Tensor, "batch *labels"],
+        lengths: Int64[Tensor, " batch"],
+    ) -> None:
+        """Add a batch, as `SequenceClassifier.test_step` has it."""
+        right = (predicted_classes(probabilities, self.target) == targets).long()
+        right = right.flatten(1).sum(1) if right.ndim > 1 else right
+        self._grow(int(lengths.max()) + 1)
+        lengths = lengths.to(right.device)
+        self.right.index_add_(0, lengths, right)
+        self.count.index_add_(0, lengths, torch.ones_like(lengths))
+
+    def compute(self) -> tuple[Float[Tensor, " lengths"], Int64[Tensor, " lengths"]]:
+        """Accuracy, NaN where there is no sequence, and number of sequences of each length from 0."""
+        count = self.count.cpu()  # not every accelerator has float64
+        return self.right.cpu().double() / (count * self.labels), count
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """As torchmetrics', which adds up tensors of the same size only: to the longest of all ranks."""
+        if distributed.is_available() and distributed.is_initialized():
+            size = torch.tensor(len(self.count), device=self.count.device)
+            distributed.all_reduce(size, distributed.ReduceOp.MAX)
+            self._grow(int(size))
+        super().sync(*args, **kwargs)
+
+    def _grow(self, size: int) -> None:
+        missing = size - len(self.count)
+        if missing > 0:
+            self.right, self.count = functional.pad(self.right, (0, missing)), functional.pad(self.count, (0, missing))

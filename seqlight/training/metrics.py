@@ -1,0 +1,108 @@
+"""Loss, probabilities and metrics for the three kinds of targets."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import AUROC, Accuracy, F1Score, MetricCollection
+
+from seqlight.common.validation import check_at_least, check_choice, check_finite
+from seqlight.tasks.task import Target
+
+
+def classification_loss(
+    logits: Float[Tensor, "batch *outputs"],
+    targets: Shaped[Tensor, "batch *labels"],
+    target: Target,
+    reduction: str = "mean",
+    class_weights: Float[Tensor, " weights"] | None = None,
+) -> Float[Tensor, "..."]:
+    """Binary cross-entropy of logits for binary (B,) and multilabel (B, L); cross-entropy for multiclass (B, C).
+
+    Class weights are those of `SequenceClassifier`; the mean is over sequences, and not over weights too.
+    """
+    if target == "multiclass":
+        if class_weights is None or reduction != "mean":
+            return functional.cross_entropy(logits, targets, class_weights, reduction=reduction)
+        return functional.cross_entropy(logits, targets, class_weights, reduction="sum") / len(targets)
+    weight = class_weights[targets.long()] if class_weights is not None and target == "binary" else None
+    pos_weight = class_weights if target == "multilabel" else None
+    return functional.binary_cross_entropy_with_logits(
+        logits, targets, weight=weight, pos_weight=pos_weight, reduction=reduction
+    )
+
+
+def check_num_outputs(num_outputs: int, target: Target) -> None:
+    """Raise ValueError or TypeError, naming the argument, unless a model of this target may have so many outputs."""
+    check_choice("target", target, ("binary", "multiclass", "multilabel"))
+    check_at_least("num_outputs", num_outputs, 2 if target == "multiclass" else 1)
+    if target == "binary" and num_outputs != 1:
+        raise ValueError(f"num_outputs must be 1 for a binary target, got {num_outputs}")
+
+
+def check_class_weights(class_weights: Sequence[float], target: Target, num_outputs: int) -> Float[Tensor, " weights"]:
+    """The weights as a tensor: (2,) for binary, (C,) for multiclass, (L,) for multilabel.
+
+    Raises:
+        ValueError: naming class_weights, if they are not so many numbers greater than 0.
+    """
+    size = 2 if target == "binary" else num_outputs
+    if len(class_weights) != size:
+        raise ValueError(
+            f"class_weights must be {size} numbers for this {target} target, got {len(class_weights)}: "
+            f"{list(class_weights)}"
+        )
+    for weight in class_weights:
+        check_finite("class_weights", weight)
+        if weight <= 0:
+            raise ValueError(f"class_weights must be greater than 0, got {weight}")
+    return torch.tensor([float(weight) for weight in class_weights])
+
+
+def to_probabilities(logits: Float[Tensor, "batch *outputs"], target: Target) -> Float[Tensor, "batch *outputs"]:
+    """Probabilities, of the shape of the logits, in single precision at least."""
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return logits.softmax(-1) if target == "multiclass" else logits.sigmoid()
+
+
+def predicted_classes(
+    scores: Float[Tensor, "batch *outputs"], target: Target, threshold: float = 0.5
+) -> Int64[Tensor, "batch *labels"]:
+    """The class with the highest score, (B,), for multiclass; else 1 where the score is above the threshold.
+
+    Args:
+        scores: probabilities; or logits, with a threshold of 0.
+        target: "binary", "multiclass" or "multilabel".
+        threshold: of binary and multilabel, whose classes are shaped as the scores.
+    """
+    return scores.argmax(-1) if target == "multiclass" else (scores > threshold).long()
+
+
+def count_correct(
+    logits: Float[Tensor, "batch *outputs"], targets: Shaped[Tensor, "batch *labels"], target: Target
+) -> Float[Tensor, ""]:
+    """The number of right answers; for multilabel the sum over sequences of their share of right labels."""
+    right = predicted_classes(logits, target, threshold=0) == (targets if target == "multiclass" else targets > 0.5)
+    return right.float().flatten(1).mean(1).sum() if right.ndim > 1 else right.float().sum()
+
+
+def torchmetrics_task(target: Target, num_outputs: int) -> dict[str, Any]:
+    """The arguments that tell torchmetrics of the kind of targets."""
+    sizes = {"binary": {}, "multiclass": {"num_classes": num_outputs}, "multilabel": {"num_labels": num_outputs}}
+    # Targets and probabilities are our own; checking them again costs more than the metrics.
+    return {"task": target, "validate_args": False, **sizes[target]}
+
+
+def evaluation_metrics(target: Target, num_outputs: int) -> MetricCollection:
+    """Accuracy, and AUROC and F1 as means over classes or labels; together over all ranks."""
+    task = torchmetrics_task(target, num_outputs)
+    return MetricCollection(
+        {
+            "accuracy": Accuracy(**task, average="micro"),
+            "auroc": AUROC(**task, average="macro"),
+            "f1": F1Score(**task, average="macro"),
+        }
+    )

@@ -1,0 +1,262 @@
+"""The file that PredictionWriter writes, and what is left when it can't."""
+
+import csv
+import errno
+import os
+import signal
+import stat
+import sys
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from seqlight import (
+    Batch,
+    GRUCell,
+    PredictionWriter,
+    SequenceClassifier,
+    SequenceDataModule,
+    SequenceLoader,
+)
+from seqlight.callbacks import predictions
+
+STRANGE = ('comma, and "quote"', "new\nline", "日本語 ünï")
+KINDS = {"binary": 1, "multiclass": 3, "multilabel": 3}
+pytestmark = pytest.mark.filterwarnings("ignore:Detected KeyboardInterrupt")
+
+
+@dataclass
+class Source:
+    target: str = "multiclass"
+    names: tuple[str, ...] | None = None
+    ids: list | None = None
+    num_samples: int = 70
+
+
+class Samples(SequenceDataModule):
+    """Random sequences, without targets that are known."""
+
+    input_size, vocab_size = 2, None
+
+    def __init__(self, batch_size=32):
+        super().__init__(batch_size, 0)
+
+    def split(self, split):
+        size, target = self.source.num_samples, self.source.target
+        inputs = torch.randn(size, 5, 2, generator=torch.Generator().manual_seed(0))
+        targets = torch.full((size,), -1) if target == "multiclass" else torch.full((size,), torch.nan)
+        if target == "multilabel":
+            targets = targets[:, None].expand(-1, 3)
+        return Batch(inputs, targets, torch.arange(size) % 5 + 1)
+
+
+class NamedSamples(Samples):
+    def sample_ids(self, split):
+        assert split == "predict"
+        return self.source.ids
+
+
+def set_up(**options):
+    """A model and data for it."""
+    source = Source(**options)
+    data = (NamedSamples if source.ids is not None else Samples)()
+    data.source, data.target, data.num_outputs = source, source.target, KINDS[source.target]
+    data.class_names = source.names
+    torch.manual_seed(1)
+    model = SequenceClassifier(
+        partial(GRUCell, hidden_size=8), input_size=2, target=data.target, num_outputs=data.num_outputs
+    )
+    torch.nn.init.normal_(model.head.weight, std=3.0)
+    return model, data
+
+
+def predict(path, model, data, *callbacks):
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[PredictionWriter(path), *callbacks]
+    )
+    return trainer.predict(model, data, return_predictions=False)
+
+
+def read(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return header, rows
+
+
+@pytest.mark.parametrize("names", [None, STRANGE], ids=["numbers", "names"])
+@pytest.mark.parametrize("target", KINDS)
+def test_the_file_holds_what_the_model_predicts(target, names, tmp_path):
+    names = names and (names[:2] if target == "binary" else names)
+    ids = [f"{STRANGE[index % 3]}-{index}" for index in range(70)] if names else None
+    model, data = set_up(target=target, names=names, ids=ids)
+    assert predict(tmp_path / "new" / "p.csv", model, data) is None
+    header, rows = read(tmp_path / "new" / "p.csv")
+    batch = data.split("predict")
+    expected = model.probabilities(batch.inputs, batch.lengths)
+    names = names or tuple("01") if target == "binary" else names or tuple("012")
+    columns = [f"probability_{name}" for name in names]
+    assert header == ["id", *columns] + (
+        [f"prediction_{name}" for name in names] if target == "multilabel" else ["prediction"]
+    )
+    assert [row[0] for row in rows] == (ids or [str(index) for index in range(70)])
+    got = torch.tensor([[float(cell) for cell in row[1 : 1 + len(names)]] for row in rows], dtype=torch.float64)
+    if target == "binary":
+        torch.testing.assert_close(got[:, 1], expected.double(), rtol=1e-6, atol=0)
+        assert [row[-1] for row in rows] == [names[int(p > 0.5)] for p in expected]
+    else:
+        torch.testing.assert_close(got, expected.double(), rtol=1e-6, atol=0)
+    if target == "multiclass":
+        assert [row[-1] for row in rows] == [names[max(range(3), key=row.__getitem__)] for row in expected.tolist()]
+    if target == "multilabel":
+        assert [row[4:] for row in rows] == [[str(int(p > 0.5)) for p in row] for row in expected.tolist()]
+    else:
+        assert len({row[-1] for row in rows}) > 1
+        torch.testing.assert_close(got.sum(1), torch.ones(70, dtype=torch.float64), rtol=0, atol=1e-5)
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["p.csv"]
+
+
+class Watch(pl.Callback):
+    """The draft's size after each batch."""
+
+    def __init__(self, folder):
+        self.folder, self.sizes = folder, []
+
+    def on_predict_batch_end(self, *_):
+        [draft] = self.folder.iterdir()
+        assert draft.name != "p.csv"
+        self.sizes.append(draft.stat().st_size)
+
+
+def test_rows_are_written_as_they_come(tmp_path):
+    watch = Watch(tmp_path)
+    predict(tmp_path / "p.csv", *set_up(num_samples=2000), watch)
+    assert watch.sizes[len(watch.sizes) // 2] > 10_000
+    assert len(read(tmp_path / "p.csv")[1]) == 2000
+
+
+class FailIn(pl.Callback):
+    def __init__(self, batch_idx, error):
+        self.batch_idx, self.error = batch_idx, error
+
+    def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == self.batch_idx and self.error is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif batch_idx == self.batch_idx:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(RuntimeError("no"), RuntimeError), (KeyboardInterrupt(), SystemExit), (None, SystemExit)],
+    ids=["error", "SIGINT", "SIGTERM"],
+)
+@pytest.mark.parametrize("batch_idx", [0, 2])
+def test_what_does_not_end_leaves_an_earlier_file_as_it_was(error, raised, batch_idx, tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("earlier")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(raised) as caught:
+            predict(path, *set_up(), FailIn(batch_idx, error))
+        assert error is not None or caught.value.code == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning has made the process deaf to it
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p.csv"]
+    assert path.read_text() == "earlier"
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("part", ["fsync", "replace", "row"])
+def test_a_file_that_can_not_be_written(part, tmp_path, monkeypatch):
+    path = tmp_path / "p.csv"
+    path.write_text("earlier")
+    if part == "row":
+        monkeypatch.setattr(predictions.csv, "writer", lambda _: SimpleNamespace(writerow=len, writerows=no_space))
+    else:
+        owner = predictions.os if part == "fsync" else predictions.Path
+        monkeypatch.setattr(owner, part, no_space)
+    with pytest.raises(OSError, match=r"can't write predictions to .*p\.csv: No space left on device"):
+        predict(path, *set_up())
+    monkeypatch.undo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p.csv"]
+    assert path.read_text() == "earlier"
+
+
+def test_a_folder_that_can_not_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"can't write predictions to .*file/p\.csv: (Not a directory|File exists)"):
+        predict(tmp_path / "file" / "p.csv", *set_up())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes there, and links need a privilege")
+@pytest.mark.parametrize("make", [os.mkfifo if hasattr(os, "mkfifo") else None, os.mkdir], ids=["pipe", "folder"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_not_replaced(make, linked, tmp_path):
+    path = there = tmp_path / "there"
+    make(there)
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(there)
+    kind, entries = stat.S_IFMT(there.stat().st_mode), set(tmp_path.iterdir())
+    with pytest.raises(OSError, match=rf"can't write predictions to .*{path.name}: expected the path of a file"):
+        predict(path, *set_up())
+    assert stat.S_IFMT(there.stat().st_mode) == kind
+    assert set(tmp_path.iterdir()) == entries
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_to_a_file_stays_a_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "p.csv")
+    for _ in ("a file that is not there yet", "one that is"):
+        predict(tmp_path / "link", *set_up())
+        assert len(read(tmp_path / "p.csv")[1]) == 70
+        assert (tmp_path / "link").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_a_loader_without_a_data_module(target, tmp_path):
+    model, data = set_up(target=target)
+    predict(tmp_path / "p.csv", model, [data.predict_dataloader()])
+    header, rows = read(tmp_path / "p.csv")
+    assert [row[0] for row in rows] == [str(index) for index in range(70)]
+    assert header[1:3] == ["probability_0", "probability_1"]
+
+
+def test_loaders_whose_order_is_not_that_of_the_samples_are_refused(tmp_path):
+    model, data = set_up()
+    loader = SequenceLoader(data.split("predict"), 8, shuffle=True)
+    with pytest.raises(MisconfigurationException, match="order of the samples, got a loader that shuffles"):
+        predict(tmp_path / "p.csv", model, loader)
+    loaders = [data.predict_dataloader(), data.predict_dataloader()]
+    model.predict_step = lambda batch, batch_idx, dataloader_idx=0: None
+    with pytest.raises(MisconfigurationException, match="of one loader, got 2"):
+        predict(tmp_path / "p.csv", model, loaders)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_several_processes_are_refused():
+    with pytest.raises(MisconfigurationException, match="by one process, got 2"):
+        PredictionWriter("p.csv").on_predict_start(SimpleNamespace(world_size=2), set_up()[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": ("a", "b")}, r"class_names must be 3 names for this multiclass target, got \['a', 'b'\]"),
+        ({"ids": ["a"] * 40}, r"sample_ids\('predict'\) gives 40 ids"),
+    ],
+)
+def test_names_that_do_not_fit(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        predict(tmp_path / "p.csv", *set_up(**options))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,220 @@
+"""The learning rates and the samples of a run that goes on from a checkpoint."""
+
+import functools
+import math
+import shutil
+from collections import Counter
+from functools import partial
+from itertools import chain
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+import seqlight
+from seqlight import (
+    GRUCell,
+    ResumeCheckpoint,
+    SealedCheckpointIO,
+    SequenceClassifier,
+    SequenceFiles,
+    SumSign,
+    SyntheticSequences,
+)
+from tests.cli.test_configurations import CELLS
+from tests.small_training import assert_equal
+
+EPOCH = 5  # steps
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The number of training batches",
+    "ignore:The dirpath has changed",
+    "ignore:Be aware that when using `ckpt_path`",
+)
+
+
+class Usual(SequenceClassifier):
+    def __init__(self, learning_rate=0.01, lr_schedule="cosine"):
+        super().__init__(
+            partial(GRUCell, hidden_size=4), input_size=1, learning_rate=learning_rate, lr_schedule=lr_schedule
+        )
+
+
+class Quiet(SequenceClassifier):
+    """Its arguments say nothing of its learning rate."""
+
+    def __init__(self, hidden=4):
+        super().__init__(partial(GRUCell, hidden_size=hidden), input_size=1, learning_rate=0.02)
+
+
+class Stepwise(Usual):
+    """Its optimiser is its own."""
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.learning_rate)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Rates(pl.Callback):
+    def __init__(self):
+        self.rates = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+class Samples(pl.Callback):
+    """The numbers that each step's sequences carry."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.steps.append(batch.inputs[:, 0, 0].int().tolist())
+
+
+def train(model, folder, max_epochs=2, ckpt_path=None):
+    """The learning rate of each step; every step leaves a checkpoint."""
+    data = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, batch_size=8)
+    return fit(model, data, Rates(), folder, max_epochs, ckpt_path).rates
+
+
+def fit(model, data, watch, folder, max_epochs=2, ckpt_path=None):
+    """Train; gives the callback back."""
+    pl.Trainer(
+        accelerator="cpu",
+        max_epochs=max_epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[watch, ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)],
+    ).fit(model, data, ckpt_path=ckpt_path)
+    return watch
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Rates and folder of a run of two epochs that nothing interrupts, by its model."""
+
+    @functools.cache
+    def run(kind, **options):
+        folder = tmp_path_factory.mktemp(kind.__name__)
+        return train(kind(**options), folder), folder
+
+    return run
+
+
+def cosine(first, step, end):
+    return [first * (1 + math.cos(math.pi * at / end)) / 2 for at in range(step, end)]
+
+
+every_step = pytest.mark.parametrize("step", [EPOCH - 1, EPOCH, EPOCH + 2])
+
+
+@every_step
+@pytest.mark.parametrize(("kind", "first"), [(Usual, 0.01), (Quiet, 0.02)])
+def test_the_cosine_goes_on(kind, first, step, whole, tmp_path):
+    rates, folder = whole(kind)
+    assert rates == pytest.approx(cosine(first, 0, 2 * EPOCH), rel=1e-12)
+    assert train(kind(), tmp_path, ckpt_path=folder / f"step={step}.ckpt") == rates[step:]
+
+
+@every_step
+def test_an_optimiser_of_the_users_own_goes_on(step, whole, tmp_path):
+    rates, folder = whole(Stepwise)
+    assert rates == [0.01 * 0.5**at for at in range(2 * EPOCH)]
+    assert train(Stepwise(0.5), tmp_path, ckpt_path=folder / f"step={step}.ckpt") == rates[step:]
+
+
+@every_step
+@pytest.mark.parametrize(
+    ("before", "after", "max_epochs", "expected"),
+    [
+        ({}, {"learning_rate": 0.3}, 2, lambda step: cosine(0.3, step, 2 * EPOCH)),
+        ({}, {}, 4, lambda step: cosine(0.01, step, 4 * EPOCH)),
+        ({}, {"learning_rate": 0.3}, 4, lambda step: cosine(0.3, step, 4 * EPOCH)),
+        ({}, {"lr_schedule": "constant"}, 2, lambda step: [0.01] * (2 * EPOCH - step)),
+        ({"lr_schedule": "constant"}, {}, 2, lambda step: cosine(0.01, step, 2 * EPOCH)),
+        (
+            {"lr_schedule": "constant"},
+            {"lr_schedule": "constant", "learning_rate": 0.3},
+            3,
+            lambda step: [0.3] * (3 * EPOCH - step),
+        ),
+    ],
+    ids=["new rate", "more epochs", "new rate, more epochs", "to constant", "to cosine", "new constant rate"],
+)
+def test_a_schedule_given_anew_holds_for_the_rest(before, after, max_epochs, expected, step, whole, tmp_path):
+    _, folder = whole(Usual, **before)
+    rates = train(Usual(**after), tmp_path, max_epochs, folder / f"step={step}.ckpt")
+    assert rates == pytest.approx(expected(step), rel=1e-12)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """A file of 50 sequences of 1 to 7 steps, of which 10 are for validation; each carries its own number."""
+    path = tmp_path_factory.mktemp("file") / "a.csv"
+    rows = [f"{number},{number},{'ab'[number % 2]}" for number in range(50) for _ in range(1 + number % 7)]
+    path.write_text("\n".join(["id,x,label", *rows]))
+    return path
+
+
+@every_step
+def test_samples_of_a_file_come_once_an_epoch(step, numbered, tmp_path):
+    def data():
+        return SequenceFiles(numbered, batch_size=8, standardise=False)
+
+    before = fit(Usual(), data(), Samples(), tmp_path / "before").steps
+    after = fit(
+        Usual(), data(), Samples(), tmp_path / "after", ckpt_path=tmp_path / "before" / f"step={step}.ckpt"
+    ).steps
+    steps = before[:step] + after
+    assert len(steps) == 2 * EPOCH
+    held_back = {int(number) for number in data().sample_ids("val")}
+    epochs = [Counter(chain.from_iterable(steps[start : start + EPOCH])) for start in (0, EPOCH)]
+    assert epochs == 2 * [Counter(set(range(50)) - held_back)]
+    assert steps == before
+    assert before[:EPOCH] != before[EPOCH:]
+    # Buckets, and with them less padding than at random, where nearly each batch has a sequence of 7 steps.
+    longest = [max(number % 7 for number in numbers) for numbers in before]
+    assert sum(longest) < 2 * EPOCH * 5
+
+
+class KeepOne(pl.Callback):
+    """A copy of what was saved after some step."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            shutil.copy(trainer.checkpoint_callbacks[0].folder / "last.ckpt", self.path)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_goes_on_exactly(name, tmp_path):
+    """With what draws random numbers in a stack, as far as a cell can have it."""
+    drops = {"dropout": 0.2, "input_dropout": 0.2}
+    if name == "GRUCell":
+        drops |= {"recurrent_dropout": 0.2, "zoneout": 0.1}
+    results = []
+    for path in (None, tmp_path / "kept.ckpt"):
+        torch.manual_seed(1 if path is None else 2)
+        cell = partial(getattr(seqlight, name), hidden_size=4)
+        model = SequenceClassifier(cell, input_size=1, num_layers=2, **drops)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            default_root_dir=tmp_path,
+            max_epochs=2,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            plugins=[SealedCheckpointIO()],
+            callbacks=[ResumeCheckpoint(every_n_steps=1), KeepOne(EPOCH + 2, tmp_path / "kept.ckpt")],
+        )
+        data = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, num_val=8, batch_size=8)
+        trainer.fit(model, data, ckpt_path=path)
+        results.append((model.state_dict(), trainer.optimizers[0].state_dict(), trainer.callback_metrics))
+    assert_equal(*results)

@@ -1,0 +1,220 @@
+"""What a run writes is whole or absent: kills while it saves, full and read-only disks, two writers."""
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+from seqlight.checkpoints.files import read_plain
+from tests.processes import Command
+from tests.small_training import assert_equal, begin, result, train, whole_result
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+SMALL = ("--data.num_train=8", "--data.num_val=8", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def names(folder):
+    """Of the file that is the last checkpoint, its number on the disk."""
+    with contextlib.suppress(FileNotFoundError):
+        return [path.stat().st_ino for path in folder.rglob("last.ckpt")]
+    return []
+
+
+def checkpoints(folder):
+    """Contents by name."""
+    return {path.name: path.read_bytes() for path in folder.rglob("*.ckpt") if not path.name.startswith(".")}
+
+
+def other_file_system(folder):
+    """A folder for temporary files that a file can't be renamed from."""
+    for place in ("/dev/shm", "/run", "/var/tmp"):
+        if os.access(place, os.W_OK) and os.stat(place).st_dev != os.stat(folder).st_dev:
+            return place
+    return pytest.skip("there is one file system only")
+
+
+def test_twenty_kills_while_checkpoints_are_written(tmp_path):
+    temporary = tempfile.mkdtemp(dir=other_file_system(tmp_path))
+    rng = random.Random(0)
+    loaded = step = 0
+    forever = ("--trainer.max_epochs=-1", "--model.lr_schedule=constant")
+    for _ in range(20):
+        last = names(tmp_path)
+        command = begin(tmp_path, *forever, environment={"TMPDIR": temporary})
+        wait_for(lambda last=last: names(tmp_path) not in ([], last))
+        time.sleep(rng.uniform(0, 0.1))
+        os.kill(command.pid, signal.SIGKILL)
+        status, _, err = command.wait()
+        assert (status, err) == (-signal.SIGKILL, "")
+        steps = [read_plain(path)["global_step"] for path in tmp_path.rglob("[lpb]*.ckpt")]  # or it raises
+        step = max(step, *steps)
+        # Between two names the last one may be missing for a moment: then it goes on from the one before.
+        loaded += max(steps) >= step - 1
+    assert loaded == 20
+    status, out, err = train(tmp_path, *forever, happens=f"SIGTERM@start{step + 1}")
+    assert re.search(rf"continues from step ({step - 1}|{step});", out)
+    assert status == 128 + signal.SIGTERM, err
+    [folder] = tmp_path.glob("runs/*/*/checkpoints")
+    assert {path.name for path in folder.iterdir()} - {"best.ckpt"} == {"last.ckpt", "previous.ckpt"}
+    assert os.listdir(temporary) == []
+    os.rmdir(temporary)
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A file system of `size` in a folder."""
+    mounted = IS_ROOT and shutil.which("mount")
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if not mounted or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here; the injected error is tried in its place")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What the run gives that nothing ends."""
+    return whole_result(tmp_path_factory.mktemp("whole"))
+
+
+def assert_goes_on(folder, step, whole, **options):
+    status, out, err = train(folder, **options)
+    assert (status, err) == (0, "")
+    assert f"continues from step {step};" in out
+    for expected, got in zip(whole, result(folder), strict=True):
+        assert_equal(expected, got)
+
+
+def test_a_disk_that_is_full(tmp_path, whole):
+    with small_disk(tmp_path, "4m"):
+        status, _, _ = train(tmp_path, happens="SIGKILL@end8")
+        assert status == -signal.SIGKILL
+        before = checkpoints(tmp_path)
+        filler = tmp_path / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1024))
+        status, _, err = train(tmp_path)
+        assert status == 5
+        assert re.fullmatch(r"seqlight: error: can't write .+: No space left on device\n", err)
+        assert checkpoints(tmp_path) == before
+        filler.unlink()
+        assert_goes_on(tmp_path, 7, whole)
+
+
+def test_a_disk_that_becomes_full_while_saving(tmp_path, whole):
+    status, _, err = train(tmp_path, happens="FULL@start8")
+    assert status == 5
+    assert re.fullmatch(r"seqlight: error: can't write .*\.ckpt.part: No space left on device\n", err)
+    assert read_plain(next(tmp_path.rglob("last.ckpt")))["global_step"] == 8
+    assert read_plain(next(tmp_path.rglob("previous.ckpt")))["global_step"] == 7
+    assert not list(tmp_path.rglob("*.part"))
+    assert_goes_on(tmp_path, 8, whole)
+
+
+def test_a_disk_that_can_only_be_read(tmp_path):
+    with small_disk(tmp_path, "4m"):
+        assert train(tmp_path, "--trainer.max_epochs=1")[0] == 0
+        before = checkpoints(tmp_path)
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        status, _, err = train(tmp_path, "--trainer.max_epochs=1")
+        assert status == 5
+        assert re.fullmatch(r"seqlight: error: can't write runs.*: Read-only file system\n", err)
+        assert checkpoints(tmp_path) == before
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_the_first_step(tmp_path):
+    tmp_path.chmod(0o555)
+    status, _, err = Command(tmp_path, "fit", *SMALL, bound=IS_ROOT).wait()
+    tmp_path.chmod(0o755)
+    assert status == 5
+    assert err == "seqlight: error: can't write runs/SumSign-LSTMCell: Permission denied\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_permission_that_is_lost(tmp_path, whole):
+    status, _, err = train(tmp_path, happens="LOCK@start3", bound=IS_ROOT)
+    assert status == 5
+    assert re.fullmatch(r"seqlight: error: can't write .*\.ckpt.part: Permission denied\n", err)
+    [checkpoints_folder] = tmp_path.glob("runs/*/*/checkpoints")
+    assert read_plain(checkpoints_folder / "last.ckpt")["global_step"] == 3
+    checkpoints_folder.chmod(0o755)
+    assert_goes_on(tmp_path, 3, whole, bound=IS_ROOT)
+
+
+def test_two_runs_in_one_folder(tmp_path, whole):
+    first = begin(tmp_path, happens="WAIT@start3")
+    wait_for((tmp_path / "waiting").exists)
+    status, _, err = train(tmp_path)
+    assert status == 2
+    assert re.fullmatch(
+        rf"seqlight: error: runs/.*version_0 is being written by process {first.pid}; --fresh starts a run beside it\n",
+        err,
+    )
+    status, out, err = train(tmp_path, "--fresh")
+    assert status == 0, err
+    assert "version_1" in out
+    shutil.rmtree(next(tmp_path.glob("runs/*/version_1")))
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert_goes_on(tmp_path, 3, whole)  # the lock of the dead is free
+
+
+def test_a_second_interrupt_leaves_at_once(tmp_path, whole):
+    command = begin(tmp_path, happens="WAIT@start3")
+    wait_for((tmp_path / "waiting").exists)
+    os.kill(command.pid, signal.SIGINT)
+    wait_for(lambda: "SIGINT" in command.read("err"))
+    assert command.process.exitcode is None  # it waits for the end of the step
+    os.kill(command.pid, signal.SIGINT)
+    status, _, err = command.wait(10)
+    assert status == 128 + signal.SIGINT
+    assert err == "seqlight: SIGINT: the run stops when it is saved; again leaves at once\n"
+    assert_goes_on(tmp_path, 3, whole)
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    status, _, err = train(tmp_path, "--trainer.gradient_clip_algorithm=other")
+    assert status == 2, err
+    assert {path.name for path in tmp_path.iterdir()} == {"happens.py"}
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_a_whole_one(tmp_path, whole):
+    assert train(tmp_path, happens="SIGKILL@end8")[0] == -signal.SIGKILL
+    [last] = tmp_path.rglob("last.ckpt")
+    assert not last.samefile(last.with_name("previous.ckpt"))
+    last.write_bytes(last.read_bytes()[:-1000])
+    status, out, _ = train(tmp_path, happens="FULL@start6")  # from which it goes on, and can't save step 7
+    assert status == 5
+    assert re.search(r"last\.ckpt .*damaged", out)
+    assert_goes_on(tmp_path, 6, whole)
+
+
+def test_of_an_unfinished_run_that_does_not_go_on_is_told(tmp_path):
+    assert train(tmp_path, happens="SIGKILL@end3")[0] == -signal.SIGKILL
+    status, out, err = train(tmp_path, "--trainer.max_epochs=2")
+    assert out.startswith(
+        "runs/SumSign-LSTMCell/version_0 is unfinished, but differs in --trainer.max_epochs; to continue it"
+    )
+    status, out, err = train(tmp_path, "--trainer.max_epochs=5", "--ckpt_path=last")
+    assert status == 2
+    status, out, err = train(tmp_path, "--fresh", "--ckpt_path=last")
+    assert (status, err) == (2, "seqlight: error: --fresh and --ckpt_path last exclude each other\n")

@@ -1,0 +1,125 @@
+"""What flags and arguments say against a checkpoint: they win, and are told; or they are refused."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+from seqlight import (
+    CheckpointError,
+    DataError,
+    GRUCell,
+    SealedCheckpointIO,
+    SequenceClassifier,
+    SequenceFiles,
+    SumSign,
+    SyntheticSequences,
+)
+from seqlight.checkpoints.files import read_plain
+from tests.conftest import seqlight_run
+
+QUIET = ("--trainer.enable_progress_bar=false", "--device=cpu", "--output=p.csv")
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch, command_line_state):
+    monkeypatch.chdir(tmp_path)
+
+
+def trained(data, *callbacks):
+    """A checkpoint of one epoch, and the Trainer."""
+    cell = partial(GRUCell, hidden_size=2)
+    model = SequenceClassifier(cell, input_size=1, class_weights=data.class_weights)
+    options = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "logger": False}
+    trainer = Trainer(max_epochs=1, plugins=[SealedCheckpointIO()], callbacks=list(callbacks), **options)
+    trainer.fit(model, data)
+    trainer.save_checkpoint("trained.ckpt")
+    return model, trainer
+
+
+def synthetic():
+    return SyntheticSequences(SumSign(max_length=4), num_train=8, num_val=8, num_test=8)
+
+
+def files(**options):
+    rows = [f"s{number},{number % 2 + 0.1 * number},{'no' if number % 2 else 'yes'}" for number in range(20)]
+    Path("a.csv").write_text("\n".join(["who,value,kind", *rows]) + "\n")
+    return SequenceFiles("a.csv", id_column="who", label_column="kind", **options)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), ""),
+        (("--data.num_test=5", "--data.seed=0"), "data.num_test 5 (was 8)"),
+        (("--model.dropout=0.5", "--model.learning_rate=0.01"), "model.dropout 0.5 (was 0.0)"),
+        (("--model.readout=mean", "--data.task.max_length=5"),
+         "model.readout mean (was last), data.task.max_length 5 (was 4)"),
+    ],
+)  # fmt: skip
+def test_flags_that_change_what_a_checkpoint_says_are_told(flags, expected):
+    trained(synthetic())
+    status, _, err = seqlight_run("test", "--ckpt_path=trained.ckpt", *QUIET, *flags)
+    assert status == 0, err
+    assert err == (f"seqlight: flags override trained.ckpt: {expected}\n" if expected else "")
+
+
+@pytest.mark.parametrize(
+    ("options", "flag", "message"),
+    [
+        ({"class_weights": [1.0, 2.0]}, "--data.class_weights=[2,1]", r"class_weights can't change"),
+        ({}, "--data.class_weights=balanced", r"class_weights can't change after training, got 'balanced'"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(options, flag, message):
+    trained(files(**options))
+    arguments = ("validate", "--ckpt_path=trained.ckpt", *QUIET)
+    assert seqlight_run(*arguments)[0] == 0
+    status, _, err = seqlight_run(*arguments, flag)
+    assert status == 2
+    assert message in err
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_the_patience_given_anew_wins():
+    trained(synthetic(), EarlyStopping("val/loss", patience=3))
+    stopping = EarlyStopping("val/loss", patience=7)
+    options = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "logger": False}
+    options["enable_checkpointing"] = False
+    trainer = Trainer(max_epochs=2, plugins=[SealedCheckpointIO()], callbacks=[stopping], **options)
+    model = SequenceClassifier(partial(GRUCell, hidden_size=2), input_size=1)
+    trainer.fit(model, synthetic(), ckpt_path="trained.ckpt")
+    assert stopping.patience == 7
+    assert trainer.current_epoch == 2
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_who_is_to_blame_for_data_that_can_not_be_made():
+    trained(files())
+    load = partial(SequenceFiles.load_from_checkpoint, "trained.ckpt")
+    assert load(val="b.csv").class_names == ("no", "yes")
+    with pytest.raises(ValueError, match="val_fraction must be between 0 and 1, got 2"):
+        load(val_fraction=2)
+    with pytest.raises(TypeError, match="no_such_argument"):
+        load(no_such_argument=1)
+    with pytest.raises(DataError, match="there is no such file"):
+        load(predict="c.txt").split("predict")
+
+    checkpoint = read_plain("trained.ckpt")
+    plain = checkpoint["seqlight"]["data"]["init_args"]
+    for name, value, message in (
+        ("val_fraction", 2, "val_fraction must be between 0 and 1"),
+        ("no_such_argument", 1, "no_such_argument"),
+        ("encoding", {**plain["encoding"], "scale": [0.0]}, r"scale must be greater than 0, got 0\.0"),
+        ("encoding", {**plain["encoding"], "class_names": ["a"]}, "class_names of a binary target"),
+    ):
+        changed = json.loads(json.dumps({**plain, name: value}))
+        description = {**checkpoint["seqlight"], "data": {**checkpoint["seqlight"]["data"], "init_args": changed}}
+        SealedCheckpointIO().save_checkpoint({**checkpoint, "seqlight": description}, "changed.ckpt")
+        with pytest.raises(CheckpointError, match=f"changed.ckpt does not describe .*{message}"):
+            SequenceFiles.load_from_checkpoint("changed.ckpt")
+        with pytest.raises(CheckpointError, match=message):
+            SequenceFiles.load_from_checkpoint("changed.ckpt", batch_size=4)

@@ -1,0 +1,185 @@
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import seqlight
+from seqlight import SequenceTask
+from tests.conftest import seqlight_run
+
+# Parameters of each gate at F = 1, H = 32: W_ih 32, b_ih 32, W_hh 32 * 32, b_hh 32.
+AFFINE, NO_RECURRENCE = 32 + 32 + 32 * 32 + 32, 32 + 32
+EXPECTED = {  # parameters, states, gates
+    "ElmanCell": (AFFINE, 1, "1"),
+    "GRUCell": (3 * AFFINE, 1, "3"),
+    "IndRNNCell": (NO_RECURRENCE + 32, 1, "1"),
+    "JANETCell": (2 * AFFINE, 1, "2"),
+    "LayerNormLSTMCell": (4 * (32 + 32 * 32) + 2 * 2 * 4 * 32 + 2 * 32, 2, "step"),
+    "LSTMCell": (4 * AFFINE, 2, "4"),
+    "MGUCell": (2 * AFFINE, 1, "2"),
+    "MinGRUCell": (2 * NO_RECURRENCE, 1, "2"),
+    "MinLSTMCell": (3 * NO_RECURRENCE, 1, "3"),
+    "PeepholeLSTMCell": (4 * AFFINE + 3 * 32, 2, "4"),
+    "SLSTMCell": (4 * AFFINE, 4, "4"),
+    "UGRNNCell": (2 * AFFINE, 1, "2"),
+}
+
+MYCELLS = '''
+import torch
+from seqlight import GatedCell, LSTMCell, RecurrentCell
+
+
+class LeakyCell(GatedCell):
+    """Leaks.
+
+    And more.
+    """
+
+    num_gates = 1
+
+    def update(self, input_gates, hidden_gates, state):
+        return (0.9 * state[0] + input_gates,)
+
+
+class Unfinished(GatedCell):
+    pass
+
+
+class Last(RecurrentCell):
+    def __init__(self, input_size):
+        super().__init__(input_size, input_size)
+
+    def initial_state(self, batch_size, *, device, dtype):
+        return (torch.zeros(batch_size, 1), torch.zeros(batch_size, 1))
+
+    def forward(self, inputs, state):
+        return inputs, state
+
+
+class Demanding(LeakyCell):
+    def __init__(self, input_size, rate):
+        super().__init__(input_size)
+'''
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("listed_cells", None)
+
+
+def cells(*arguments):
+    """The header, and each row as its name, three numbers and the rest."""
+    status, out, err = seqlight_run("cells", *arguments)
+    assert status == 0, err
+    header, *lines = out.splitlines()
+    rows = [re.match(r"(\S+) +(\S+) +(\S+) +(\S+)(?:  (.*))?$", line).groups() for line in lines]
+    # Other tests have cells of their own.
+    return header, {row[0]: row[1:] for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")}
+
+
+def test_every_cell_has_a_line():
+    header, rows = cells()
+    assert header.endswith("(parameters at input_size 1 and hidden_size 32)")
+    assert {name: (int(row[0]), int(row[1]), row[2]) for name, row in rows.items()} == EXPECTED
+    for name, row in rows.items():
+        assert row[3] == inspect.getdoc(getattr(seqlight, name)).splitlines()[0]
+        assert len(row[3]) > 10
+
+
+@pytest.mark.parametrize("flag", [("--import=listed_cells",), ("--import", "listed_cells")])
+def test_imported_cells_come_too(flag):
+    Path("listed_cells.py").write_text(MYCELLS)
+    _, rows = cells(*flag)
+    mine = {name.partition(".")[2]: row for name, row in rows.items() if name.startswith("listed_cells.")}
+    assert list(mine) == ["Demanding", "Last", "LeakyCell"]
+    assert mine["LeakyCell"] == (str(AFFINE), "1", "1", "Leaks.")
+    assert mine["Last"] == ("0", "2", "step", "no description")
+    assert mine["Demanding"][:3] == ("-", "-", "-")
+    assert re.search("can't be made with defaults alone: .*'rate'", mine["Demanding"][3])
+    assert list(rows)[: len(EXPECTED)] == sorted(EXPECTED, key=str.lower)
+
+
+MYTASKS = '''
+from dataclasses import dataclass
+from seqlight import Parity, SequenceTask
+
+
+@dataclass(frozen=True)
+class Labels(SequenceTask):
+    """Several at once."""
+
+    number: int = 3
+
+    input_size, target = 2, "multilabel"
+
+    @property
+    def num_outputs(self):
+        return self.number
+
+    def sample(self, num_samples, rng):
+        raise NotImplementedError
+
+
+class Demanding(Labels):
+    def __init__(self, other):
+        pass
+'''
+
+
+def tasks(*arguments):
+    """The header, and each row as its name and what follows in columns."""
+    status, out, err = seqlight_run("tasks", *arguments)
+    assert status == 0, err
+    rows = [re.match(r"(\S+) +" + r"(\S+) +" * 6 + r" ?(.*)$", line).groups() for line in out.splitlines()[1:]]
+    shown = [row for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")]
+    return out.splitlines()[0], {(row[0], row[7] if row[7].startswith("--") else ""): row[1:] for row in shown}
+
+
+def test_every_task_has_a_line():
+    header, rows = tasks()
+    public = {name: getattr(seqlight, name) for name in seqlight.__all__}
+    names = [name for name, value in public.items() if isinstance(value, type) and issubclass(value, SequenceTask)]
+    names.remove("SequenceTask")
+    variants = {("Tomita", f"--data.task.number {number}"): {"number": number} for number in (1, 2, 4, 5, 6, 7)}
+    variants["ModularArithmetic", "--data.task.precedence false"] = {"precedence": False}
+    assert list(rows) == sorted([*((name, "") for name in names), *variants])
+    assert len(names) >= 13
+    assert header.split()[:7] == ["task", "target", "outputs", "chance", "majority", "last", "bag"]
+    chances = {1: "0.50", 4: "0.25", 5: "0.20"}
+    for (name, flags), row in rows.items():
+        task = getattr(seqlight, name)(**variants.get((name, flags), {}))
+        known = task.baselines
+        accuracies = [f"{value:.2f}" for value in (known.majority, known.last_symbol, known.bag_of_symbols)]
+        text = flags or inspect.getdoc(type(task)).splitlines()[0]
+        assert list(row) == [task.target, str(task.num_outputs), chances[task.num_outputs], *accuracies, text]
+        assert len(text) <= 50  # with the other columns, 120
+
+
+def test_imported_tasks_come_too():
+    Path("listed_cells.py").write_text(MYTASKS)
+    _, rows = tasks("--import", "listed_cells")
+    assert list(rows)[-2:] == [("listed_cells.Demanding", ""), ("listed_cells.Labels", "")]
+    assert rows["listed_cells.Labels", ""] == ("multilabel", "3", "0.50", "-", "-", "-", "Several at once.")
+    assert rows["listed_cells.Demanding", ""][:6] == ("-",) * 6
+    assert re.search("can't be made with defaults alone: .*'other'", rows["listed_cells.Demanding", ""][6])
+
+
+@pytest.mark.parametrize("command", ["cells", "tasks"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["LSTMCell"], "takes --import MODULE and nothing else, got LSTMCell"),
+        (["--data.task", "Parity"], "got --data.task Parity"),
+        (["--import"], "--import: expected one argument"),
+        (["--import", "nomodule"], "--import nomodule: .*No module named 'nomodule'"),
+    ],
+)
+def test_other_arguments_are_refused_in_one_line(command, arguments, message):
+    status, out, err = seqlight_run(command, *arguments)
+    assert status == 2
+    assert not out
+    assert re.fullmatch(f"seqlight: error: .*{message}\n", err)

@@ -1,0 +1,232 @@
+"""What the command line refuses, and how: own models and data, sizes, outputs and checkpoints."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import seqlight
+from tests.conftest import seqlight_run
+
+TINY = ("--data.num_train=8", "--data.num_val=8", "--data.num_test=8", "--trainer.max_epochs=1")
+QUIET = ("--trainer.enable_progress_bar=false", "--figures.every_n_epochs=0", "--device=cpu")
+
+OWN_DATA = """
+import torch
+from seqlight import Batch, SequenceDataModule
+
+CHANGES = {
+    "nothing": lambda batch: batch,
+    "double": lambda batch: batch._replace(inputs=batch.inputs.double()),
+    "features": lambda batch: batch._replace(inputs=batch.inputs[:, :, :1]),
+    "flat": lambda batch: batch._replace(inputs=batch.inputs[:, :, 0]),
+    "label 2": lambda batch: batch._replace(targets=2 * batch.targets),
+    "int targets": lambda batch: batch._replace(targets=batch.targets.long()),
+    "column": lambda batch: batch._replace(targets=batch.targets[:, None]),
+    "int32 lengths": lambda batch: batch._replace(lengths=batch.lengths.int()),
+    "too long": lambda batch: batch._replace(lengths=batch.lengths + 1),
+    "no samples": lambda batch: Batch(*(part[:0] for part in batch)),
+    "list": lambda batch: batch._replace(inputs=batch.inputs.tolist()),
+    "tuple": tuple,
+}
+
+
+class Mine(SequenceDataModule):
+    input_size, vocab_size, target, num_outputs = 2, None, "binary", 1
+
+    def __init__(self, change: str = "nothing", loader: bool = False):
+        super().__init__(batch_size=4, seed=0)
+        self.change, self.loader = change, loader
+
+    def split(self, split):
+        batch = Batch(torch.randn(8, 3, 2), torch.arange(8.0) % 2, torch.full((8,), 3))
+        return CHANGES[self.change](batch)
+
+    def train_dataloader(self):
+        return [[tuple(self.split("train"))]] if self.loader else super().train_dataloader()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch, command_line_state):
+    monkeypatch.chdir(tmp_path)
+    Path("owndata.py").write_text(OWN_DATA)
+    yield
+    sys.modules.pop("owndata", None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    status, _, err = seqlight_run("fit", *TINY, *QUIET, f"--trainer.default_root_dir={folder}")
+    assert status == 0, err
+    [path] = folder.rglob("best.ckpt")
+    return path
+
+
+def refused(status, message, *arguments):
+    got, _, err = seqlight_run(*arguments)
+    assert got == status, err
+    assert 1 <= len(err.splitlines()) <= 5
+    assert "Traceback" not in err
+    assert re.search(message, err), err
+    return err
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("double", r"inputs must be float32 \(B, T, 2\), got torch\.float64 \(8, 3, 2\)"),
+        ("features", r"inputs must be float32 \(B, T, 2\), got torch\.float32 \(8, 3, 1\)"),
+        ("flat", r"inputs must be float32 \(B, T, 2\), got torch\.float32 \(8, 3\)"),
+        ("label 2", r"targets must be 0 or 1, got"),
+        ("int targets", r"targets must be float32 \(8,\), got torch\.int64 \(8,\)"),
+        ("column", r"targets must be float32 \(8,\), got torch\.float32 \(8, 1\)"),
+        ("int32 lengths", r"lengths must be int64 \(8,\), got torch\.int32 \(8,\)"),
+        ("too long", r"lengths must be between 1 and the 3 time steps of inputs, got"),
+        ("no samples", r"inputs must be at least one sequence of at least one time step, got torch\.float32 \(0, 3, 2"),
+        ("list", r"inputs must be a tensor, got list"),
+        ("tuple", r"a sample must be a Batch\(inputs, targets, lengths\), got tuple"),
+    ],
+)
+def test_a_split_that_is_not_what_its_module_says(change, message):
+    arguments = ("--data=owndata.Mine", f"--data.change={change}", "--trainer.max_epochs=1")
+    # The validation split is made first.
+    refused(2, rf"Mine\.split\('\w+'\): {message}", "fit", *QUIET, *arguments)
+
+
+def test_data_of_the_users_own_are_trained_on():
+    status, _, err = seqlight_run("fit", *QUIET, "--data=owndata.Mine", "--trainer.max_epochs=1")
+    assert status == 0, err
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_a_loader_that_gives_no_batches():
+    message = r"a loader must give seqlight\.Batch\(inputs, targets, lengths\), got list"
+    refused(2, message, "fit", *QUIET, "--data=owndata.Mine", "--data.loader=true", "--trainer.max_epochs=1")
+
+
+def test_a_backend_that_can_not_serve_the_cell():
+    message = r"backend='kernel' can't serve LayerNormLSTMCell"
+    err = refused(2, message, "fit", *TINY, *QUIET, "--model.cell=LayerNormLSTMCell", "--model.backend=kernel")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--data.num_train=1000000000000", r"num_train must be at most 2147483647, got 1000000000000"),
+        ("--data.task.max_length=100000000000", r"max_length must be at most 2147483647, got 100000000000"),
+        ("--data.task.max_length=2000000000", r"not enough memory"),
+        ("--data.test_lengths=41-200", r"test_lengths must be a length, or .* as 41:200; got '41-200'"),
+        ("--data.test_lengths=9:4", r"test_lengths '9:4': max_length must be at least min_length \(9\), got 4"),
+        ("--model.cell.hidden_size=99999999999", r"hidden_size must be at most 2147483647, got 99999999999"),
+        ("--model.cell.hidden_size=10000000", r"not enough memory"),
+        ("--model.num_layers=99999999999", r"num_layers must be at most 2147483647, got 99999999999"),
+        ("--data.batch_size=99999999999", r"batch_size must be at most 2147483647, got 99999999999"),
+    ],
+)
+def test_sizes_beyond_all_use(flag, message):
+    refused(2, message, "fit", *QUIET, flag)
+
+
+@pytest.mark.parametrize("output", ["folder", "/dev/null", ".", ""])
+def test_an_output_that_is_no_file_is_refused_before_predicting(output, trained, monkeypatch):
+    Path("folder").mkdir()
+    monkeypatch.setattr(seqlight.SequenceClassifier, "predict_step", lambda *_: pytest.fail("it predicts"))
+    message = rf"can't write predictions to {re.escape(output or '.')}: expected the path of a file"
+    refused(2, message, "predict", f"--ckpt_path={trained}", *QUIET, f"--output={output}")
+
+
+@pytest.mark.parametrize("verb", ["fit", "test"])
+@pytest.mark.parametrize("part", ["loops", "epoch", "global_step", "callbacks", "lr_schedulers", "hyper_parameters"])
+def test_a_checkpoint_that_lacks_what_a_trainer_saves(part, verb, trained):
+    checkpoint = torch.load(trained, weights_only=True)
+    del checkpoint[part]
+    seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "part.ckpt")
+    refused(3, r"part\.ckpt is no whole checkpoint", verb, "--ckpt_path=part.ckpt", *QUIET)
+
+
+def other_shape(weights):
+    weights["head.weight"] = weights["head.weight"][:, :3]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (other_shape, "size mismatch for head.weight"),
+        (lambda weights: weights.pop("head.bias"), "Missing key.*head.bias"),
+        (lambda weights: weights.update(other=torch.zeros(2)), "Unexpected key.*other"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_described_model(damage, message, trained):
+    checkpoint = torch.load(trained, weights_only=True)
+    damage(checkpoint["state_dict"])
+    seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "weights.ckpt")
+    arguments = ("test", "--ckpt_path=weights.ckpt", *QUIET)
+    refused(3, rf"weights do not fit the model it describes:\n{message}", *arguments)
+    with pytest.raises(seqlight.CheckpointError, match=r"(?s)can be built here.*" + message):
+        seqlight.load("weights.ckpt")
+
+
+def test_flags_that_describe_another_model_than_the_checkpoint(trained):
+    message = r"flags and --ckpt_path .*best\.ckpt describe different models:\nsize mismatch"
+    refused(2, message, "test", f"--ckpt_path={trained}", *QUIET, "--model.cell.hidden_size=3")
+
+
+def test_import_in_a_configuration_file_is_refused():
+    Path("run.yaml").write_text("import: owndata\n")
+    refused(2, "give --import on the command line", "fit", "--config=run.yaml", *TINY, *QUIET)
+    assert "owndata" not in sys.modules
+
+
+def of_weight(checkpoint, **changes):
+    """Change the optimiser's state of a weight."""
+    weight = max(checkpoint["optimizer_states"][0]["state"].values(), key=lambda state: state["exp_avg"].numel())
+    weight.update(changes)
+
+
+def strided(checkpoint):
+    """No value of its own for each of the weight's."""
+    for state in checkpoint["optimizer_states"][0]["state"].values():
+        state["exp_avg"] = torch.zeros(state["exp_avg"].numel())[:1].expand(state["exp_avg"].shape)
+
+
+def of_callback(checkpoint):
+    return checkpoint["callbacks"]["ResumeCheckpoint"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda checkpoint: of_callback(checkpoint).update(random=["x"]),
+        lambda checkpoint: of_callback(checkpoint).update(random=[{}]),
+        lambda checkpoint: of_callback(checkpoint).update(metrics=1),
+        lambda checkpoint: of_callback(checkpoint)["random"][0].update(
+            numpy=("MT19937", torch.zeros(624, dtype=torch.int64), 2**30, 0, 0.0)
+        ),
+        lambda checkpoint: of_callback(checkpoint)["random"][0].update(torch=torch.zeros(3)),
+        lambda checkpoint: of_callback(checkpoint).pop("follows"),
+        lambda checkpoint: checkpoint["seqlight"]["steps"].update(curves={"x": 1}),
+        lambda checkpoint: of_weight(checkpoint, exp_avg=torch.zeros(1), exp_avg_sq=torch.zeros(1)),
+        lambda checkpoint: of_weight(checkpoint, step=torch.zeros(0)),
+        lambda checkpoint: of_weight(checkpoint, step="x"),
+        lambda checkpoint: checkpoint["optimizer_states"][0]["state"][0].pop("exp_avg_sq"),
+        lambda checkpoint: checkpoint["optimizer_states"][0]["param_groups"][0].update(betas=("x", 0.9)),
+        lambda checkpoint: checkpoint.update(optimizer_states=[]),
+        strided,
+        lambda checkpoint: checkpoint["seqlight"].update(steps=3),
+        lambda checkpoint: checkpoint["loops"].update(fit_loop={}),
+    ],
+)
+def test_a_state_of_training_that_is_none(damage, trained):
+    checkpoint = torch.load(trained, weights_only=True)
+    damage(checkpoint)
+    seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "changed.ckpt")
+    refused(
+        3, r"changed\.ckpt|training can't continue", "fit", "--ckpt_path=changed.ckpt", "--trainer.max_epochs=3", *QUIET
+    )

@@ -1,0 +1,73 @@
+"""The benchmarks run, and compare what is the same."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "cells.py"
+
+
+@pytest.fixture
+def cells():
+    """The script as a module."""
+    specification = importlib.util.spec_from_file_location("benchmark_of_cells", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_cells_prints_each_ratio_beside_its_target(tmp_path):
+    command = [sys.executable, SCRIPT, "--rounds", "1", "--seconds", "0.001", "--sizes", "3x4x5", "4x2-6x3"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for name, targets in {"Elman": "22", "LSTM": "12", "GRU": "22", "MGU": "22"}.items():
+        for size, target in zip(("3x4x5", "4x2-6x3"), targets, strict=True):
+            [row] = [line for line in lines if line.startswith(name) and f" {size} " in line]
+            assert f"(>= {target}.0)" in row
+            assert ("(>= 4.0)" in row) == (size == "3x4x5")  # the loop
+        assert sum(line.startswith(name) for line in lines) == 4  # and a row of the builds, and one of the rates
+
+
+class OtherInputs(nn.LSTM):
+    def forward(self, inputs):
+        if isinstance(inputs, PackedSequence):
+            return super().forward(inputs._replace(data=1.05 * inputs.data))
+        return super().forward(1.05 * inputs)
+
+
+class FixedBias(nn.LSTM):
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        self.bias_hh_l0.requires_grad_(False)
+
+
+@pytest.mark.parametrize("size", ["3x4x5", "4x2-6x3"])
+def test_cells_refuses_to_time_another_cell_or_other_gradients(cells, size, monkeypatch):
+    def check():
+        torch.manual_seed(0)
+        cells.check_losses("LSTM", cells.ways_to_train("LSTM", cells.parse_size(size), cells.processor_time, None))
+
+    check()
+    for wrong in (OtherInputs, FixedBias):
+        monkeypatch.setitem(cells.CELLS, "LSTM", (cells.LSTM, wrong))
+        with pytest.raises(RuntimeError, match="LSTM is not the same in all ways"):
+            check()
+
+
+@pytest.mark.parametrize("flags", [("--rounds=1", "--epochs=2"), ("--rounds=1", "--epochs=1", "--check")])
+def test_step_runs(flags, tmp_path):
+    script = SCRIPT.with_name("step.py")
+    done = subprocess.run([sys.executable, script, *flags], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("RNN", "LSTM", "GRU"):
+        assert any(line.startswith(name) for line in done.stdout.splitlines()), done.stdout

@@ -1,0 +1,184 @@
+"""When figures are drawn, for which batches they can be, and what stands on them."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from torch.utils.tensorboard import SummaryWriter
+from torchmetrics import ROC
+
+from seqlight import (
+    Batch,
+    SequenceClassifier,
+    SequenceLoader,
+    SumSign,
+    SyntheticSequences,
+    TensorBoardFigures,
+)
+from seqlight.callbacks import tensorboard
+from seqlight.figures.metrics import confusion_figure, roc_figure
+
+pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
+SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Names and steps of the figures that go to TensorBoard."""
+    figures = []
+    monkeypatch.setattr(SummaryWriter, "add_figure", lambda self, name, figure, step: figures.append((name, step)))
+    return figures
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    for name in ("confusion_figure", "roc_figure", "memory_figure"):
+        monkeypatch.setattr(tensorboard, name, lambda *_: None)
+
+
+class StopAfter(pl.Callback):
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
+
+
+def trainer(folder, *more, **options):
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=TensorBoardLogger(folder),
+        callbacks=list(more),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def steps_of(written):
+    """The step of each set of figures."""
+    assert [name for name, _ in sorted(written)] == sorted(SET * (len(written) // 3))
+    return sorted({step for _, step in written})
+
+
+ENDLESS = {"max_epochs": -1}
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "options", "expected"),
+    [
+        (0, 3, {}, []),
+        (1, 3, {}, [4, 8, 12]),
+        (2, 5, {}, [8, 16, 20]),
+        (2, 6, {}, [8, 16, 24]),
+        (None, 3, {}, [4, 8, 12]),
+        (None, 10, {}, list(range(4, 44, 4))),
+        (None, 25, {}, [4, *range(12, 100, 20), *range(20, 120, 20)]),
+        (None, 5, {"val_check_interval": 1}, [1, *range(2, 22, 2)]),
+        (None, 9, ENDLESS, [4, 8, 16, 32]),
+        (None, 3, ENDLESS | {"val_check_interval": 1}, [1, 2, 4, 8]),
+        (None, 5, {"max_epochs": None, "max_time": "00:01:00:00"}, [4, 8, 16]),
+        (None, 5, {"max_epochs": 1000}, [4]),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_figures_are_drawn_at(every, epochs, options, expected, written, tmp_path):
+    data = SyntheticSequences(SumSign(max_length=3), num_train=16, num_val=16, batch_size=4)
+    model = SequenceClassifier(input_size=1, lr_schedule="constant")
+    options = {"max_epochs": epochs, **options}
+    trainer(tmp_path, TensorBoardFigures(every), StopAfter(epochs), **options, num_sanity_val_steps=-1).fit(model, data)
+    assert steps_of(written) == sorted(expected)
+
+
+@pytest.mark.parametrize(("every", "sets"), [(None, 1), (7, 1), (0, 0)])
+@pytest.mark.usefixtures("undrawn")
+def test_a_validation_alone_draws_a_set(every, sets, written, tmp_path):
+    data = SyntheticSequences(SumSign(max_length=3), num_val=64)
+    trainer(tmp_path, TensorBoardFigures(every)).validate(SequenceClassifier(input_size=1), data, verbose=False)
+    assert len(written) == 3 * sets
+
+
+def test_tokens_whose_padding_is_no_token(written, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 7, (16,), generator=generator)
+    tokens = torch.randint(3, (16, 6), generator=generator).masked_fill(torch.arange(6) >= lengths[:, None], -1)
+    loader = SequenceLoader(Batch(tokens, torch.arange(16.0) % 2, lengths), 8)
+    trainer(tmp_path, TensorBoardFigures(), max_epochs=1).fit(SequenceClassifier(vocab_size=3), loader, loader)
+    assert steps_of(written) == [2]
+
+
+@dataclass(frozen=True)
+class Named(SumSign):
+    class_names = ("negative", "positive")
+
+
+def test_classes_have_the_names_that_the_data_give_them(written, tmp_path, monkeypatch):
+    drawn = []
+    for figure in ("confusion_figure", "roc_figure"):
+        monkeypatch.setattr(tensorboard, figure, lambda _, names: drawn.append(tuple(names)))
+    data = SyntheticSequences(Named(max_length=3), num_val=16)
+    trainer(tmp_path, TensorBoardFigures()).validate(SequenceClassifier(input_size=1), data, verbose=False)
+    assert drawn == 2 * [("negative", "positive")]
+
+
+def boxes(texts):
+    """Where these texts are on the canvas."""
+    return [text.get_window_extent() for text in texts if text.get_text()]
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, 10, 12, 13, 30, 120])
+def test_names_and_counts_have_room(num_classes):
+    names = [f"$class$ {number} {'x' * (number % 17)}" for number in range(num_classes)]
+    figure = confusion_figure(12345 * torch.eye(num_classes, dtype=torch.int64), names)
+    FigureCanvasAgg(figure).draw()
+    [axis] = figure.axes
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == [label.get_text() for label in axis.get_xticklabels()]
+    assert len(labels) > 24 or len(labels) == num_classes
+    assert all(len(label) <= 16 for label in labels)
+    assert labels[0] == "$class$ 0"
+    for above, below in pairwise(boxes(axis.get_yticklabels())):
+        assert above.y0 > below.y1
+    for left, right in pairwise(boxes(axis.get_xticklabels())):
+        assert left.x1 < right.x0
+    assert len(axis.texts) == (num_classes**2 if num_classes <= 12 else 0)
+    for box in boxes(axis.texts):
+        assert box.width < axis.get_window_extent().width / num_classes
+
+
+@pytest.mark.parametrize("num_labels", [1, 4, 6, 9])
+def test_labels_have_a_matrix_each(num_labels):
+    names = [f"label {number}" for number in range(num_labels)]
+    figure = confusion_figure(torch.ones(num_labels, 2, 2, dtype=torch.int64), names)
+    FigureCanvasAgg(figure).draw()
+    assert [axis.get_title() for axis in figure.axes if axis.axison] == names[:8]
+
+
+def test_long_names_that_begin_alike_can_be_told_apart():
+    names = [f"a very long name of a class, number {number}" for number in range(12)]
+    [axis] = confusion_figure(torch.eye(12, dtype=torch.int64), names).axes
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(set(labels)) == 12
+    assert all(len(label) <= 16 for label in labels)
+
+
+@pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel"])
+def test_roc_curves_have_the_names_of_their_classes(target):
+    names = ("_$a$", "b")  # which matplotlib would hide and set as a formula
+    probabilities = torch.tensor([0.2, 0.4, 0.6, 0.7])
+    targets = torch.tensor([0, 1, 0, 1])  # of the four pairs of a 0 and a 1, three are in order
+    if target != "binary":
+        probabilities = torch.stack((1 - probabilities, probabilities), 1)
+    if target == "multilabel":
+        targets = torch.stack((1 - targets, targets), 1)
+    roc = ROC(task=target, num_classes=2, num_labels=2)
+    roc.update(probabilities, targets)
+    figure = roc_figure(roc, names)
+    FigureCanvasAgg(figure).draw()
+    entries = [entry.get_text() for entry in figure.axes[0].get_legend().get_texts()]
+    assert entries == (["AUC=0.750"] if target == "binary" else ["_$a$ AUC=0.750", "b AUC=0.750"])

@@ -1,0 +1,97 @@
+"""What a sequence gives depends on it alone: not on padding, batch mates, batch size, buckets, or who reads it."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seqlight import Batch, GRUCell, LSTMCell, SequenceClassifier, SequenceLoader
+from seqlight.data.sequences import Sequences
+
+SIZE, NUM, LONGEST = 3, 23, 12
+
+
+def sequences():
+    """Sequences whose targets are their numbers."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, LONGEST + 1, NUM)
+    values = rng.standard_normal((lengths.sum(), SIZE))
+    starts = np.cumsum(lengths) - lengths
+    return Sequences(*map(torch.from_numpy, (values, starts, lengths)), torch.arange(NUM).double())
+
+
+def padded_with_rubbish(source):
+    inputs = torch.full((NUM, LONGEST + 2, SIZE), 1e30, dtype=torch.float64)
+    for row, (start, length) in enumerate(zip(source.starts.tolist(), source.lengths.tolist(), strict=True)):
+        inputs[row, :length] = source.values[start : start + length]
+    return Batch(inputs, source.targets, source.lengths)
+
+
+def logits_by_number(model, loaders):
+    with torch.no_grad():
+        rows = [
+            (int(number), logit)
+            for loader in loaders
+            for batch in loader
+            for number, logit in zip(batch.targets, model(batch.inputs, batch.lengths), strict=True)
+        ]
+    assert sorted(number for number, _ in rows) == list(range(NUM))
+    return torch.stack([logit for _, logit in sorted(rows, key=lambda row: row[0])])
+
+
+@pytest.mark.parametrize("readout", ["last", "mean", "max"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("backend", ["eager", "torch", "kernel"])
+@pytest.mark.parametrize(("cell", "layer"), [(GRUCell, nn.GRU), (LSTMCell, nn.LSTM)])
+def test_a_sequence_gives_the_same_as_alone_in_torchs_layer(cell, layer, backend, bidirectional, readout):
+    torch.manual_seed(0)
+    model = SequenceClassifier(
+        partial(cell, hidden_size=5), input_size=SIZE, bidirectional=bidirectional, readout=readout, backend=backend
+    )
+    model = model.double().eval()
+    data = sequences()
+    expected = alone(model, layer, data, readout)
+    loaders = {
+        "one by one": [SequenceLoader(data, 1)],
+        "all": [SequenceLoader(data, NUM)],
+        "rubbish": [SequenceLoader(padded_with_rubbish(data), 7)],
+        "buckets": [SequenceLoader(data, 4, shuffle=True, seed=1)],
+        "no buckets": [SequenceLoader(data, 4, shuffle=True, seed=1, bucketing=False)],
+        "processes": [SequenceLoader(data, 2, shuffle=True, rank=rank, world_size=3) for rank in range(3)],
+    }
+    for name, each in loaders.items():
+        torch.testing.assert_close(logits_by_number(model, each), expected, rtol=0, atol=1e-12, msg=name)
+
+
+def alone(model, layer, data, readout):
+    """Each sequence by itself through torch's layer with the same weights."""
+    stack = model.recurrent
+    reference = layer(SIZE, 5, bidirectional=stack.num_directions == 2, batch_first=True).double()
+    state = {}
+    for direction, part in zip(("", "_reverse"), [layer.cell for layer in stack.layers], strict=False):
+        state.update({f"{name}_l0{direction}": value for name, value in part.state_dict().items()})
+    reference.load_state_dict(state)
+    logits = []
+    for start, length in zip(data.starts.tolist(), data.lengths.tolist(), strict=True):
+        with torch.no_grad():
+            outputs, _ = reference(data.values[None, start : start + length])
+            forwards, backwards = outputs[0, :, :5], outputs[0, :, 5:]
+            last = torch.cat([forwards[-1], *backwards[:1]])
+            summary = {"last": last, "mean": outputs[0].mean(0), "max": outputs[0].max(0).values}[readout]
+            logits.append(model.head(summary)[0])
+    return torch.stack(logits)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 3, "bidirectional": True}, {"readout": "mean"}])
+@pytest.mark.parametrize("source", ["features", "tokens"])
+def test_lengths_are_checked_once_in_a_forward_pass(source, options, monkeypatch):
+    size = {"input_size": SIZE} if source == "features" else {"vocab_size": SIZE}
+    model = SequenceClassifier(partial(GRUCell, hidden_size=5), **size, **options)
+    inputs = torch.zeros(2, 4, SIZE) if source == "features" else torch.zeros(2, 4, dtype=torch.int64)
+    calls = []
+    aminmax = torch.aminmax
+    monkeypatch.setattr(torch, "aminmax", lambda values: calls.append(1) or aminmax(values))
+    model(inputs, torch.tensor([4, 2]))
+    assert len(calls) == 1

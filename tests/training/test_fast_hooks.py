@@ -1,0 +1,71 @@
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch import callbacks, loggers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from seqlight import SequenceClassifier, SumSign, SyntheticSequences
+from seqlight.callbacks.best_checkpoint import BestCheckpoint
+from seqlight.callbacks.logger import CurvesLogger
+from seqlight.callbacks.profiler import NoProfiler
+from seqlight.callbacks.progress_bar import TimedProgressBar
+from seqlight.common.private_api import NotInEveryStep
+
+
+def scalars(folder):
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_logger_writes_what_lightnings_writes(tmp_path):
+    written = []
+    for name, kind in (("lean", CurvesLogger), ("lightning", loggers.TensorBoardLogger)):
+        logger = kind(tmp_path, name=name, version=0)
+        for step in range(3):
+            logger.log_metrics({"train/loss": torch.tensor(1.5 / (step + 1)), "count": step}, step)
+        logger.log_metrics({"nested": {"a": 1.0, "b": 2.0}}, 3)
+        logger.finalize("success")
+        written.append(scalars(logger.log_dir))
+    assert written[0] == written[1]
+    assert set(written[0]) == {"train/loss", "count"}
+
+
+class Counted(TimedProgressBar):
+    """Notes at which batch it draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = []
+
+    def get_metrics(self, trainer, pl_module):
+        self.drawn.append((trainer.current_epoch, trainer.fit_loop.batch_idx))
+        return super().get_metrics(trainer, pl_module)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+def test_progress_bar_is_drawn_by_time_and_at_an_epochs_end(seconds, monkeypatch):
+    monkeypatch.setattr(TimedProgressBar, "_SECONDS", seconds)
+    monkeypatch.setattr(TimedProgressBar, "_last_drawn", float("inf") if seconds else 0.0)
+    bar = Counted()
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, callbacks=[bar], limit_val_batches=0
+    )
+    trainer.fit(SequenceClassifier(input_size=1), SyntheticSequences(SumSign(), num_train=96))
+    within = [0, 1, 2] if seconds == 0 else [2]
+    assert sorted(set(bar.drawn)) == [(epoch, batch) for epoch in range(2) for batch in within]
+
+
+def test_profiler_profiles_nothing():
+    with NoProfiler().profile("anything") as context:
+        assert context is None
+
+
+@pytest.mark.parametrize("kind", [BestCheckpoint, TimedProgressBar])
+def test_what_is_not_called_in_a_step_does_nothing_in_lightning(kind):
+    # A later Lightning may give one of these hooks something to do.
+    hooks = [name for name, value in vars(NotInEveryStep).items() if name.startswith("on_")]
+    assert hooks
+    for name in hooks:
+        assert getattr(kind, name) is None
+        lightnings = next(base for base in kind.__mro__ if base.__module__.startswith("lightning"))
+        assert getattr(lightnings, name) is getattr(callbacks.Callback, name)
