@@ -55,7 +55,7 @@ from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.recurrent.layer import Backend
 from seqlight.training import steps as training_steps
 from seqlight.training.gradients import gradient_total
-from seqlight.training.non_finite import StepCheck
+from seqlight.training.non_finite import FiniteCheck
 
 CELLS = {"RNN": (nn.RNN, ElmanCell), "LSTM": (nn.LSTM, LSTMCell), "GRU": (nn.GRU, GRUCell)}
 HIDDEN_SIZE, BATCH_SIZE, LEARNING_RATE = 32, 32, 0.01
@@ -177,14 +177,14 @@ def time_seqlight(name: str, num_epochs: int, folder: str, backend: Backend) -> 
     return clock.times
 
 
-class Unlooking(StepCheck):
+class Unlooking(FiniteCheck):
     """Takes every step."""
 
     def watch(self, loss: Tensor) -> Tensor:
         """As it came."""
         return loss
 
-    def passes(self, module: pl.LightningModule, parameters: Sequence[Tensor], total: float | Tensor) -> bool:
+    def accepts(self, module: pl.LightningModule, parameters: Sequence[Tensor], total: float | Tensor) -> bool:
         """Without a look."""
         return True
 
@@ -194,7 +194,7 @@ class Alternating(pl.Callback):
 
     def __init__(self) -> None:
         self.times: tuple[list[float], list[float]] = ([], [])
-        self._ways = (Unlooking("stop"), StepCheck("stop"))
+        self._ways = (Unlooking("stop"), FiniteCheck("stop"))
         self._number = 0
         self._start: float | None = None
 
@@ -212,7 +212,7 @@ class Alternating(pl.Callback):
         self._number += 1
         looks = self._number % 2 == 1
         assert isinstance(pl_module, SequenceClassifier)
-        pl_module._steps._check = self._ways[looks]
+        pl_module._monitor._check = self._ways[looks]
         training_steps.gradient_total = gradient_total if looks else lambda parameters: 0.0
         self._start = time.process_time()
 

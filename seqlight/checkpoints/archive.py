@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqlight.common.private_api import REBUILD_PARAMETER, REBUILD_TENSOR
+
 _MOST_ENTRIES = 20_000  # of an archive: tensors and a few more; zipfile takes a second for 100 000
 _MOST_LEVELS = 100  # of lists within lists
 _DTYPES = {
@@ -200,8 +202,8 @@ def _latin(text: str, encoding: str) -> bytes:
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections Counter": lambda counts: collections.Counter(dict(counts)),  # milestones of a MultiStepLR
     "collections OrderedDict": lambda: collections.OrderedDict(),
-    "torch._utils _rebuild_tensor_v2": _tensor,
-    "torch._utils _rebuild_parameter": _parameter,
+    REBUILD_TENSOR: _tensor,
+    REBUILD_PARAMETER: _parameter,
     "_codecs encode": _latin,
 }
 

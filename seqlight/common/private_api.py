@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 # ------------------------------------------------------------------------------------------------ torch
 
 
+# The names under which `torch.save` pickles the functions that rebuild tensors and parameters.
+REBUILD_TENSOR, REBUILD_PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
+
+
 def has_forward_hooks(module: nn.Module) -> bool:
     """Whether hooks run when the module is called. torch can register hooks and remove them, but not list them."""
     return bool(module._forward_pre_hooks or module._forward_hooks)

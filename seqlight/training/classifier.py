@@ -28,20 +28,22 @@ from seqlight.training.evaluation import Evaluation, log_evaluation
 from seqlight.training.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
 from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
 from seqlight.training.schedule import Kind, Schedule, check_settings, keep_patience
-from seqlight.training.steps import TrainingSteps
-from seqlight.training.trainer_data import describe_with_data
+from seqlight.training.steps import StepMonitor
+from seqlight.training.trainer_data import describe_with_data, trainer_of
 
 
 class SequenceClassifier(FastHookName, pl.LightningModule):
     """A recurrent stack, a summary of its outputs, and a linear layer.
 
-    Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass with
+    Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass targets with
     cross-entropy, by Adam, with a learning rate that falls to 0 along a cosine.
 
-    Scalars logged: every `log_every_n_steps` steps, at least once an epoch, `train/loss` and
-    `train/accuracy` as means over the steps since the last point, `train/learning_rate` and
-    `train/gradient_norm` (before clipping) as they are; and loss, accuracy, AUROC and F1 as `val/...`
-    and `test/...`.
+    Logged scalars: every `log_every_n_steps` steps and at least once an epoch, `train/loss` and `train/accuracy`, means
+    over the steps since the last point, `train/learning_rate`, and `train/gradient_norm`, before clipping; at the end
+    of a split, loss, accuracy, AUROC and F1 as `val/...` and `test/...`.
+
+    A subclass may override `features`, `classify`, `forward`, the four `..._step` methods and `configure_optimizers`,
+    and may extend the hooks (`on_...`) if it calls the hook of this class.
 
     Args:
         cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`.
@@ -49,20 +51,20 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
         vocab_size: the number of tokens, for token inputs; give this or `input_size`.
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
-        embedding_size: the number of features that a token is embedded in.
-        num_layers: recurrent layers.
+        embedding_size: the number of features of a token's embedding.
+        num_layers: the number of recurrent layers.
         bidirectional: whether each layer also runs backwards.
-        dropout: the chance to drop an output between layers.
+        dropout: the probability of dropping an output between layers.
         input_dropout, recurrent_dropout, zoneout, residual, norm: as for `RecurrentStack`.
         readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
         backend: as for `RecurrentLayer`.
-        class_weights: what the loss of a sequence is multiplied with, by its class: (C,) for multiclass, (2,) for
-            binary; for multilabel, what that of each label is multiplied with where it is 1, (L,). Every loss is
-            the mean over sequences of weight times loss. None for 1.
-        learning_rate: of Adam, at the start.
+        class_weights: factors of the loss: for multiclass (C,) and for binary (2,), by the sequence's class; for
+            multilabel (L,), for each label that is 1. A loss is always the mean over sequences of weight times loss.
+            None for 1.
+        learning_rate: Adam's learning rate at the start.
         lr_schedule: "cosine" falls to 0 over the run, "constant" stays.
-        non_finite: what a loss or gradient that is NaN or infinite does: "stop" raises NonFiniteError before the
-            optimiser's step; "skip" leaves the step out and counts its batches, as `train/skipped`.
+        non_finite: the reaction to a loss or gradient that is NaN or infinite: "stop" raises NonFiniteError before the
+            optimizer's step; "skip" skips the step and counts its batches, as `train/skipped`.
 
     Raises:
         TypeError, ValueError: if an argument is out of its range, naming it.
@@ -97,7 +99,7 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
             raise ValueError(f"give either input_size or vocab_size, got {input_size} and {vocab_size}")
         check_num_outputs(num_outputs, target)
         check_choice("readout", readout, ("last", "mean", "max"))
-        Schedule(learning_rate, lr_schedule)  # which checks them
+        Schedule(learning_rate, lr_schedule)  # checks both
         check_choice("non_finite", non_finite, ("stop", "skip"))
         save_plain_hyperparameters(self)
         self.target: Target = target
@@ -124,14 +126,14 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
         self.head = nn.Linear(self.recurrent.output_size, num_outputs)
         self.val_evaluation = Evaluation(target, num_outputs)
         self.test_evaluation = Evaluation(target, num_outputs)
-        self._steps = TrainingSteps(target, non_finite)
+        self._monitor = StepMonitor(target, non_finite)
 
     def features(
         self,
         inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
         lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
     ) -> Float[Tensor, "batch time features"]:
-        """What the recurrent stack reads: the inputs (B, T, F), or the embedded tokens; padding may hold anything."""
+        """Inputs of the recurrent stack (B, T, F): the features, or the embedded tokens. Padding may hold anything."""
         return inputs if self.embedding is None else embed(self.embedding, inputs, check_lengths(lengths, inputs))
 
     def classify(
@@ -139,10 +141,10 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
         features: Float[Tensor, "batch time features"],
         lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
     ) -> Float[Tensor, "batch *outputs"]:
-        """Logits of features (B, T, F); shaped as `forward`'s."""
+        """Logits of features (B, T, F), in the shape that `forward` gives."""
         checked = check_lengths(lengths, features)
         outputs, final = self.recurrent(features, checked)
-        # The last outputs are there already; to pick them out of all costs a small model's backward pass a tenth.
+        # The final states hold the last outputs. Indexing all outputs takes a tenth of a small model's backward pass.
         summary = self.recurrent.last_outputs(final) if self.readout == "last" else None
         if summary is None:
             summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions)
@@ -154,7 +156,7 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
         inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
         lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
     ) -> Float[Tensor, "batch *outputs"]:
-        """Logits: (B,) for binary, (B, num_outputs) else.
+        """Logits: (B,) for binary, else (B, num_outputs).
 
         Args:
             inputs: features (B, T, F) or tokens (B, T); padding may hold anything.
@@ -171,10 +173,11 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
     ) -> Float[Tensor, "batch *outputs"]:
         """Probabilities for new sequences, in evaluation mode and without gradients.
 
-        Of label 1, (B,), for binary; of each label (B, L) for multilabel; of each class (B, C) for multiclass.
+        Returns the probability of label 1, (B,), for binary; of each label, (B, L), for multilabel; of each class,
+        (B, C), for multiclass.
 
         Args:
-            inputs: features (B, T, F) or tokens (B, T); they take on the model's device and precision.
+            inputs: features (B, T, F) or tokens (B, T); they are moved to the model's device and precision.
             lengths: true time steps of each sequence, (B,), in 1..T; T if None.
         """
         was_training = self.training
@@ -187,19 +190,70 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
             self.train(was_training)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of the batch, times its share of the step where several processes make one."""
+        """The mean loss of the batch, weighted by its share of the step if several processes share one."""
         require_batch(batch)
         logits = self(batch.inputs, batch.lengths)
         loss = classification_loss(logits, batch.targets, self.target, class_weights=self.class_weights)
-        self._steps.add(loss, logits, batch.targets)
+        self._monitor.add(loss, logits, batch.targets)
         return weigh_by_share(loss, len(batch.lengths))
 
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Update the metrics; returns probabilities and targets for callbacks."""
+        require_batch(batch)
+        return self.val_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Update the metrics; returns probabilities and targets for callbacks."""
+        require_batch(batch)
+        return self.test_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Probabilities, as `probabilities` gives them."""
+        require_batch(batch)
+        return to_probabilities(self(batch.inputs, batch.lengths), self.target)
+
+    def configure_optimizers(self) -> Any:
+        """Adam with the learning rate schedule."""
+        return self._schedule.configure(self)
+
+    @property
+    def _schedule(self) -> Schedule:
+        return Schedule(self.learning_rate, self.lr_schedule)
+
+    @property
+    def _has_own_schedule(self) -> bool:
+        """Whether a subclass has its own optimizer."""
+        return type(self).configure_optimizers is not SequenceClassifier.configure_optimizers
+
+    @property
+    def skipped_batches(self) -> int:
+        """The number of batches that training has skipped, with `non_finite="skip"`."""
+        return self._monitor.skipped
+
+    # The hooks of Lightning, in the order in which they run. `StepMonitor` says what happens in a training step.
+
+    def on_fit_start(self) -> None:
+        """Check, before the first step, that a checkpoint can be written and that the schedule has an end."""
+        self.describe()
+        check_settings(self.trainer)
+        self._schedule.check(self.trainer)
+
+    def on_train_start(self) -> None:
+        """Begin the curves, and set the learning rate of this step, in a resumed run too."""
+        self._monitor.begin(self.trainer)
+        if not self._has_own_schedule and self.automatic_optimization:
+            self._schedule.begin(self.trainer)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's totals."""
+        self._monitor.begin_epoch(self.trainer)
+
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """As Lightning's; the loss is looked at before the next step."""
-        super().backward(self._steps.watch(loss), *args, **kwargs)
+        """Compute gradients; the loss is checked before the optimizer's step."""
+        super().backward(self._monitor.watch(loss), *args, **kwargs)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Look at loss and gradients; where a subclass steps by itself, Lightning asks for no clipping."""
+        """Check losses and gradients in manual optimization, where Lightning does not call the next hook."""
         if not self.automatic_optimization:
             self.configure_gradient_clipping(optimizer)
 
@@ -209,80 +263,54 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Take no step that is not finite; clip as the Trainer says, and keep the norm before it for the curves."""
-        self._steps.before_step(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def on_train_start(self) -> None:
-        """Begin the curves, and let the learning rate be that of this step of this run, resumed or not."""
-        self._steps.begin(self.trainer)
-        if not self._own_schedule and self.automatic_optimization:
-            self._schedule.begin(self.trainer)
-
-    def on_train_epoch_start(self) -> None:
-        """Begin the epoch's totals."""
-        self._steps.begin_epoch(self.trainer)
+        """Check losses and gradients, then clip the gradients."""
+        self._monitor.check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """A point of the training curves, when one is due."""
-        self._steps.write_due_point(self)
-
-    def on_train_epoch_end(self) -> None:
-        """The epoch's means, for the progress bar, callbacks and the table at the end of a run."""
-        metrics = self._steps.take_epoch(self.trainer)
-        if metrics:  # else a subclass's training_step keeps its own
-            self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
-        check_metrics(self.trainer)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Update the metrics; gives probabilities and targets to callbacks."""
-        require_batch(batch)
-        return self.val_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Update the metrics; gives probabilities and targets to callbacks."""
-        require_batch(batch)
-        return self.test_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Probabilities, as `probabilities` gives them."""
-        require_batch(batch)
-        return to_probabilities(self(batch.inputs, batch.lengths), self.target)
+        """Write a point of the training curves, if one is due."""
+        self._monitor.write_due_point(self)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val/...`; training stops at a loss that is not finite."""
+        """Log `val/...`, and stop the training if the loss is not finite."""
         log_evaluation(self, "val", self.val_evaluation.take())
         check_metrics(self.trainer, ("val/loss",))
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means, for the progress bar, callbacks and the table at the end of a run."""
+        metrics = self._monitor.take_epoch(self.trainer)
+        if metrics:  # none if a subclass's training_step logs its own
+            self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
+        check_metrics(self.trainer)
 
     def on_test_epoch_end(self) -> None:
         """Log `test/...`."""
         log_evaluation(self, "test", self.test_evaluation.take())
 
-    def configure_optimizers(self) -> Any:
-        """Adam, with the learning rate falling to 0 along a cosine unless it is to stay constant."""
-        return self._schedule.configure(self)
-
-    @property
-    def _schedule(self) -> Schedule:
-        return Schedule(self.learning_rate, self.lr_schedule)
-
-    @property
-    def _own_schedule(self) -> bool:
-        """Whether a subclass has an optimiser of its own."""
-        return type(self).configure_optimizers is not SequenceClassifier.configure_optimizers
-
     def describe(self) -> dict[str, Any]:
-        """What `seqlight.load` and the command line rebuild model and data from, as plain data.
+        """The classes and arguments of model and data, as plain data, from which `seqlight.load` rebuilds them.
 
         Raises:
             TypeError: if a hyperparameter of a subclass has no plain form.
         """
         return describe_with_data(self)
 
-    def on_fit_start(self) -> None:
-        """Find out before the first step whether a checkpoint can be written and where the cosine ends."""
-        self.describe()
-        check_settings(self.trainer)
-        self._schedule.check(self.trainer)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the description and the state of the curves. Weights that are not finite raise NonFiniteError."""
+        check_weights(self)
+        own = {"schedule": asdict(self._schedule), "steps": self._monitor.state_dict(self.trainer)}
+        checkpoint["seqlight"] = {**self.describe(), **own}
+        checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the curves. This run's learning rate, schedule and patience replace those of the checkpoint."""
+        self._monitor.load_state_dict(checkpoint["seqlight"].get("steps", {}))
+        if not self._has_own_schedule:
+            self._schedule.replace_in(checkpoint)
+        trainer = trainer_of(self)
+        if trainer is not None:
+            if trainer.precision == "64-true":
+                self.double()  # the Trainer does it too, but after it has loaded, and rounded, the weights
+            keep_patience(trainer, checkpoint)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = "cpu") -> Any:  # type: ignore[override]
@@ -290,49 +318,27 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
 
         Raises:
             FileNotFoundError, CheckpointError: as `seqlight.load`.
-            TypeError: if it is of another class.
+            TypeError: if the model is of another class.
         """
         model = load(checkpoint_path, map_location)
         if not isinstance(model, cls):
             raise TypeError(f"{checkpoint_path} holds a {type(model).__name__}, not a {cls.__name__}")
         return model
 
-    @property
-    def skipped_batches(self) -> int:
-        """How many batches training has left out, with `non_finite="skip"`."""
-        return self._steps.skipped
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a rate, schedule or patience that is given anew win over the one in the checkpoint; keep the curves."""
-        self._steps.load_state_dict(checkpoint["seqlight"].get("steps", {}))
-        if self._trainer is not None and self.trainer.precision == "64-true":
-            self.double()  # as the Trainer will: weights would be rounded when they are loaded before
-        if not self._own_schedule:
-            self._schedule.replace_in(checkpoint)
-        if self._trainer is not None:
-            keep_patience(self.trainer, checkpoint)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the description, and where the curves are; no weight that is not finite is saved."""
-        check_weights(self)
-        own = {"schedule": asdict(self._schedule), "steps": self._steps.state_dict(self.trainer)}
-        checkpoint["seqlight"] = {**self.describe(), **own}
-        checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
-
 
 def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu") -> SequenceClassifier:
     """The trained model of a checkpoint, in evaluation mode.
 
-    Nothing that the checkpoint names is imported: where a cell or classifier lives outside seqlight,
-    import its module before.
+    Nothing that the checkpoint names is imported. If a cell or classifier lives outside seqlight, import its module
+    first.
 
     Args:
-        path: a file that a Trainer, or `seqlight fit`, has saved.
+        path: a file that a Trainer or `seqlight fit` saved.
         map_location: the device for the model.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if the file is no checkpoint of a SequenceClassifier, or names a class of a
-            module that has not been imported.
+        CheckpointError: if the file is not a checkpoint of a SequenceClassifier, or names a class of a module that has
+            not been imported.
     """
     return load_model(path, SequenceClassifier, map_location)

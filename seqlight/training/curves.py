@@ -1,4 +1,4 @@
-"""Loss and accuracy of training steps, as points of curves and as means of an epoch."""
+"""Training curves and epoch means of loss and accuracy."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from seqlight.training.metrics import count_correct
 
 
 class TrainingCurves:
-    """What a LightningModule tells of its training steps, over all processes.
+    """Loss and accuracy of training steps, over all processes.
 
-    A point is due every `log_every_n_steps` steps, and at the end of an epoch that has none yet; it is the mean
-    over the steps since the last one.
+    A point is due every `log_every_n_steps` steps, and at the end of an epoch without any. It is the mean over the
+    steps since the last point.
     """
 
     def __init__(self, target: Target) -> None:
@@ -25,23 +25,23 @@ class TrainingCurves:
         self._point = self._epoch = torch.zeros(3)
 
     def begin(self, trainer: pl.Trainer) -> None:
-        """Forget what came before this training."""
+        """Begin a training with empty totals."""
         self._steps.take()
         self._last_point = trainer.global_step
         self._point = torch.zeros(3, device=trainer.strategy.root_device)
-        # A run that goes on within an epoch does not start that epoch again.
+        # A run that resumes within an epoch does not start that epoch.
         self.begin_epoch(trainer)
 
     def state_dict(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """Where the curves are, as plain data."""
+        """The totals and the steps of the last point, as plain data."""
         if trainer.world_size > 1:
-            self._add_up(trainer)  # for each process has steps of its own
+            self._add_up(trainer)  # each process has its own steps
         totals = {"point": self._point, "epoch": self._epoch}
         steps = {"last_point": self._last_point, "first_step": self._first_step}
         return {**totals, **steps, "steps": self._steps.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; after `begin`."""
+        """Restore the state, after `begin`."""
         self._point, self._epoch = (state[name].to(self._point.device) for name in ("point", "epoch"))
         self._last_point, self._first_step = state["last_point"], state["first_step"]
         self._steps.load_state_dict(state["steps"], self._point.device)
@@ -52,15 +52,15 @@ class TrainingCurves:
         self._epoch = torch.zeros(3, device=trainer.strategy.root_device)
 
     def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
-        """Keep a step's mean loss, logits and targets."""
+        """Add a batch's mean loss, logits and targets."""
         self._steps.add(loss, logits, targets)
 
     def close_step(self, taken: bool) -> None:
-        """Count what was added since the last step of the optimiser, or leave it out."""
+        """Count the batches added since the last call if the optimizer took the step; else discard them."""
         self._steps.close(taken)
 
     def point_is_due(self, trainer: pl.Trainer, step: int) -> bool:
-        """Whether a point is to be taken after `step`."""
+        """Whether a point is due after `step`."""
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # set by its logger connector
         if every == 0 or step <= self._last_point:
             return False
@@ -68,14 +68,14 @@ class TrainingCurves:
         return step % every == 0 or (ends and self._last_point <= self._first_step)
 
     def take_point(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Loss and accuracy since the last point; nothing if no steps were added."""
+        """Loss and accuracy since the last point; empty if no batches were added."""
         self._last_point = trainer.global_step
         self._add_up(trainer)
         point, self._point = self._point, torch.zeros_like(self._point)
         return _means(point)
 
     def write_point(self, module: pl.LightningModule, others: dict[str, Any]) -> None:
-        """Hand a point, and other values of its step, to the loggers and the progress bar."""
+        """Write a point, and other values of its step, to the loggers and the progress bar."""
         trainer = module.trainer
         metrics = self.take_point(trainer)
         [optimizer] = trainer.optimizers
@@ -84,7 +84,7 @@ class TrainingCurves:
         show_in_progress_bar(trainer, {name: float(value) for name, value in metrics.items()})
 
     def take_epoch(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Loss and accuracy of the epoch; nothing if no steps were added."""
+        """Loss and accuracy of the epoch; empty if no batches were added."""
         self._add_up(trainer)
         return _means(self._epoch)
 
@@ -102,13 +102,13 @@ def _means(totals: Float[Tensor, "3"]) -> dict[str, Tensor]:
 
 
 class StepTotals:
-    """Loss and accuracy of training steps, added up when they are read.
+    """Loss and accuracy of training steps, summed when they are read.
 
-    Adding them up in each step would cost a small model as much as the step itself, so the steps' results
-    are kept, on their device, until `take`.
+    Summing in each step would take a small model as long as the step itself. So results are kept, on their device,
+    until `take`.
     """
 
-    _MOST_KEPT = 64  # bounds the memory that kept logits take
+    _MOST_KEPT = 64  # limits the memory of kept logits
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -117,11 +117,11 @@ class StepTotals:
         self._totals: Tensor | None = None
 
     def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
-        """Keep a step's mean loss, logits and targets."""
+        """Add a batch's mean loss, logits and targets."""
         self._kept.append((loss.detach(), logits.detach(), targets))
 
     def close(self, taken: bool) -> None:
-        """Keep what was added since the last call if it was `taken`, else forget it."""
+        """Keep what was added since the last call if the step was taken, else discard it."""
         if not taken:
             del self._kept[self._closed :]
         elif len(self._kept) >= self._MOST_KEPT:
@@ -129,18 +129,18 @@ class StepTotals:
         self._closed = len(self._kept)
 
     def take(self) -> Float[Tensor, "3"] | None:
-        """Summed loss, right answers and number of sequences since the last call; None if there were none."""
+        """Sums of losses, correct predictions and sequences since the last call; None if there were none."""
         if self._kept:
             self._add_up()
         totals, self._totals = self._totals, None
         return totals
 
     def state_dict(self) -> dict[str, Any]:
-        """The steps since the last call of `take`, as they are: added up now, sums would be rounded otherwise."""
+        """The results since the last call of `take`, not summed: a sum in two parts would round differently."""
         return {"kept": list(self._kept), "totals": self._totals}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from there."""
+        """Restore the state."""
         self._kept = [
             (loss.to(device), logits.to(device), targets.to(device)) for loss, logits, targets in state["kept"]
         ]
@@ -158,10 +158,10 @@ class StepTotals:
 
 
 def write_scalars(module: pl.LightningModule, values: dict[str, Any]) -> None:
-    """Hand scalars to the loggers at this step.
+    """Write scalars to the loggers at this step.
 
-    Not by `module.log`, which costs every step, drops the training curves of runs shorter than
-    `log_every_n_steps`, and adds a curve of the epoch number.
+    `module.log` is not used: it takes time in every step, drops the curves of runs shorter than `log_every_n_steps`,
+    and adds a curve of the epoch number.
     """
     values = {name: float(value) for name, value in values.items()}
     for logger in module.loggers:

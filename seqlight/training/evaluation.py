@@ -1,4 +1,4 @@
-"""What a validation or a test finds out, and how it reaches the loggers."""
+"""Validation and test metrics, and how they are logged."""
 
 import math
 
@@ -14,13 +14,13 @@ from seqlight.training.metrics import classification_loss, evaluation_metrics, t
 
 
 class Evaluation(nn.Module):
-    """Mean loss and metrics of a split, over all its batches and all ranks."""
+    """Mean loss and metrics of a split, over all batches and ranks."""
 
     def __init__(self, target: Target, num_outputs: int) -> None:
         super().__init__()
         self.target: Target = target
         self.metrics = evaluation_metrics(target, num_outputs)
-        # torchmetrics would leave a batch whose loss is NaN out of the mean.
+        # By default torchmetrics would skip a batch whose loss is NaN.
         self.loss = MeanMetric(nan_strategy=math.nan)
 
     def add(
@@ -29,7 +29,7 @@ class Evaluation(nn.Module):
         targets: Shaped[Tensor, "batch *labels"],
         class_weights: Float[Tensor, " weights"] | None = None,
     ) -> dict[str, Tensor]:
-        """Add a batch; gives its probabilities and targets, for callbacks."""
+        """Add a batch; returns its probabilities and targets, for callbacks."""
         probabilities = to_probabilities(logits, self.target)
         self.loss.update(classification_loss(logits, targets, self.target, class_weights=class_weights), len(targets))
         self.metrics.update(probabilities, targets.long())
@@ -44,12 +44,12 @@ class Evaluation(nn.Module):
 
 
 def log_evaluation(module: pl.LightningModule, split: str, values: dict[str, Tensor]) -> None:
-    """Log values as `<split>/<name>`, the same from every rank."""
+    """Log values as `<split>/<name>`, the same on every rank."""
     values = {f"{split}/{name}": value for name, value in values.items()}
     fitting = module.trainer.state.fn == TrainerFn.FITTING
     if fitting and not module.trainer.sanity_checking:
         write_scalars(module, values)
     shown = {f"{split}/loss", f"{split}/accuracy"}
     for name, value in values.items():
-        # What Trainer.test returns is what goes to the loggers by this way.
+        # Trainer.test returns the values that `log` sends to the loggers.
         module.log(name, value, prog_bar=name in shown, logger=False if fitting else None, sync_dist=True)

@@ -1,4 +1,4 @@
-"""Gradient clipping that gives the norm before it."""
+"""The norm of gradients, and clipping by it."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ def gradient_norm(parameters: Sequence[Tensor]) -> Float[Tensor, ""]:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if norm.device.type == "cpu" and not math.isfinite(norm.item()):
-        # Large gradients are finite where their squares are not.
+        # The squares of large float32 gradients overflow.
         norm = nn.utils.get_total_norm([gradient.double() for gradient in gradients])
     return norm
 
 
 def gradient_total(parameters: Sequence[Tensor]) -> float | Float[Tensor, ""]:
-    """A number that is finite only if all gradients are, at less cost than their norm."""
+    """A number that is finite only if all gradients are; faster than their norm."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients or gradients[0].device.type != "cpu":
         return nn.utils.get_total_norm(gradients)  # few kernels for many gradients
@@ -29,12 +29,12 @@ def gradient_total(parameters: Sequence[Tensor]) -> float | Float[Tensor, ""]:
 
 
 def clip_by_norm(parameters: Sequence[Tensor], largest: float, norm: Float[Tensor, ""]) -> None:
-    """Scale the gradients, whose norm is `norm`, down to `largest`, where it is above."""
-    # On the host it costs nothing to look whether there is anything to clip.
+    """Scale the gradients down to a norm of `largest`, if their norm is greater."""
+    # On the CPU the comparison is free, and most steps need no clipping.
     if norm.device.type != "cpu" or not norm <= largest:
         nn.utils.clip_grads_with_norm_(parameters, largest, norm)
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """What the optimiser steps; unlike `module.parameters()`, without a look through all modules, metrics too."""
+    """The optimizer's parameters. `module.parameters()` is slower: it visits all submodules, metrics too."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -13,7 +13,7 @@ from seqlight.training.metrics import predicted_classes
 
 
 class LengthBucket(NamedTuple):
-    """The accuracy over sequences of some lengths, `shortest` and `longest` among them."""
+    """The accuracy over sequences with lengths from `shortest` to `longest`, both included."""
 
     shortest: int
     longest: int
@@ -27,16 +27,16 @@ class LengthBucket(NamedTuple):
 
 
 def length_ranges(shortest: int, longest: int, most: int = 8) -> list[tuple[int, int]]:
-    """At most so many ranges of equal width, with whole numbers for borders; the last ends with the longest."""
+    """At most `most` ranges of equal integer width; the last one ends with `longest`."""
     width = -(-(longest - shortest + 1) // most)
     return [(start, min(start + width - 1, longest)) for start in range(shortest, longest + 1, width)]
 
 
 def length_buckets(accuracy: Float[Tensor, " lengths"], count: Int64[Tensor, " lengths"]) -> list[LengthBucket]:
-    """The buckets that hold sequences; none if all are of the same length.
+    """The buckets that hold sequences; empty if all have the same length.
 
     Args:
-        accuracy: of sequences of each length from 0, (S,); where there are none it may be anything.
+        accuracy: the accuracy over sequences of each length from 0, (S,); any value where there are none.
         count: the number of sequences of each length, (S,).
     """
     [lengths] = count.nonzero(as_tuple=True)
@@ -52,9 +52,9 @@ def length_buckets(accuracy: Float[Tensor, " lengths"], count: Int64[Tensor, " l
 
 
 class LengthAccuracy(Metric):
-    """The accuracy over sequences of each length, and their number; together over all ranks, and exact.
+    """The accuracy over sequences of each length, and their number, exact over all ranks.
 
-    For multilabel it is the share of right labels.
+    For multilabel, the fraction of correct labels.
     """
 
     full_state_update = False
@@ -74,7 +74,7 @@ class LengthAccuracy(Metric):
         targets: Shaped[Tensor, "batch *labels"],
         lengths: Int64[Tensor, " batch"],
     ) -> None:
-        """Add a batch, as `SequenceClassifier.test_step` has it."""
+        """Add a batch, with probabilities and targets from `SequenceClassifier.test_step`."""
         right = (predicted_classes(probabilities, self.target) == targets).long()
         right = right.flatten(1).sum(1) if right.ndim > 1 else right
         self._grow(int(lengths.max()) + 1)
@@ -83,12 +83,12 @@ class LengthAccuracy(Metric):
         self.count.index_add_(0, lengths, torch.ones_like(lengths))
 
     def compute(self) -> tuple[Float[Tensor, " lengths"], Int64[Tensor, " lengths"]]:
-        """Accuracy, NaN where there is no sequence, and number of sequences of each length from 0."""
+        """Accuracy and number of sequences for each length from 0; the accuracy is NaN if there are none."""
         count = self.count.cpu()  # not every accelerator has float64
         return self.right.cpu().double() / (count * self.labels), count
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """As torchmetrics', which adds up tensors of the same size only: to the longest of all ranks."""
+        """Synchronise ranks; torchmetrics sums tensors of one size only, so they grow to the longest of all ranks."""
         if distributed.is_available() and distributed.is_initialized():
             size = torch.tensor(len(self.count), device=self.count.device)
             distributed.all_reduce(size, distributed.ReduceOp.MAX)

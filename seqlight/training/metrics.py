@@ -1,4 +1,4 @@
-"""Loss, probabilities and metrics for the three kinds of targets."""
+"""Loss, probabilities and metrics for binary, multiclass and multilabel targets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def classification_loss(
 ) -> Float[Tensor, "..."]:
     """Binary cross-entropy of logits for binary (B,) and multilabel (B, L); cross-entropy for multiclass (B, C).
 
-    Class weights are those of `SequenceClassifier`; the mean is over sequences, and not over weights too.
+    Class weights are as for `SequenceClassifier`. The mean divides by the number of sequences, not by their weights.
     """
     if target == "multiclass":
         if class_weights is None or reduction != "mean":
@@ -36,7 +36,7 @@ def classification_loss(
 
 
 def check_num_outputs(num_outputs: int, target: Target) -> None:
-    """Raise ValueError or TypeError, naming the argument, unless a model of this target may have so many outputs."""
+    """Raise ValueError or TypeError, naming the argument, unless `num_outputs` is valid for the target."""
     check_choice("target", target, ("binary", "multiclass", "multilabel"))
     check_at_least("num_outputs", num_outputs, 2 if target == "multiclass" else 1)
     if target == "binary" and num_outputs != 1:
@@ -47,7 +47,7 @@ def check_class_weights(class_weights: Sequence[float], target: Target, num_outp
     """The weights as a tensor: (2,) for binary, (C,) for multiclass, (L,) for multilabel.
 
     Raises:
-        ValueError: naming class_weights, if they are not so many numbers greater than 0.
+        ValueError: if their number is wrong, or one is not finite and greater than 0.
     """
     size = 2 if target == "binary" else num_outputs
     if len(class_weights) != size:
@@ -63,7 +63,7 @@ def check_class_weights(class_weights: Sequence[float], target: Target, num_outp
 
 
 def to_probabilities(logits: Float[Tensor, "batch *outputs"], target: Target) -> Float[Tensor, "batch *outputs"]:
-    """Probabilities, of the shape of the logits, in single precision at least."""
+    """Probabilities in the shape of the logits, in float32 or float64."""
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     return logits.softmax(-1) if target == "multiclass" else logits.sigmoid()
 
@@ -71,12 +71,12 @@ def to_probabilities(logits: Float[Tensor, "batch *outputs"], target: Target) ->
 def predicted_classes(
     scores: Float[Tensor, "batch *outputs"], target: Target, threshold: float = 0.5
 ) -> Int64[Tensor, "batch *labels"]:
-    """The class with the highest score, (B,), for multiclass; else 1 where the score is above the threshold.
+    """The class with the highest score, (B,), for multiclass; else 1 for scores above the threshold.
 
     Args:
         scores: probabilities; or logits, with a threshold of 0.
         target: "binary", "multiclass" or "multilabel".
-        threshold: of binary and multilabel, whose classes are shaped as the scores.
+        threshold: for binary and multilabel, whose classes have the shape of the scores.
     """
     return scores.argmax(-1) if target == "multiclass" else (scores > threshold).long()
 
@@ -84,20 +84,20 @@ def predicted_classes(
 def count_correct(
     logits: Float[Tensor, "batch *outputs"], targets: Shaped[Tensor, "batch *labels"], target: Target
 ) -> Float[Tensor, ""]:
-    """The number of right answers; for multilabel the sum over sequences of their share of right labels."""
+    """The number of correct predictions; for multilabel, a sequence counts as its fraction of correct labels."""
     right = predicted_classes(logits, target, threshold=0) == (targets if target == "multiclass" else targets > 0.5)
     return right.float().flatten(1).mean(1).sum() if right.ndim > 1 else right.float().sum()
 
 
 def torchmetrics_task(target: Target, num_outputs: int) -> dict[str, Any]:
-    """The arguments that tell torchmetrics of the kind of targets."""
+    """The arguments of torchmetrics for this kind of target."""
     sizes = {"binary": {}, "multiclass": {"num_classes": num_outputs}, "multilabel": {"num_labels": num_outputs}}
-    # Targets and probabilities are our own; checking them again costs more than the metrics.
+    # Targets and probabilities are valid; checking them again takes longer than the metrics.
     return {"task": target, "validate_args": False, **sizes[target]}
 
 
 def evaluation_metrics(target: Target, num_outputs: int) -> MetricCollection:
-    """Accuracy, and AUROC and F1 as means over classes or labels; together over all ranks."""
+    """Accuracy, and AUROC and F1 as means over classes or labels, over all ranks."""
     task = torchmetrics_task(target, num_outputs)
     return MetricCollection(
         {

@@ -1,4 +1,4 @@
-"""Training stops at what is not finite, before it reaches a weight or a checkpoint."""
+"""Checks that stop training at NaN or infinity, before it reaches a weight or a checkpoint."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from seqlight.recurrent.lengths import step_mask
 
 OnNonFinite = Literal["stop", "skip"]
 _MOST_NAMED = 10
-# A GradScaler halves its scale, 2^16 at first, wherever a gradient overflows. Below this a scale is not what is wrong.
+# A GradScaler starts at 2^16 and halves its scale when a gradient overflows. Below this, the scale is not the cause.
 _LEAST_SCALE = 2.0**-10
 
 
@@ -25,25 +25,25 @@ class NonFiniteError(ArithmeticError):
 
 
 class _Found(NamedTuple):
-    """What a process has found in a step."""
+    """The non-finite values of a step, in one process."""
 
-    losses: list[float]  # those that are not finite
-    batches: list[int]  # those with such a loss, or all of the step
-    samples: list[str]  # theirs
-    unsound: list[str]  # the samples whose inputs or targets are not finite
+    losses: list[float]  # the non-finite ones
+    batches: list[int]  # the batches with such a loss, or all batches of the step
+    samples: list[str]  # the samples of these batches
+    unsound: list[str]  # the samples with non-finite inputs or targets
 
 
-class StepCheck:
-    """Whether losses and gradients are finite, looked at before each step of the optimiser.
+class FiniteCheck:
+    """Check, before each step of the optimizer, that losses and gradients are finite.
 
-    A loss counts even where it leaves the gradients finite. With a GradScaler, infinite gradients are left to it, for
-    they are how it finds its scale.
+    A loss counts even if its gradients are finite. Infinite gradients are left to a GradScaler, if there is one: it
+    finds its scale by them.
 
     Args:
-        on_non_finite: "stop" raises NonFiniteError, "skip" leaves the step out and counts its batches.
+        on_non_finite: "stop" raises NonFiniteError, "skip" skips the step and counts its batches.
 
     Attributes:
-        skipped: batches left out in this run.
+        skipped: the number of batches skipped in this run.
     """
 
     def __init__(self, on_non_finite: OnNonFinite) -> None:
@@ -53,7 +53,7 @@ class StepCheck:
         self._is_shared = False
 
     def begin(self, trainer: pl.Trainer) -> None:
-        """Forget what came before this training, unless it goes on."""
+        """Begin a training; a resumed run keeps its counts."""
         self._is_shared = trainer.world_size > 1
         self._losses.clear()
         if trainer.global_step == 0:
@@ -65,34 +65,35 @@ class StepCheck:
         self._skipped_in_epoch = 0
 
     def state(self) -> list[int]:
-        """What a run that goes on has to know."""
+        """The counts, for a resumed run."""
         return [self.skipped, self._skipped_in_epoch]
 
     def load_state(self, state: list[int]) -> None:
-        """Go on from there."""
+        """Restore the counts."""
         self.skipped, self._skipped_in_epoch = state
 
     def watch(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """Keep a loss that goes into the next step; gives what to take the gradients of."""
+        """Keep a loss of the next step; returns the tensor to call `backward` on."""
         self._losses.append(loss.item() if loss.is_cpu else loss.detach())
-        # The sum of the processes' gradients is then NaN in all of them, and they stop or go on together.
+        # A NaN loss then gives NaN gradients, which reach all processes, so that all of them stop or none.
         return loss * (1 + 0 * loss.detach()) if self._is_shared else loss
 
-    def passes(
+    def accepts(
         self, module: pl.LightningModule, parameters: Sequence[Tensor], total: float | Float[Tensor, ""]
     ) -> bool:
-        """Whether the step is taken; if it is skipped, the gradients are gone, and no optimiser acts without.
+        """Whether the optimizer takes the step. If not, the gradients are set to None, so that it changes nothing.
 
         Args:
-            module: what is trained.
-            parameters: those that the optimiser is about to step.
+            module: the module that is trained.
+            parameters: the parameters that the optimizer is about to step.
             total: a number that is finite only if all their gradients are.
 
         Raises:
-            NonFiniteError: if neither, naming step, loss or parameters, and samples.
+            NonFiniteError: if a value is not finite and steps are not skipped; it names the step, the loss or the
+                parameters, and the samples.
         """
         losses, self._losses = self._losses, []
-        return _all_finite(total, losses) or self._judge(module, parameters, losses)
+        return _are_finite(total, losses) or self._judge(module, parameters, losses)
 
     def _judge(self, module: pl.LightningModule, parameters: Sequence[Tensor], losses: list[float | Tensor]) -> bool:
         trainer = module.trainer
@@ -105,8 +106,8 @@ class StepCheck:
         finite = [math.isfinite(loss) for loss in losses]
         bad_losses = [float(loss) for loss, is_finite in zip(losses, finite, strict=True) if not is_finite]
         if not (gradients or bad_losses):
-            return True  # finite numbers, too large to be added up
-        # Where a subclass steps by itself, one batch may have several losses.
+            return True  # finite gradients whose sum is not
+        # In manual optimization one batch can have several losses.
         num_batches = max(1, len(losses)) if module.automatic_optimization else 1
         last = trainer.fit_loop.epoch_loop.batch_idx
         step_batches = list(range(last + 1 - num_batches, last + 1))
@@ -118,7 +119,7 @@ class StepCheck:
         bad_losses = [loss for each in found for loss in each.losses]
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is not None and not bad_losses and scaler.get_scale() > _LEAST_SCALE:
-            return True  # it passes over the step itself
+            return True  # the scaler skips the step itself
         weights = _non_finite_parameters(module)
         if not self.skips or weights or self._nothing_is_left(trainer, num_batches):
             raise NonFiniteError(self._message(trainer, weights, bad_losses, gradients, found))
@@ -130,7 +131,7 @@ class StepCheck:
         return False
 
     def _nothing_is_left(self, trainer: pl.Trainer, num_batches: int) -> bool:
-        """Whether this step is the end of an epoch, or of the run, of which no step has been taken."""
+        """Whether an epoch, or the run, would end with this step without having taken any."""
         done = trainer.fit_loop.epoch_loop.batch_progress
         epoch = trainer.is_last_batch and self._skipped_in_epoch + num_batches >= done.current.ready
         ends = 0 <= trainer.max_steps <= trainer.global_step + 1
@@ -144,32 +145,32 @@ class StepCheck:
         gradients: list[str],
         found: list[_Found],
     ) -> str:
-        # Where a loss tells which process had it, the others are beside the point.
+        # Only processes with a non-finite loss matter, if there are any.
         found = [each for each in found if each.losses] or found
         batches = sorted({batch for each in found for batch in each.batches})
         place = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch}, batch {_listed(batches)})"
         what = f"the loss is {losses[0]}" if losses else f"the gradient of {_listed(gradients, 3)} is not finite"
         if weights:
-            what = f"the weights have become infinite in {_listed(weights, 3)}: expected a smaller learning_rate"
+            what = f"the weights of {_listed(weights, 3)} are not finite: expected a smaller learning_rate"
         lines = [f"{place}: {what}"]
         samples = [sample for each in found for sample in each.samples]
         if samples and not weights:
             unsound = [sample for each in found for sample in each.unsound]
-            more = f"; inputs or targets are not finite in {_listed(unsound)}" if unsound else ""
+            more = f"; non-finite inputs or targets in {_listed(unsound)}" if unsound else ""
             lines.append(f"training samples: {_listed(samples)}{more}")
         if self.skips and not weights:
-            lines.append(f"that leaves an epoch without a step; left out before: {self.skipped} batches")
-        lines.append("the step was not taken and nothing was saved; an earlier checkpoint is as it was")
+            lines.append(f"all steps of an epoch would be skipped; skipped before: {self.skipped} batches")
+        lines.append("the step was not taken and nothing was saved; earlier checkpoints are unchanged")
         if not self.skips and not weights:
-            lines.append('to leave such batches out: --model.non_finite skip, or non_finite="skip" in Python')
+            lines.append('to skip such batches: non_finite="skip"')
         return "\n".join(lines)
 
 
 def check_metrics(trainer: pl.Trainer, names: Iterable[str] = ()) -> None:
-    """Whether metrics of these names, and those that checkpoints are chosen by, are finite, while training.
+    """Check, in training, that these metrics and all monitored ones are finite.
 
     Raises:
-        NonFiniteError: naming step and metric.
+        NonFiniteError: if one is not; it names the step and the metric.
     """
     if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
         return
@@ -180,34 +181,34 @@ def check_metrics(trainer: pl.Trainer, names: Iterable[str] = ()) -> None:
 
 
 def check_metric(trainer: pl.Trainer, name: str, value: Tensor | None) -> None:
-    """Raise NonFiniteError if a metric that is there is not finite."""
+    """Raise NonFiniteError if a metric is not finite; None is accepted."""
     if value is not None and not math.isfinite(value):
         raise NonFiniteError(
             f"after step {trainer.global_step} (epoch {trainer.current_epoch}): {name} is {float(value)}\n"
-            "nothing was saved; an earlier checkpoint is as it was"
+            "nothing was saved; earlier checkpoints are unchanged"
         )
 
 
 def check_weights(module: pl.LightningModule) -> None:
-    """Raise NonFiniteError if a weight is not finite, as the last step of a run may leave it, or a buffer is NaN."""
+    """Raise NonFiniteError if a weight is not finite, or a buffer is NaN. The last step of a run can cause both."""
     buffers = [name for name, buffer in module.named_buffers() if buffer.is_floating_point() and buffer.isnan().any()]
     if buffers:
         raise NonFiniteError(
-            f"after step {module.global_step}: {_listed(buffers, 3)} has become NaN\n"
-            "nothing was saved; an earlier checkpoint is as it was"
+            f"after step {module.global_step}: {_listed(buffers, 3)} is NaN\n"
+            "nothing was saved; earlier checkpoints are unchanged"
         )
     if weights := _non_finite_parameters(module):
         raise NonFiniteError(
-            f"after step {module.global_step}: the weights have become infinite in {_listed(weights, 3)}: expected a "
-            "smaller learning_rate\nnothing was saved; an earlier checkpoint is as it was"
+            f"after step {module.global_step}: the weights of {_listed(weights, 3)} are not finite: expected a "
+            "smaller learning_rate\nnothing was saved; earlier checkpoints are unchanged"
         )
 
 
-def _all_finite(total: float | Tensor, losses: Sequence[float | Tensor]) -> bool:
+def _are_finite(total: float | Tensor, losses: Sequence[float | Tensor]) -> bool:
     if isinstance(total, float) or total.is_cpu:
         return math.isfinite(total) and all(map(math.isfinite, losses))
     values = [total, *(torch.as_tensor(loss, device=total.device) for loss in losses)]
-    return bool(torch.stack(values).isfinite().all())  # the device is waited for once
+    return bool(torch.stack(values).isfinite().all())  # waits for the device once
 
 
 def _non_finite_parameters(module: pl.LightningModule) -> list[str]:
@@ -219,7 +220,7 @@ def _non_finite_parameters(module: pl.LightningModule) -> list[str]:
 
 
 def _samples(trainer: pl.Trainer, batches: Sequence[int]) -> tuple[list[str], list[str]]:
-    """The samples of batches of this epoch, where the loader is ours; and which of them are unsound."""
+    """The samples of this epoch's batches, if the loader is seqlight's, and those with non-finite values."""
     loader = trainer.train_dataloader
     if not isinstance(loader, SequenceLoader):
         return [], []

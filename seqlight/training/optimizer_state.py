@@ -1,4 +1,4 @@
-"""The state of optimisers that comes from a checkpoint."""
+"""Checks of optimizer state that comes from a checkpoint."""
 
 import math
 from numbers import Real
@@ -12,10 +12,10 @@ from seqlight.common.errors import CheckpointError
 
 
 def check_optimizers(optimizers: list[Optimizer]) -> None:
-    """Whether their state is of their parameters' form: fused optimisers write where it says, without a look.
+    """Check that optimizer state matches the parameters: fused optimizers write to memory without a check.
 
     Raises:
-        CheckpointError: if it is not.
+        CheckpointError: if it does not.
     """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -23,10 +23,9 @@ def check_optimizers(optimizers: list[Optimizer]) -> None:
                 _check(_is_like(group.get(name), default), f"{name} is {group.get(name)!r}")
         for parameter, state in optimizer.state.items():
             if isinstance(optimizer, torch.optim.Adam):
-                _check({"step", "exp_avg", "exp_avg_sq"} <= set(state), "a mean of gradients is missing")
+                _check({"step", "exp_avg", "exp_avg_sq"} <= set(state), "a mean of the gradients is missing")
             for name, value in state.items():
                 if isinstance(value, Tensor):
-                    # A count of steps is one number.
                     fits = value.stride() == parameter.stride() and value.shape == parameter.shape
                     is_count = name == "step" and value.shape == ()
                     _check(

@@ -1,4 +1,4 @@
-"""The optimiser, and its learning rate over a run that may be resumed."""
+"""The optimizer, and its learning rate over a run that may be resumed."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -15,14 +15,14 @@ Kind = Literal["cosine", "constant"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Adam at a learning rate that stays, or falls to 0 along a cosine over the run.
+    """Adam with a learning rate that stays constant, or falls to 0 along a cosine over the run.
 
     Attributes:
-        learning_rate: at the first step.
+        learning_rate: the rate at the first step.
         lr_schedule: "cosine" or "constant".
 
     Raises:
-        ValueError: if one is none of these, or not greater than 0 and finite, naming it.
+        ValueError: if `lr_schedule` is neither, or `learning_rate` is not finite and greater than 0.
     """
 
     learning_rate: float
@@ -34,31 +34,31 @@ class Schedule:
             raise ValueError(f"learning_rate must be greater than 0 and finite, got {self.learning_rate}")
 
     def configure(self, module: pl.LightningModule) -> Any:
-        """What `configure_optimizers` returns."""
-        # The fused step unscales float16 gradients itself, and so can't go with clipping.
+        """The return value of `configure_optimizers`."""
+        # The fused step unscales float16 gradients itself, after clipping would have used them.
         fused = module.trainer.precision != "16-mixed"
         optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate, fused=fused)
         if self.lr_schedule == "constant":
             return optimizer
-        # A plain function is not saved with the scheduler's state; a bound method would be, and the model with it.
+        # A plain function is not part of the scheduler's state. A bound method would be, and with it the model.
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, module.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def check(self, trainer: pl.Trainer) -> None:
-        """Raise MisconfigurationException if a cosine would have no end."""
+        """Raise MisconfigurationException if the run has no end, which a cosine needs."""
         if self.lr_schedule == "cosine" and trainer.max_epochs == -1 and trainer.max_steps == -1:
             raise MisconfigurationException(
                 "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
             )
 
     def begin(self, trainer: pl.Trainer) -> None:
-        """Set the rate of the step that training starts with; other settings may have been resumed."""
+        """Set the learning rate of the first step of this training; a resumed run may have had other settings."""
         if self.lr_schedule == "cosine":
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] = self.learning_rate * _cosine(trainer.global_step, trainer)
 
     def replace_in(self, checkpoint: dict[str, Any]) -> None:
-        """Let this schedule win over the one that the checkpoint was saved with."""
+        """Replace the schedule of a checkpoint by this one."""
         if checkpoint["seqlight"].get("schedule") == asdict(self) or "optimizer_states" not in checkpoint:
             return
         for state in checkpoint["optimizer_states"]:
@@ -72,7 +72,7 @@ class Schedule:
 
 
 def check_settings(trainer: pl.Trainer) -> None:
-    """Raise MisconfigurationException for what Lightning would take, and do something else than train."""
+    """Raise MisconfigurationException for settings that Lightning accepts, but does not train with."""
     if not (trainer.gradient_clip_val or 0) >= 0:
         raise MisconfigurationException(f"gradient_clip_val must be at least 0, got {trainer.gradient_clip_val}")
     if not trainer.accumulate_grad_batches >= 1:
@@ -82,14 +82,14 @@ def check_settings(trainer: pl.Trainer) -> None:
 
 
 def _cosine(step: int, trainer: pl.Trainer) -> float:
-    """The share of the learning rate at a step: 1 at the first, 0 at the end of the run."""
-    # The number of steps is asked for only once training runs: asked for before, Lightning makes the
-    # loader too early to restore its place in an epoch.
+    """The factor of the learning rate at a step: 1 at the first, 0 at the end of the run."""
+    # `estimated_stepping_batches` makes the loader. Before training runs, that is too early for Lightning to restore
+    # the loader's position in an epoch. So step 0 does not read it.
     return 1.0 if step == 0 else (1 + math.cos(math.pi * step / trainer.estimated_stepping_batches)) / 2
 
 
 def keep_patience(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Let an early stopping's patience be the one that is given now; a Trainer would take it from the checkpoint."""
+    """Keep the patience of early stopping that is given now; a Trainer would restore that of the checkpoint."""
     for callback in trainer.early_stopping_callbacks:
         state = checkpoint["callbacks"].get(callback.state_key)
         if state is not None:

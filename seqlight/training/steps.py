@@ -1,4 +1,4 @@
-"""What surrounds each step of training: it is looked at, clipped, and told of by the curves."""
+"""The part of a training step between the loss and the optimizer, and the training curves."""
 
 import math
 from typing import Any
@@ -12,31 +12,84 @@ from seqlight.common.errors import state_of_checkpoint
 from seqlight.tasks.task import Target
 from seqlight.training.curves import TrainingCurves
 from seqlight.training.gradients import clip_by_norm, gradient_norm, gradient_total, parameters_of
-from seqlight.training.non_finite import OnNonFinite, StepCheck
+from seqlight.training.non_finite import FiniteCheck, OnNonFinite
 from seqlight.training.optimizer_state import check_optimizers
 
 
-class TrainingSteps:
-    """The steps of one LightningModule.
+class StepMonitor:
+    """Check the numbers of each training step, clip its gradients, and record the training curves.
+
+    A LightningModule calls these methods in the order of a step:
+
+    1. `add`: record loss, logits and targets, in `training_step`;
+    2. `watch`: keep the loss for the check, in `backward`;
+    3. `check_and_clip`: check losses and gradients, then clip, in `configure_gradient_clipping`;
+    4. `write_due_point`: write a point of the curves, in `on_train_batch_end`, after the optimizer's step.
 
     Args:
         target: "binary", "multiclass" or "multilabel".
-        non_finite: as for `StepCheck`.
+        on_non_finite: as for `FiniteCheck`.
     """
 
-    def __init__(self, target: Target, non_finite: OnNonFinite) -> None:
+    def __init__(self, target: Target, on_non_finite: OnNonFinite) -> None:
         self._curves = TrainingCurves(target)
-        self._check = StepCheck(non_finite)
+        self._check = FiniteCheck(on_non_finite)
         self._norm: float | Tensor | None = None
         self._restored: dict[str, Any] | None = None
 
     @property
     def skipped(self) -> int:
-        """Batches left out for what is not finite."""
+        """The number of batches skipped for non-finite values."""
         return self._check.skipped
 
+    def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
+        """Record a batch's mean loss, logits and targets."""
+        self._curves.add(loss, logits, targets)
+
+    def watch(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Keep a loss for the check; returns the tensor to call `backward` on."""
+        return self._check.watch(loss)
+
+    def check_and_clip(
+        self, module: pl.LightningModule, optimizer: Optimizer, clip_value: float | None, algorithm: str | None
+    ) -> None:
+        """Check losses and gradients, then clip the gradients.
+
+        One pass over the gradients gives their norm, which serves the check, the clipping and the curves.
+
+        Args:
+            module: the module that is trained.
+            optimizer: the optimizer that is about to step.
+            clip_value: the Trainer's `gradient_clip_val`.
+            algorithm: the Trainer's `gradient_clip_algorithm`.
+
+        Raises:
+            NonFiniteError: as `FiniteCheck.accepts`.
+        """
+        parameters = parameters_of(optimizer)
+        max_norm = clip_value if clip_value and algorithm != "value" else None
+        norm = None
+        if max_norm is not None or self._curves.point_is_due(module.trainer, module.global_step + 1):
+            norm = gradient_norm(parameters)
+        accepted = self._check.accepts(module, parameters, gradient_total(parameters) if norm is None else norm)
+        self._curves.close_step(accepted)
+        self._norm = norm if accepted else None
+        if accepted and max_norm is not None:
+            assert norm is not None
+            clip_by_norm(parameters, max_norm, norm)
+        elif accepted and clip_value:
+            module.clip_gradients(optimizer, clip_value, algorithm)
+
+    def write_due_point(self, module: pl.LightningModule) -> None:
+        """Write a point of the training curves, if one is due."""
+        if self._curves.point_is_due(module.trainer, module.global_step):
+            others: dict[str, Any] = {"skipped": self.skipped} if self._check.skips else {}
+            if self._norm is not None and math.isfinite(self._norm):
+                others["gradient_norm"] = self._norm
+            self._curves.write_point(module, others)
+
     def begin(self, trainer: pl.Trainer) -> None:
-        """Begin a training, or go on where `load_state_dict` says."""
+        """Begin a training, or continue from the state given to `load_state_dict`."""
         self._curves.begin(trainer)
         if self._restored is not None:
             with state_of_checkpoint():
@@ -46,57 +99,19 @@ class TrainingSteps:
         self._check.begin(trainer)
 
     def begin_epoch(self, trainer: pl.Trainer) -> None:
-        """Begin the epoch's totals."""
+        """Begin the totals of an epoch."""
         self._curves.begin_epoch(trainer)
         self._check.begin_epoch()
 
-    def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
-        """Keep a batch's mean loss, logits and targets."""
-        self._curves.add(loss, logits, targets)
-
-    def watch(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """Keep what gradients are about to be taken of; gives what to take them of."""
-        return self._check.watch(loss)
-
-    def before_step(
-        self, module: pl.LightningModule, optimizer: Optimizer, clip: float | None, algorithm: str | None
-    ) -> None:
-        """Look at loss and gradients; clip as a Trainer's `gradient_clip_val` and `_algorithm` say.
-
-        Raises:
-            NonFiniteError: as `StepCheck.passes`.
-        """
-        parameters = parameters_of(optimizer)
-        largest = clip if clip and algorithm != "value" else None
-        norm = None
-        if largest is not None or self._curves.point_is_due(module.trainer, module.global_step + 1):
-            norm = gradient_norm(parameters)
-        taken = self._check.passes(module, parameters, gradient_total(parameters) if norm is None else norm)
-        self._curves.close_step(taken)
-        self._norm = norm if taken else None
-        if taken and largest is not None:
-            assert norm is not None
-            clip_by_norm(parameters, largest, norm)
-        elif taken and clip:
-            module.clip_gradients(optimizer, clip, algorithm)
-
-    def write_due_point(self, module: pl.LightningModule) -> None:
-        """Write a point of the training curves if one is due that has not been written."""
-        if self._curves.point_is_due(module.trainer, module.global_step):
-            others: dict[str, Any] = {"skipped": self.skipped} if self._check.skips else {}
-            if self._norm is not None and math.isfinite(self._norm):
-                others["gradient_norm"] = self._norm
-            self._curves.write_point(module, others)
-
     def take_epoch(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Loss and accuracy of the epoch; nothing if no batches were added."""
+        """Loss and accuracy of the epoch; empty if no batches were recorded."""
         return self._curves.take_epoch(trainer)
 
     def state_dict(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """Where the training is, as plain data."""
+        """The state of curves and check, as plain data."""
         return {"curves": self._curves.state_dict(trainer), "skipped": self._check.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there at the next `begin`; what is not there starts anew."""
+        """Continue from a state at the next `begin`; missing parts start again."""
         self._restored = state.get("curves")
         self._check.load_state(state.get("skipped", [0, 0]))

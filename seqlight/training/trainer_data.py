@@ -1,23 +1,33 @@
-"""The data module that a Trainer runs on, and what it says of the data."""
+"""The Trainer of a module, and the data module that it trains on."""
 
+import importlib.metadata
 from typing import Any
 
 import lightning.pytorch as pl
 
-import seqlight
 from seqlight.common.description import describe
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.tasks.task import Target
 
+_VERSION = importlib.metadata.version("seqlight")
+
+
+def trainer_of(module: pl.LightningModule) -> pl.Trainer | None:
+    """The Trainer that a module is attached to; None if it is attached to none."""
+    try:
+        return module.trainer
+    except RuntimeError:
+        return None
+
 
 def datamodule_of(trainer: pl.Trainer | None) -> SequenceDataModule | None:
-    """The Trainer's data module; None if it has none, or one that is not of seqlight."""
+    """The Trainer's data module; None if it has none, or one of another class than seqlight's."""
     datamodule = getattr(trainer, "datamodule", None)
     return datamodule if isinstance(datamodule, SequenceDataModule) else None
 
 
 def class_names(trainer: pl.Trainer, target: Target, num_outputs: int) -> list[str]:
-    """What the data call their classes or labels, two for binary; else numbers.
+    """The data's names of the classes or labels, two for binary; numbers if the data have none.
 
     Raises:
         ValueError: if the data have another number of names.
@@ -31,10 +41,10 @@ def class_names(trainer: pl.Trainer, target: Target, num_outputs: int) -> list[s
 
 
 def describe_with_data(model: pl.LightningModule) -> dict[str, Any]:
-    """Version, model and data, if there are any, as plain data.
+    """The version, the model, and the data if there are any, as plain data.
 
     Raises:
         TypeError: if a hyperparameter has no plain form.
     """
-    datamodule = datamodule_of(model._trainer)
-    return {"version": seqlight.__version__, "model": describe(model), "data": datamodule and describe(datamodule)}
+    datamodule = datamodule_of(trainer_of(model))
+    return {"version": _VERSION, "model": describe(model), "data": datamodule and describe(datamodule)}

@@ -1,15 +1,15 @@
+"""Callbacks, logger and profiler that cost less than Lightning's, and do the same."""
+
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch import callbacks, loggers
+from lightning.pytorch import loggers
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqlight import SequenceClassifier, SumSign, SyntheticSequences
-from seqlight.callbacks.best_checkpoint import BestCheckpoint
 from seqlight.callbacks.logger import CurvesLogger
 from seqlight.callbacks.profiler import NoProfiler
 from seqlight.callbacks.progress_bar import TimedProgressBar
-from seqlight.common.private_api import NotInEveryStep
 
 
 def scalars(folder):
@@ -17,9 +17,9 @@ def scalars(folder):
     return {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_logger_writes_what_lightnings_writes(tmp_path):
+def test_logger_writes_the_same_as_lightnings(tmp_path):
     written = []
-    for name, kind in (("lean", CurvesLogger), ("lightning", loggers.TensorBoardLogger)):
+    for name, kind in (("seqlight", CurvesLogger), ("lightning", loggers.TensorBoardLogger)):
         logger = kind(tmp_path, name=name, version=0)
         for step in range(3):
             logger.log_metrics({"train/loss": torch.tensor(1.5 / (step + 1)), "count": step}, step)
@@ -31,7 +31,7 @@ def test_logger_writes_what_lightnings_writes(tmp_path):
 
 
 class Counted(TimedProgressBar):
-    """Notes at which batch it draws."""
+    """A bar that records the batches at which it draws."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ class Counted(TimedProgressBar):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3600.0])
-def test_progress_bar_is_drawn_by_time_and_at_an_epochs_end(seconds, monkeypatch):
+def test_progress_bar_is_drawn_by_time_and_at_the_end_of_an_epoch(seconds, monkeypatch):
     monkeypatch.setattr(TimedProgressBar, "_SECONDS", seconds)
     monkeypatch.setattr(TimedProgressBar, "_last_drawn", float("inf") if seconds else 0.0)
     bar = Counted()
@@ -58,14 +58,3 @@ def test_progress_bar_is_drawn_by_time_and_at_an_epochs_end(seconds, monkeypatch
 def test_profiler_profiles_nothing():
     with NoProfiler().profile("anything") as context:
         assert context is None
-
-
-@pytest.mark.parametrize("kind", [BestCheckpoint, TimedProgressBar])
-def test_what_is_not_called_in_a_step_does_nothing_in_lightning(kind):
-    # A later Lightning may give one of these hooks something to do.
-    hooks = [name for name, value in vars(NotInEveryStep).items() if name.startswith("on_")]
-    assert hooks
-    for name in hooks:
-        assert getattr(kind, name) is None
-        lightnings = next(base for base in kind.__mro__ if base.__module__.startswith("lightning"))
-        assert getattr(lightnings, name) is getattr(callbacks.Callback, name)

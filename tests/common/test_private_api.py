@@ -1,0 +1,469 @@
+"""One test for each function of `seqlight.common.private_api`, of the same name.
+
+Each states what the function relies on. If one fails after an update of torch, Lightning or jsonargparse, that version
+has changed what the function of its name uses.
+"""
+
+import functools
+import inspect
+import io
+import pickletools
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import jsonargparse
+import lightning
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch import callbacks
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from seqlight import SequenceClassifier, SumSign, SyntheticSequences
+from seqlight.callbacks.best_checkpoint import BestCheckpoint
+from seqlight.callbacks.length_accuracy import AccuracyByLength
+from seqlight.callbacks.predictions import PredictionWriter
+from seqlight.callbacks.progress_bar import TimedProgressBar
+from seqlight.callbacks.tensorboard import RunDescription, TensorBoardFigures
+from seqlight.checkpoints.resume import ResumeCheckpoint
+from seqlight.common import private_api
+from seqlight.data.loader import SequenceLoader
+
+OPTIONS = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
+
+
+def test_each_function_has_a_test():
+    own = {
+        name for name, value in vars(private_api).items() if getattr(value, "__module__", "") == private_api.__name__
+    }
+    missing = [name for name in own if f"test_{name}" not in globals() and not name.startswith("_")]
+    assert not missing
+
+
+def train(*callbacks, module=None, validates=True, **options):
+    options = {"max_epochs": 1, "enable_checkpointing": False, "num_sanity_val_steps": 0, **OPTIONS, **options}
+    trainer = pl.Trainer(callbacks=list(callbacks), **options)
+    module = module or SequenceClassifier(input_size=1)
+    data = SyntheticSequences(SumSign(), num_train=96, num_val=32)
+    trainer.fit(module, data.train_dataloader(), data.val_dataloader() if validates else None)
+    return trainer
+
+
+class ModuleWithHook(SequenceClassifier):
+    """A module whose own hook appends to a list."""
+
+    calls: ClassVar[list[str]] = []
+
+    def on_train_batch_end(self, *args):
+        super().on_train_batch_end(*args)
+        self.calls.append("hook")
+
+
+# torch
+
+
+def test_pickled_names_of_tensors():
+    file = io.BytesIO()
+    torch.save({"tensor": torch.zeros(2), "parameter": nn.Parameter(torch.zeros(2))}, file)
+    with zipfile.ZipFile(file) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        opcodes = list(pickletools.genops(archive.read(name)))
+    names = {argument for opcode, argument, _ in opcodes if opcode.name == "GLOBAL"}
+    assert {private_api.REBUILD_TENSOR, private_api.REBUILD_PARAMETER} <= names
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_has_forward_hooks(register):
+    module = nn.Linear(2, 2)
+    assert not private_api.has_forward_hooks(module)
+    handle = getattr(module, register)(lambda *_: None)
+    assert private_api.has_forward_hooks(module)
+    handle.remove()
+    assert not private_api.has_forward_hooks(module)
+
+
+def test_own_members():
+    module = nn.BatchNorm1d(3)
+    module.child = nn.Linear(1, 1)
+    parameters, buffers, children = private_api.own_members(module)
+    assert parameters == dict(module.named_parameters(recurse=False))
+    assert buffers == dict(module.named_buffers(recurse=False))
+    assert children == dict(module.named_children())
+
+
+def test_shallow_copy():
+    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    replica = private_api.shallow_copy(module)
+    assert replica[0].weight is module[0].weight
+    replica[0].weight = nn.Parameter(torch.zeros(2, 2))
+    replica[1].running_mean = torch.ones(2)
+    assert module[0].weight.any()
+    assert not module[1].running_mean.any()
+
+
+def test_version_of():
+    tensor = torch.zeros(2)
+    before = private_api.version_of(tensor)
+    tensor.add_(0)
+    assert private_api.version_of(tensor) > before
+
+
+class Seen(TorchDispatchMode):
+    """The operations that run inside, by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.operations[func.overloadpacket.__name__] = func
+        return func(*args, **(kwargs or {}))
+
+
+def test_is_mutable():
+    with Seen() as seen:
+        torch.zeros(2).add(1).mul_(2)
+    assert not private_api.is_mutable(seen.operations["add"])
+    assert private_api.is_mutable(seen.operations["mul_"])
+
+
+def test_decomposition_of():
+    with Seen() as seen:
+        nn.functional.silu(torch.ones(2))
+        torch.ones(2).add(1)
+    decomposition = private_api.decomposition_of(seen.operations["silu"])
+    torch.testing.assert_close(decomposition(torch.ones(2)), torch.ones(2) * torch.ones(2).sigmoid())
+    assert private_api.decomposition_of(torch.ops.aten.mm.default) is None
+
+
+def test_is_functorch_active():
+    seen = []
+    torch.func.vmap(lambda value: seen.append(private_api.is_functorch_active()) or value)(torch.zeros(2))
+    assert seen == [True]
+    assert not private_api.is_functorch_active()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [1.0, float("nan"), float("inf"), float("-inf")])
+def test_are_all_finite(value, dtype):
+    tensors = [torch.ones(3, dtype=dtype), torch.tensor([0.5, value], dtype=dtype)]
+    before = [tensor.clone() for tensor in tensors]
+    for _ in range(2):  # a non-finite value is not remembered
+        assert private_api.are_all_finite(tensors) == (value == 1.0)
+    assert all(torch.equal(a, b) or value != value for a, b in zip(tensors, before, strict=True))
+    assert private_api.are_all_finite([torch.ones(1)])
+
+
+def test_is_out_of_memory():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert private_api.is_out_of_memory(caught.value)
+    assert not private_api.is_out_of_memory(RuntimeError("size mismatch"))
+
+
+def test_is_process_lost():
+    # The texts of gloo and NCCL. tests/training/test_distributed.py and tests/checkpoints/test_kill_distributed.py
+    # end real processes.
+    for text in ("[gloo/transport/tcp/pair.cc:534] Connection closed by peer", "NCCL error", "Broken pipe"):
+        assert private_api.is_process_lost(RuntimeError(text))
+    assert not private_api.is_process_lost(RuntimeError("size mismatch"))
+
+
+# Lightning
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(BestCheckpoint, TimedProgressBar, ResumeCheckpoint, RunDescription),
+        *(TensorBoardFigures, AccuracyByLength, PredictionWriter),
+    ],
+)
+def test_NotInEveryStep(kind):  # noqa: N802
+    hooks = [name for name in vars(private_api.NotInEveryStep) if name.startswith("on_")]
+    assert len(hooks) == 5
+    for name in hooks:
+        assert getattr(kind, name) is None
+        # A later Lightning could give one of these hooks something to do.
+        base = next(base for base in kind.__mro__ if base.__module__.startswith("lightning"))
+        assert getattr(base, name) is getattr(callbacks.Callback, name)
+
+
+def test_NotInEveryStep_is_accepted_by_a_trainer():  # noqa: N802
+    class Recorder(private_api.NotInEveryStep, pl.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, *args):
+            self.steps += 1
+
+    recorder = Recorder()
+    train(recorder)
+    assert recorder.steps == 3
+
+
+def test_FastHookName():  # noqa: N802
+    names = []
+
+    class Module(private_api.FastHookName, pl.LightningModule):
+        def on_fit_start(self):
+            names.append(self._current_fx_name)
+
+        def training_step(self, batch, batch_index):
+            names.append(self._current_fx_name)
+            return self.weight.sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module = Module()
+    module.weight = nn.Parameter(torch.ones(1))
+    train(module=module, validates=False)
+    assert set(names) == {"on_fit_start", "training_step"}
+    assert "_current_fx_name" in inspect.getsource(pl.LightningModule)
+
+
+def test_call_after():
+    calls = ModuleWithHook.calls
+
+    class Saver(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            self.end = private_api.call_after(pl_module, "on_train_batch_end", lambda: calls.append("after"))
+
+        def on_train_batch_end(self, *args):
+            calls.append("callback")
+
+        def on_train_end(self, trainer, pl_module):
+            self.end()
+
+    module = ModuleWithHook(input_size=1)
+    train(Saver(), module=module)
+    assert calls == ["callback", "hook", "after"] * 3
+    assert module.on_train_batch_end.__func__ is ModuleWithHook.on_train_batch_end
+
+
+def test_is_validation_next():
+    expected, seen = [], []
+
+    class Recorder(pl.Callback):
+        def on_train_batch_end(self, trainer, *args):
+            seen.append(private_api.is_validation_next(trainer))
+            expected.append(False)
+
+        def on_validation_start(self, *args):
+            expected[-1] = True
+
+    train(Recorder(), max_epochs=2, val_check_interval=2)
+    assert seen == expected == [False, True, False] * 2
+
+
+def test_begin_next_epoch(tmp_path):
+    epochs = []
+
+    class Saver(pl.Callback):
+        def on_train_epoch_end(self, trainer, *args):
+            trainer.save_checkpoint(tmp_path / "end.ckpt")
+
+    class Recorder(pl.Callback):
+        def on_train_start(self, trainer, *args):
+            private_api.begin_next_epoch(trainer)
+
+        def on_train_epoch_start(self, trainer, *args):
+            epochs.append(trainer.current_epoch)
+
+    train(Saver(), max_epochs=-1, max_steps=3)
+    trainer = pl.Trainer(callbacks=[Recorder()], max_epochs=-1, max_steps=9, enable_checkpointing=False, **OPTIONS)
+    data = SyntheticSequences(SumSign(), num_train=96, num_val=32)
+    trainer.fit(SequenceClassifier(input_size=1), data, ckpt_path=tmp_path / "end.ckpt", weights_only=True)
+    assert epochs == [1, 2]
+    assert trainer.global_step == 9
+
+
+def test_keep_file_name(tmp_path):
+    for keeps in (True, False):
+        folder = tmp_path / str(keeps)
+        for _ in range(2):
+            saver = callbacks.ModelCheckpoint(folder, "name")
+            if keeps:
+                private_api.keep_file_name(saver)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+                train(saver, enable_checkpointing=True)
+        assert len(list(folder.iterdir())) == (1 if keeps else 2)
+
+
+def test_show_in_progress_bar():
+    shown = []
+
+    class Recorder(callbacks.ProgressBar):
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            private_api.show_in_progress_bar(trainer, {"own": 1.5})
+            shown.append(self.get_metrics(trainer, pl_module)["own"])
+
+    train(Recorder(), enable_progress_bar=True)
+    assert shown == [1.5] * 3
+
+
+def test_rank_of():
+    assert private_api.rank_of(rank_zero_only) == 0
+
+
+def test_subcommand_parser(command_line_state):
+    class Parsed(Exception):  # noqa: N818
+        pass
+
+    class Cli(LightningCLI):
+        def parse_arguments(self, parser, args):
+            private_api.subcommand_parser(self, "fit").set_defaults({"trainer.max_epochs": 7})
+            super().parse_arguments(parser, args)
+            raise Parsed(self.config.fit.trainer.max_epochs)
+
+    with pytest.raises(Parsed, match="7"):
+        Cli(SequenceClassifier, SyntheticSequences, args=["fit", "--data.task=seqlight.SumSign"])
+
+
+def test_is_raised_in():
+    folder = str(Path(lightning.__file__).parent)
+    with pytest.raises(ValueError, match="val_check_interval") as caught:
+        train(val_check_interval=1000)
+    assert private_api.is_raised_in(caught.value, folder)
+    with pytest.raises(ValueError, match="own") as caught:
+        raise ValueError("own")
+    assert not private_api.is_raised_in(caught.value, folder)
+
+
+def test_is_deliberate():
+    with pytest.raises(ValueError, match="learning_rate") as caught:
+        SequenceClassifier(input_size=1, learning_rate=-1.0)
+    assert private_api.is_deliberate(caught.value, "seqlight")
+    assert not private_api.is_deliberate(caught.value, "torch")
+    with pytest.raises(TypeError) as mistake:
+        SequenceClassifier(input_size=1).load_state_dict(None)
+    assert not private_api.is_deliberate(mistake.value, "seqlight")
+
+
+def test_is_raised_while_restoring(tmp_path):
+    trainer = train()
+    trainer.save_checkpoint(tmp_path / "good.ckpt")
+    checkpoint = torch.load(tmp_path / "good.ckpt", weights_only=True)
+    checkpoint["optimizer_states"] = [{}]
+    torch.save(checkpoint, tmp_path / "bad.ckpt")
+    trainer = pl.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS)
+    data = SyntheticSequences(SumSign(), num_train=96, num_val=32)
+    with pytest.raises(KeyError) as caught:
+        trainer.fit(SequenceClassifier(input_size=1), data, ckpt_path=tmp_path / "bad.ckpt", weights_only=True)
+    assert private_api.is_raised_while_restoring(caught.value)
+    assert not private_api.is_raised_while_restoring(ValueError())
+
+
+def test_trainer_sets_the_epoch_of_a_sampler(monkeypatch):
+    # `SequenceLoader.sampler` is the loader itself, and Lightning calls `set_epoch` on a loader's sampler.
+    epochs = []
+    monkeypatch.setattr(SequenceLoader, "set_epoch", lambda self, epoch: epochs.append((self.shuffle, epoch)))
+    train(max_epochs=2)
+    assert [epoch for shuffles, epoch in epochs if shuffles] == [0, 1]
+
+
+# jsonargparse
+
+
+class Part:
+    """A class for a flag."""
+
+    def __init__(self, size: int, depth: int = 1):
+        self.size, self.depth = size, depth
+
+
+class OtherPart(Part):
+    """Another one."""
+
+
+def parse(*arguments):
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--part", type=Callable[[int], Part])
+    parser.add_argument("--whole", type=Part)
+    parser.add_argument("--count", type=int | None)
+    parser.add_argument("--choice", type=Literal["one", "two"])
+    return parser, parser.parse_args(list(arguments))
+
+
+def message_of(*arguments):
+    with pytest.raises(jsonargparse.ArgumentError) as caught:
+        parse(*arguments)
+    return str(caught.value)
+
+
+NAME = f"{__name__}.OtherPart"
+
+
+def test_bound_class():
+    parser, config = parse(f"--part={NAME}", "--part.depth=3")
+    bound = private_api.bound_class(parser.instantiate_classes(config).part)
+    assert isinstance(bound, functools.partial)
+    assert (bound.func, bound.args, bound.keywords) == (OtherPart, (), {"depth": 3})
+    assert private_api.bound_class(5) == 5
+
+
+def test_error_key():
+    assert private_api.error_key(message_of("--count=many")) == "count"
+    assert private_api.error_key("no key") == ""
+
+
+def test_unaccepted_option():
+    assert private_api.unaccepted_option(message_of(f"--whole={NAME}", "--whole.colour=3")) == "colour"
+
+
+def test_is_not_a_configuration(tmp_path):
+    (tmp_path / "text.yaml").write_text("just a text")
+    assert private_api.is_not_a_configuration(message_of(f"--config={tmp_path / 'text.yaml'}"))
+    assert not private_api.is_not_a_configuration(message_of("--count=many"))
+
+
+def test_is_not_a_class_path():
+    assert private_api.is_not_a_class_path(message_of("--whole=file.csv/x"))
+    assert not private_api.is_not_a_class_path(message_of("--count=many"))
+
+
+def test_unknown_class():
+    assert private_api.unknown_class(message_of("--whole=NoSuchPart")) == "NoSuchPart"
+
+
+def test_import_failure():
+    assert private_api.import_failure(message_of("--whole=no_such_module.Part")) == "No module named 'no_such_module'"
+
+
+def test_callable_refusal():
+    refusal = private_api.callable_refusal(message_of("--part=builtins.len"))
+    assert refusal is None or "len" in refusal
+
+
+def test_given_value():
+    assert private_api.given_value(message_of("--count=many")) == "many"
+    assert private_api.given_value(message_of(f"--whole={NAME}", "--whole.size=large")) == "large"
+
+
+def test_literal_choices():
+    assert private_api.literal_choices(message_of("--choice=three")) == "one, two"
+
+
+def test_expected_types():
+    assert private_api.expected_types(message_of("--count=many")) == ["int"]
+
+
+def test_allocation_failure():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert private_api.allocation_failure(str(caught.value)) == f"you tried to allocate {2**62} bytes"
+
+
+def test_informative_lines():
+    lines = private_api.informative_lines(message_of("--count=many"))
+    assert lines
+    assert not any(line.startswith(("Does not validate", "Subtypes")) for line in lines)
