@@ -25,6 +25,7 @@ from seqlight.checkpoints.run_choice import ChosenRun
 from seqlight.checkpoints.signals import requests
 from seqlight.cli.arguments import FROM_DATA, GivenArguments
 from seqlight.cli.devices import device_arguments
+from seqlight.cli.flags import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.output import check_output
 from seqlight.cli.report import length_tables, metrics_table, places, run_line, say
@@ -275,7 +276,7 @@ class SeqlightCLI(LightningCLI):
         num_threads = num_threads or choose_num_threads(self.model, self.datamodule.batch_size)
         self._threads.enter_context(limit_threads(num_threads))
         if text := self.datamodule.report(splits):
-            say(self.trainer, f"{text}\n")
+            say(self.trainer, f"{with_flags(text)}\n")
 
     def predict(self, **kwargs: Any) -> None:
         """Predict; the callback writes what it gives."""

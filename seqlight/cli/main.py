@@ -19,6 +19,7 @@ import seqlight
 from seqlight.checkpoints.run_folder import RunInUseError
 from seqlight.checkpoints.signals import Stopped, signals_handled
 from seqlight.cli.check import check
+from seqlight.cli.flags import with_flags
 from seqlight.cli.lightning_cli import SeqlightCLI
 from seqlight.cli.listing import LISTINGS, list_classes
 from seqlight.cli.usage import UsageError, explain, values_of
@@ -109,7 +110,7 @@ def run(arguments: list[str]) -> int:
 def _fail(error: Exception, status: int) -> int:
     if another_speaks():
         return status
-    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.rstrip() for line in with_flags(str(error)).splitlines() if line.strip()]
     print("seqlight: error: " + "\n".join(lines[:5]), file=sys.stderr)
     return status
 
