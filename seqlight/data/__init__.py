@@ -1,1 +1,1 @@
-"""From a task to batches."""
+"""Data modules and loaders: from tasks and files to batches."""

@@ -1,4 +1,4 @@
-"""Splits and their loaders, for a `Trainer` or for use by hand."""
+"""Splits and their loaders, for a `Trainer` or for direct use."""
 
 import os
 from abc import ABC, abstractmethod
@@ -22,19 +22,19 @@ Split = Literal["train", "val", "test", "predict"]
 class SequenceDataModule(pl.LightningDataModule, ABC):
     """Labelled sequences in splits.
 
-    A subclass says what its sequences are by the four attributes, and gives each split's samples.
+    A subclass sets the first four attributes and implements `split`.
 
     Attributes:
         input_size: the number of features F of a time step, for float inputs; else None.
         vocab_size: the number of tokens, for token inputs; else None.
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
-        class_names: of the two classes for binary, else of the classes or labels; None if they are numbers.
-        class_weights: what the loss of each class, or of each label where it is 1, is multiplied with; None for 1.
+        class_names: the names of the two classes for binary, else of the classes or labels; None if they are numbers.
+        class_weights: the factor of the loss for each class, or for each label that is 1; None for no weights.
 
     Args:
         batch_size: sequences per step and process.
-        seed: with the epoch, what the order of the training samples depends on.
+        seed: the order of the training samples depends on seed and epoch.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
     """
 
@@ -56,14 +56,14 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
     @abstractmethod
     def split(self, split: Split) -> Batch | Sequences:
-        """All samples of a split, in the order of their indices, in the host's memory."""
+        """All samples of a split, in index order, in host memory."""
 
     def sample_ids(self, split: Split) -> Sequence[int | str] | None:
-        """What a split's samples are called in predictions; None, as by default, for their indices."""
+        """The ids of a split's samples in predictions; None, the default, for their indices."""
         return None
 
     def report(self, splits: Sequence[Split]) -> str:
-        """What there is to say of these splits before they are used; nothing by default."""
+        """A report on these splits, which is shown before they are used; empty by default."""
         return ""
 
     @classmethod
@@ -72,7 +72,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
         Raises:
             FileNotFoundError, CheckpointError: as `seqlight.load_data`.
-            TypeError: if it is of another class.
+            TypeError: if the checkpoint holds another class.
         """
         data = load_data(checkpoint_path, **changes)
         if not isinstance(data, cls):
@@ -80,23 +80,23 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         return data
 
     def train_dataloader(self) -> SequenceLoader:
-        """Shuffled anew each epoch."""
+        """Training batches, shuffled again in each epoch."""
         return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> SequenceLoader:
-        """In the order of the samples."""
+        """Validation batches, in the order of the samples."""
         return self._loader("val")
 
     def test_dataloader(self) -> SequenceLoader:
-        """In the order of the samples."""
+        """Test batches, in the order of the samples."""
         return self._loader("test")
 
     def predict_dataloader(self) -> SequenceLoader:
-        """In the order of the samples."""
+        """Batches for predictions, in the order of the samples."""
         return self._loader("predict")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move what is not there yet; the lengths stay on the host."""
+        """Move inputs and targets if they are not on the device; the lengths stay on the host."""
         require_batch(batch)
         return batch if batch.inputs.device == device else batch.to(device)
 
@@ -128,11 +128,11 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 def load_data(path: str | os.PathLike[str], **changes: Any) -> SequenceDataModule:
     """The data module that a model was trained with.
 
-    As `load_data(path, predict="new.csv")`: classes, vocabulary and scale are those that the model knows.
+    For example `load_data(path, predict="new.csv")`. Classes, vocabulary and scale come from the checkpoint.
 
     Args:
         path: a checkpoint, as for `load`.
-        changes: arguments that replace those of the data module.
+        changes: arguments that replace the data module's own.
 
     Raises:
         FileNotFoundError, CheckpointError: as `load`.
@@ -142,7 +142,7 @@ def load_data(path: str | os.PathLike[str], **changes: Any) -> SequenceDataModul
 
 
 def _fits(data: Batch | Sequences, device: torch.device) -> bool:
-    """Whether the split may live on `device`: it takes a quarter of the free memory at most."""
+    """Whether the split takes at most a quarter of the free memory of a CUDA `device`."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

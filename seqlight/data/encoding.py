@@ -1,4 +1,4 @@
-"""How the sequences of files become tensors: learnt from the training data, kept with the model."""
+"""The encoding of files' sequences as tensors. It is learnt from the training data and stored with the model."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,27 +15,27 @@ from seqlight.data.reading.raw import Columns, DataError, Label, RawSequences
 from seqlight.data.sequences import Sequences
 from seqlight.tasks.task import Target
 
-UNKNOWN = 0  # the index of every token that the training data do not have
-_CHUNK = 65536  # time steps that are handled at once, to bound the memory that they take in double precision
+UNKNOWN = 0  # the index of all tokens that are not in the training data
+_CHUNK = 65536  # time steps per computation in float64, to limit its memory
 
 
 @dataclass(frozen=True)
 class SequenceEncoding:
-    """What was learnt from training data: classes, vocabulary or scale of the features, columns.
+    """Classes, vocabulary or feature scale, and columns, learnt from training data.
 
     Attributes:
         target: "binary", "multiclass" or "multilabel".
-        class_names: of the two classes for binary, else of the classes or labels, in the order of their indices.
-        num_features: features F of a time step, for numbers; else None.
-        mean: of each feature, which is subtracted; None if features stay as they are.
-        scale: of each feature, which it is then divided by.
-        vocabulary: the tokens, whose indices start at 1; 0 is every other token. None for numbers.
-        class_weights: as a data module's.
+        class_names: the names of the two classes for binary, else of the classes or labels, in the order of indices.
+        num_features: the number of features F of a time step, for numbers; else None.
+        mean: each feature's mean, which is subtracted; None if features are not standardised.
+        scale: the divisor of each feature, applied after the mean.
+        vocabulary: the known tokens, with indices from 1; every other token has index 0. None for numbers.
+        class_weights: the same as a data module's.
         columns: the columns of a table that were read; None for files without column names.
-        val_split: the seed and fraction by which sequences for validation were taken from the training file, if so.
+        val_split: seed and fraction of the validation split, if it was taken from the training file.
 
     Raises:
-        ValueError: if these do not belong together.
+        ValueError: if the values contradict each other.
     """
 
     target: Target
@@ -78,16 +78,16 @@ class SequenceEncoding:
 
     @property
     def input_size(self) -> int | None:
-        """The number of features, as a data module calls it."""
+        """The number of features, under a data module's name for it."""
         return self.num_features
 
     @property
     def vocab_size(self) -> int | None:
-        """The number of token indices, that of unknown tokens too."""
+        """The number of token indices, including 0 for unknown tokens."""
         return None if self.vocabulary is None else len(self.vocabulary) + 1
 
     def to_plain(self) -> dict[str, Any]:
-        """As numbers, strings, lists and dicts."""
+        """The encoding as numbers, strings, lists and dicts."""
         return asdict(self)
 
     @classmethod
@@ -97,17 +97,17 @@ class SequenceEncoding:
         Raises:
             ValueError: if `plain` describes no encoding.
         """
-        import msgspec  # which takes lists for tuples, and nothing for what it is not
+        import msgspec  # it converts lists to tuples and is strict about all other types
 
         return msgspec.convert(plain, cls)
 
     def encode(self, raw: RawSequences, path: str, labelled: bool = True) -> Sequences:
-        """The sequences of a file as tensors; the file's own arrays are changed in place, to spare memory.
+        """The sequences of a file as tensors. The arrays in `raw` are changed in place, to save memory.
 
         Args:
-            raw: what was read from the file.
+            raw: the contents of the file.
             path: the file, for messages.
-            labelled: whether labels are wanted; else all targets are unknown.
+            labelled: whether to encode labels; if not, all targets are unknown.
 
         Raises:
             DataError: if the file does not fit the training data.
@@ -178,18 +178,18 @@ def learn_encoding(
     standardise: bool = True,
     class_weights: Literal["balanced"] | Sequence[float] | None = None,
 ) -> SequenceEncoding:
-    """Learn from training data.
+    """Learn the encoding from training data.
 
     Args:
-        raw: labelled sequences; all say which classes there are.
-        rows: those of the sequences that vocabulary, mean and scale are learnt from, and class weights.
-        path: where they come from, for messages.
-        target: as `SequenceFiles`.
-        standardise: whether features are to have mean 0 and standard deviation 1.
-        class_weights: as `SequenceFiles`.
+        raw: labelled sequences. The classes are learnt from all of them.
+        rows: the sequences from which vocabulary, mean, scale and class weights are learnt.
+        path: the file, for messages.
+        target: as for `SequenceFiles`.
+        standardise: whether features get mean 0 and standard deviation 1.
+        class_weights: as for `SequenceFiles`.
 
     Raises:
-        DataError: if there is nothing to learn: one class only, say.
+        DataError: if there is nothing to learn, for example with only one class.
     """
     found, names = _learn_classes(raw, path, target)
     used = np.zeros(len(raw.lengths), dtype=bool)
@@ -214,9 +214,9 @@ def learn_encoding(
 
 
 def balanced_weights(targets: Tensor, encoding: SequenceEncoding) -> tuple[float, ...]:
-    """Weights by which each class counts the same: the number of sequences over classes times those of the class.
+    """Weights that give each class the same influence: sequences / (classes * sequences of the class).
 
-    For multilabel, of a label where it is 1: the number of sequences without it over those with it.
+    For multilabel, the weight of a label that is 1: sequences without the label / sequences with it.
     """
     if encoding.target == "multilabel":
         positive = targets.sum(0).clamp(min=1)
@@ -238,11 +238,11 @@ def _learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"
             raise DataError(f"{path}: no sequence has any label")
         return "multilabel", names
     if len(names) == 1:
-        raise DataError(f"{path}: all sequences have the label {names[0]!r}; expected two classes at least")
+        raise DataError(f"{path}: all sequences have the label {names[0]!r}; expected at least two classes")
     if len(names) > 50 and 2 * len(names) > len(raw.labels):
         raise DataError(
-            f"{path}: {len(names)} different labels in {len(raw.labels)} sequences, as {names[0]!r} and {names[1]!r}; "
-            "expected classes"
+            f"{path}: {len(names)} different labels in {len(raw.labels)} sequences, "
+            f"such as {names[0]!r} and {names[1]!r}; expected classes"
         )
     if target == "binary" and len(names) > 2:
         raise DataError(f"{path}: a binary target has two classes, got {len(names)}: {', '.join(names[:10])}")
@@ -251,7 +251,7 @@ def _learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"
 
 
 def _names_of(label: Label) -> tuple[str, ...]:
-    assert label is not None  # labelled sequences were asked for
+    assert label is not None  # reading with labelled=True ensures it
     return label if isinstance(label, tuple) else (label,)
 
 
@@ -260,13 +260,13 @@ def _numbers_first(name: str) -> tuple[float, str]:
         number = float(name)
     except ValueError:
         number = math.inf
-    return (math.inf if math.isnan(number) else number), name  # NaN has no place in an order
+    return (math.inf if math.isnan(number) else number), name  # NaN can't be ordered
 
 
 def _moments(
     values: Float[np.ndarray, "steps features"], steps: slice | np.ndarray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each feature; 1 in place of that of a constant."""
+    """Mean and standard deviation of each feature. For a constant feature the deviation is replaced by 1."""
     chosen = np.ones(len(values), dtype=bool) if isinstance(steps, slice) else steps
     count = np.count_nonzero(chosen)
 
@@ -277,7 +277,7 @@ def _moments(
 
     mean = mean_of(lambda block: block)
     deviation = np.sqrt(mean_of(lambda block: (block - mean) ** 2))
-    # Of a constant, what rounding leaves.
+    # A constant's deviation can differ from 0 by rounding.
     scale = np.where(deviation > 1e-7 * np.abs(mean), deviation, 1.0)
     return tuple(mean.tolist()), tuple(scale.tolist())
 

@@ -20,12 +20,12 @@ from seqlight.data.sequences import Sequences
 from seqlight.data.stratify import stratified_split
 from seqlight.data.summary import describe, describe_encoding, doubts, overlaps, unknown_tokens
 
-_STREAM = 3  # of random numbers, beside those of synthetic splits
+_STREAM = 3  # of random numbers; synthetic splits use 0 to 2
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A split in memory, and what there is to say of it."""
+    """A split in memory, with remarks for the report."""
 
     sequences: Sequences
     ids: Sequence[int | str]
@@ -36,35 +36,36 @@ class _Loaded:
 class SequenceFiles(SequenceDataModule):
     """Splits read from files.
 
-    The suffix of a file tells its format: `.csv` and `.parquet` have a row for each time step, with a column that
-    says which sequence it belongs to, features and a label; `.jsonl` has a sequence a line, as
-    `{"inputs": [[0.1, 2.0], [0.3, 1.5]], "label": "cat"}` or with tokens `["a", "b"]` as inputs; `.npz` has arrays
-    `inputs`, `targets` and, where sequences are padded, `lengths`; `.ts` is that of the UCR/UEA archive.
+    The suffix of a file gives its format. `.csv` and `.parquet` have one row per time step, with columns for the id of
+    the sequence, the features and the label. `.jsonl` has one sequence per line, such as
+    `{"inputs": [[0.1, 2.0], [0.3, 1.5]], "label": "cat"}`, or with tokens `["a", "b"]` as inputs. `.npz` has arrays
+    `inputs`, `targets` and, if sequences are padded, `lengths`. `.ts` is the format of the UCR/UEA archive.
 
-    Classes, vocabulary and the scale of features are learnt from the training file, which is read at once, and
-    stored with the model; with an `encoding` nothing is read before it is asked for.
+    Classes, vocabulary and the scale of features are learnt from the training file and stored with the model. For this
+    the training file is read immediately; with an `encoding`, files are read when they are needed.
 
     Args:
-        train: the file to learn from.
-        val: the file to validate with; None takes a part of the training file, stratified by label.
-        test: the file to test with.
+        train: the file for training.
+        val: the file for validation; None takes a part of the training file, stratified by label.
+        test: the file for testing.
         predict: the file of sequences to classify; it needs no labels.
         batch_size: sequences per step and process.
-        seed: with the epoch, what the order of the training samples depends on; and which ones are for validation.
+        seed: the order of the training samples depends on seed and epoch, the choice of validation sequences on seed.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
-        id_column: which sequence a row belongs to, for tables. None guesses by usual names, as "id" or the only
-            "..._id", for the step "step" or "time", for the label "label", "target", "class", "y" or "outcome"; the
-            report says what was guessed.
-        step_column: by what the rows of a sequence are sorted; "" for none, where they are in order.
-        label_column: the label, the same in all rows of a sequence; several columns of 0 and 1 are labels of their own.
-        feature_columns: the features; None takes all columns that are left.
-        inputs: "features" (numbers), "tokens" (texts or integers, which are embedded), or "auto".
-        target: "binary", "multiclass" or "multilabel" or "auto": several labels a sequence are multilabel, and else
-            the number of classes tells.
+        id_column: the column with the id of a row's sequence, for tables. None guesses by name: "id" or the only
+            "..._id"; for the step "step" or "time"; for the label "label", "target", "class", "y" or "outcome". The
+            report lists the guesses.
+        step_column: the column by which the rows of a sequence are sorted; "" keeps their order.
+        label_column: the column with the label, the same in all rows of a sequence; or several columns of 0 and 1,
+            each a label of its own.
+        feature_columns: the columns with the features; None takes all other columns.
+        inputs: "features" (numbers), "tokens" (text or integers, which are embedded), or "auto".
+        target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
+            the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
-        val_fraction: the part of the training file for validation, when there is no `val`.
-        class_weights: "balanced", by which each class counts the same, or the weight of each class in its order.
-        encoding: what a trained model has learnt, in plain form; `train` is then encoded by it.
+        val_fraction: the fraction of the training file for validation, if there is no `val`.
+        class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
+        encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
 
     Raises:
         DataError: if a file can't be used; the message names file, row or sequence, and column.
@@ -125,7 +126,7 @@ class SequenceFiles(SequenceDataModule):
         self.class_weights = self.encoding.class_weights
 
     def split(self, split: Split) -> Sequences:
-        """All samples of a split, end to end.
+        """All samples of a split, one after the other.
 
         Raises:
             DataError: if there is no such file, or if it can't be used.
@@ -133,14 +134,14 @@ class SequenceFiles(SequenceDataModule):
         return self._load(split).sequences
 
     def sample_ids(self, split: Split) -> Sequence[int | str]:
-        """What the file calls its sequences, or their indices."""
+        """The ids of the sequences in the file, or their indices."""
         return self._load(split).ids
 
     def encode(self, sequences: Sequence[Any]) -> Batch:
-        """New sequences as the model reads them; their targets are unknown.
+        """A batch of new sequences for the model; their targets are unknown.
 
         Args:
-            sequences: of each its time steps: numbers (T, F), or tokens (T,).
+            sequences: the time steps of each sequence: numbers (T, F), or tokens (T,).
 
         Raises:
             DataError: if they do not fit the training data.
@@ -163,9 +164,9 @@ class SequenceFiles(SequenceDataModule):
         return encoded.take(rows, rows)
 
     def report(self, splits: Sequence[Split]) -> str:
-        """Of each split that has a file: its size, lengths and classes; what was guessed; what is in two splits.
+        """For each split with a file: size, lengths, classes and guesses; and sequences that are in two splits.
 
-        What is tested is compared with the training file too, where that can still be read.
+        A test split is also compared with the training file, if that can still be read.
         """
         loaded = {split: self._load(split) for split in splits if self._path(split) is not None}
         lines = [f"{split:8}{each.source}: {describe(each.sequences, self.encoding)}" for split, each in loaded.items()]
@@ -180,11 +181,11 @@ class SequenceFiles(SequenceDataModule):
         return "\n".join(lines)
 
     def _path(self, split: Split) -> str | None:
-        """The file that a split comes from."""
+        """The file of a split."""
         return self.paths["train" if split == "val" and self.paths["val"] is None else split]
 
     def _learn(self, target: Any, standardise: bool, class_weights: Any) -> None:
-        """Learn the encoding, and keep the training data, which have been read for it."""
+        """Learn the encoding, and keep the training data that were read for it."""
         path = self.paths["train"]
         assert path is not None
         raw = read_sequences(path, columns=self._columns, inputs=self._inputs)
@@ -203,9 +204,9 @@ class SequenceFiles(SequenceDataModule):
             return self._loaded[split]
         path = self._path(split)
         if path is None:
-            raise DataError(f"there is no {split} file: expected --data.{split} FILE")
+            raise DataError(f'there is no {split} file: expected `{split}="FILE"`')
         if not os.path.exists(path):
-            raise DataError(f"{path}: there is no such file in {os.getcwd()}; --data.{split} FILE names another")
+            raise DataError(f'{path}: there is no such file in {os.getcwd()}; `{split}="FILE"` names another')
         raw = self._read(path, labelled=split != "predict")
         if split == "train" or (split == "val" and self.paths["val"] is None):
             self._keep(raw, path, *self._divide(raw))
@@ -215,7 +216,7 @@ class SequenceFiles(SequenceDataModule):
         return self._loaded[split]
 
     def _read(self, path: str, labelled: bool) -> RawSequences:
-        """Read a file of the same form as the training file."""
+        """Read a file with the columns and inputs of the training file."""
         learnt, columns = self.encoding.columns, self._columns
         if learnt is not None:
             step = learnt.step if columns.step is None else columns.step
@@ -227,7 +228,7 @@ class SequenceFiles(SequenceDataModule):
         return raw
 
     def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the training file for training, and for validation."""
+        """The sequences of the training file for training, and those for validation."""
         assert raw.labels is not None
         if self.paths["val"] is not None:
             return np.arange(len(raw.lengths)), np.arange(0)
@@ -235,11 +236,11 @@ class SequenceFiles(SequenceDataModule):
         return stratified_split(raw.labels, self.val_fraction, rng)
 
     def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
-        """Encode the training file, and keep its parts."""
+        """Encode the training file and keep its splits."""
         if self.paths["val"] is None and len(val_rows) == 0:
             raise DataError(
                 f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
-                "give --data.val FILE, or a larger --data.val_fraction"
+                'give `val="FILE"`, or a larger fraction such as `val_fraction=0.5`'
             )
         sequences = self.encoding.encode(raw, path)
         for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
@@ -251,7 +252,7 @@ class SequenceFiles(SequenceDataModule):
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
 
     def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
-        """Whether arguments that shape an encoding agree with the one that is given."""
+        """Raise ValueError if an argument contradicts the given encoding."""
         encoding, changed = self.encoding, []
         if target not in ("auto", encoding.target):
             changed.append("target")
@@ -266,18 +267,18 @@ class SequenceFiles(SequenceDataModule):
             raise ValueError(f"{name} can't change after training, got {self.hparams[name]!r}")
         if self.paths["val"] is None and encoding.val_split not in (None, (self.seed, self.val_fraction)):
             raise ValueError(
-                "seed and val_fraction can't change after training, for they say which sequences of the training file "
-                f"are for validation: expected {encoding.val_split[0]} and {encoding.val_split[1]}"
+                "seed and val_fraction can't change after training, because they choose the validation sequences: "
+                f"expected {encoding.val_split[0]} and {encoding.val_split[1]}"
             )
 
 
 def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
-    """Bring features into the order of the training data."""
+    """Sort features into the order of the training data."""
     assert raw.columns is not None
     found = raw.columns.features or ()
     missing, extra = [name for name in names if name not in found], [name for name in found if name not in names]
     if missing or extra:
         differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
         differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
-        raise DataError(f"{path}: other feature columns than in training: {', '.join(differences)}")
+        raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
     raw.values = np.ascontiguousarray(raw.values[:, [found.index(name) for name in names]])

@@ -16,7 +16,7 @@ Data = TypeVar("Data")
 
 
 def kind_of(source: Any) -> dict[str, Any]:
-    """The arguments that a data module, task or encoding and its model must have in common, by name."""
+    """The arguments, by name, that must be equal for a model and its data module, task or encoding."""
     return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
 
 
@@ -24,9 +24,9 @@ def load_data_module(path: str | os.PathLike[str], base: type[Data], changes: di
     """The data module that a model was trained with, with the same classes, vocabulary and scale.
 
     Args:
-        path: a file that a Trainer saved.
-        base: the class that the data module's class must be, or be derived from.
-        changes: arguments that replace those of the data module.
+        path: a checkpoint that a Trainer saved.
+        base: the data module's class must be this one or a subclass.
+        changes: arguments that replace the data module's own.
 
     Raises:
         FileNotFoundError, CheckpointError: as `seqlight.load`.
@@ -61,17 +61,17 @@ def _can_be_made(cls: type, arguments: dict[str, Any]) -> bool:
 def description_of(
     path: str | os.PathLike[str], checkpoint: dict[str, Any], *, model_base: type[nn.Module], data_base: type
 ) -> dict[str, dict[str, Any]]:
-    """The `class_path` and `init_args` of model and data. Every class in them is known and of its kind.
+    """The `class_path` and `init_args` of model and data, after all classes in them have been checked.
 
     Args:
         path: the file, for messages.
         checkpoint: the contents, from `seqlight.checkpoints.load.read`.
-        model_base: the class that the model's class must be derived from.
-        data_base: the class that the data module's class must be derived from.
+        model_base: the model's class must be a subclass of this one.
+        data_base: the data module's class must be a subclass of this one.
 
     Raises:
-        CheckpointError: if model or data can't be described so, or do not fit together.
-        NotImportedError: if a class is named whose module has not been imported.
+        CheckpointError: if the description of model or data is invalid, or the two do not fit together.
+        NotImportedError: if the module of a named class has not been imported.
     """
     parts = {
         key: {name: part[name] for name in ("class_path", "init_args")}
@@ -96,7 +96,7 @@ def description_of(
 
 
 def _arguments(part: dict[str, Any], described: str) -> dict[str, Any]:
-    """The arguments of a class. The one named `described` must be a description: a plain name would be imported."""
+    """The arguments of a class. `described` must not be a string, because that would be imported by name."""
     arguments: dict[str, Any] = from_plain(part["init_args"])
     if isinstance(arguments.get(described), str):
         raise ValueError(f"{described} must be a class_path with init_args, got {arguments[described]!r}")
@@ -104,11 +104,11 @@ def _arguments(part: dict[str, Any], described: str) -> dict[str, Any]:
 
 
 def _check_kind(data: dict[str, Any], model: dict[str, Any]) -> None:
-    """Raise ValueError unless the model reads inputs and gives outputs of the data's kind."""
+    """Raise ValueError unless model and data agree on inputs, target and number of outputs."""
     source = data.get("task")
     if data.get("encoding") is not None:
         source = SequenceEncoding.from_plain(data["encoding"])
     if isinstance(source, SequenceTask | SequenceEncoding):
         for name, value in kind_of(source).items():
             if model.get(name, value) != value:
-                raise ValueError(f"{name} of the data is {value!r}, and of the model {model[name]!r}")
+                raise ValueError(f"{name} is {value!r} for the data, but {model[name]!r} for the model")

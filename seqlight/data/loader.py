@@ -1,4 +1,4 @@
-"""Batches from memory."""
+"""Batches from tensors in memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,37 +12,36 @@ from seqlight.data.sequences import Sequences
 
 
 class ResumeError(ValueError):
-    """A position within an epoch that does not fit the loader."""
+    """A saved position within an epoch that does not fit the loader."""
 
 
-# Full steps among which sequences are sorted by length: with more, batches are padded less and are less random.
+# Full steps within which sequences are sorted by length. A larger window means less padding and less randomness.
 _WINDOW = 64
 
 
 class SequenceLoader:
     """Batches sliced from tensors in memory: every sample exactly once per epoch, over all ranks.
 
-    In place of a `DataLoader`, whose per-sample fetching and collating cost more than a training step
-    of a small model. The order of an epoch depends on (seed, epoch), and with `bucketing` on the number of
-    samples of a step: not on how many ranks share it. Each step takes the next
-    `world_size * batch_size` samples of that order and deals them out to the ranks, so all ranks make
-    the same number of steps; the last step shares what is left. A batch is trimmed to its longest
-    sequence.
+    It replaces a `DataLoader`, whose fetching and collating of single samples takes longer than a training step of a
+    small model. The order of an epoch depends on (seed, epoch), and with `bucketing` on the number of samples per
+    step, but not on the number of ranks that share a step. Each step takes the next `world_size * batch_size` samples
+    of that order and divides them among the ranks, so all ranks make the same number of steps; the last step takes the
+    remaining samples. A batch is trimmed to its longest sequence.
 
-    With `bucketing`, the samples of a step are of similar length, which saves padding: shuffled samples are
-    sorted by length within windows of 64 steps, and the steps are shuffled again. What is left for the last step is
-    drawn from all lengths. Without `shuffle` there is no bucketing.
+    With `bucketing`, the samples of a step have similar lengths, which saves padding: shuffled samples are sorted by
+    length within windows of 64 steps, and the steps are shuffled again. The samples of an incomplete last step have
+    any length. Without `shuffle` there is no bucketing.
 
-    The loader is resumable: `state_dict` in the middle of an epoch, loaded into another loader, makes
-    its next iteration go on with the following batch.
+    The loader is resumable: after a `state_dict` from the middle of an epoch is loaded into another loader, its next
+    iteration starts with the following batch.
 
     Args:
-        data: all samples of the split, on the device where the batches are wanted.
+        data: all samples of the split, on the device of the batches.
         batch_size: sequences per step and rank.
-        shuffle: whether the order changes from epoch to epoch; else it is the order of `data`.
+        shuffle: whether the order changes from epoch to epoch; if not, it is the order of `data`.
         bucketing: whether shuffled batches hold sequences of similar length.
-        seed: with the epoch, what the order depends on.
-        rank: this process among `world_size`.
+        seed: the order depends on seed and epoch.
+        rank: this process's rank.
         world_size: the number of processes that share the split.
 
     Raises:
@@ -73,11 +72,11 @@ class SequenceLoader:
         self._resume: dict[str, int] | None = None
         self._position = {"epoch": 0, "next_batch": 0}
 
-    batch_sampler = None  # a Trainer looks for it wherever there is a sampler
+    batch_sampler = None  # a Trainer reads it from any loader with a sampler
 
     @property
     def sampler(self) -> "SequenceLoader":
-        """What a Trainer calls `set_epoch` on at the start of an epoch."""
+        """The object whose `set_epoch` a Trainer calls at the start of an epoch."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -85,7 +84,7 @@ class SequenceLoader:
         self.epoch = epoch
 
     def order(self) -> np.ndarray:
-        """The indices of all samples, of all ranks, in the order of this epoch."""
+        """The indices of all samples, for all ranks, in the order of this epoch."""
         num_samples = len(self.data.lengths)
         if not self.shuffle:
             return np.arange(num_samples)
@@ -109,7 +108,7 @@ class SequenceLoader:
         """Batches per epoch and rank."""
         per_step = self.batch_size * self.world_size
         full_steps, rest = divmod(len(self.data.lengths), per_step)
-        # A rest too small to give each rank a sample joins the step before.
+        # A rest with fewer samples than ranks joins the previous step.
         return full_steps + (rest >= self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -122,27 +121,27 @@ class SequenceLoader:
             yield self.data.take(host_order[share], device_order[share])
 
     def rows(self, batch: int) -> np.ndarray:
-        """The indices of the samples of a batch, counted from 0, of this epoch and process."""
+        """The indices of the samples in a batch of this epoch and process; batches are counted from 0."""
         check_at_least("batch", batch, 0)
         if batch >= len(self):
             raise ValueError(f"batch must be less than the number of batches ({len(self)}), got {batch}")
         return self.order()[self._share(batch)]
 
     def _share(self, step: int) -> slice:
-        """Where this process's samples of a step stand in the order."""
+        """The positions in the order that are this process's share of a step."""
         per_step = self.batch_size * self.world_size
         start = step * per_step
         stop = start + per_step if step < len(self) - 1 else len(self.data.lengths)
-        # Ranks take contiguous shares of the step, equal up to one sample.
+        # Shares are contiguous, and their sizes differ by at most one.
         size = stop - start
         return slice(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iteration under way is: its epoch, and the batch that comes next."""
+        """The position of the current iteration: its epoch and its next batch."""
         return {**self._position, **self._division()}
 
     def _division(self) -> dict[str, int]:
-        """What the meaning of a position depends on."""
+        """The settings that determine which samples a position stands for."""
         return {
             "batch_size": self.batch_size,
             "number of processes": self.world_size,
@@ -152,10 +151,10 @@ class SequenceLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next iteration start where `state` was taken, if it is of the same epoch.
+        """Let the next iteration start at the position in `state`, if it is in the same epoch.
 
         Raises:
-            ResumeError: if `state` is within an epoch that was divided otherwise.
+            ResumeError: if `state` is invalid, or within an epoch with other settings.
         """
         position = {name: state.get(name) for name in ("epoch", "next_batch")}
         if not all(type(value) is int and value >= 0 for value in position.values()):
@@ -163,11 +162,11 @@ class SequenceLoader:
         if state["next_batch"] > 0:
             for name, value in self._division().items():
                 if state.get(name) != value:
-                    raise ResumeError(f"{name} must be {state.get(name)} to go on within an epoch, got {value}")
+                    raise ResumeError(f"{name} must be {state.get(name)} to resume within an epoch, got {value}")
         self._resume = dict(state)
 
     def _take_first_batch(self) -> int:
-        """The batch that the iteration starts with; a position is used once, and only in its own epoch."""
+        """The first batch of the iteration. A loaded position is used once, and only in its own epoch."""
         resume, self._resume = self._resume, None
         if resume is None or resume["epoch"] != self.epoch or resume["next_batch"] >= len(self):
             return 0

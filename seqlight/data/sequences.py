@@ -1,4 +1,4 @@
-"""Sequences end to end, as files hold them."""
+"""Sequences stored one after the other, as in files."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,13 @@ from seqlight.common.batch import Batch
 class Sequences(NamedTuple):
     """Sequences of unequal length, one after the other, without padding.
 
-    In place of a `Batch` of all samples, which one long sequence would blow up. Subsets share the values.
+    A `Batch` of all samples would be padded to the longest sequence. Subsets share the values.
 
     Attributes:
         values: features, float of shape (S, F), or tokens, integers of shape (S,), of all S time steps.
-        starts: where in the values each sequence begins, int64 (N,), on their device.
+        starts: the position in the values where each sequence begins, int64 (N,), on their device.
         lengths: the number of time steps of each sequence, int64 (N,), on the host.
-        targets: as a batch's.
+        targets: the same as a batch's.
     """
 
     values: Float[Tensor, "steps features"] | Int[Tensor, " steps"]
@@ -27,7 +27,7 @@ class Sequences(NamedTuple):
     targets: Float[Tensor, "sequences *labels"] | Int64[Tensor, " sequences"]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Sequences":
-        """The sequences with all but the lengths on `device`; of shared values, what is theirs."""
+        """The sequences on `device`, except for the lengths. Values of other sequences are left out."""
         own = self.compact()
         return own._replace(
             values=own.values.to(device, non_blocking=non_blocking),
@@ -37,11 +37,11 @@ class Sequences(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """The memory that their own values and targets take."""
+        """The size of these sequences' own values and targets in bytes."""
         return self.values[:1].nbytes * int(self.lengths.sum()) + self.targets.nbytes
 
     def compact(self) -> "Sequences":
-        """The same sequences with values of their own, if they share them with others."""
+        """The same sequences, without the values of others that share the tensor."""
         if int(self.lengths.sum()) == len(self.values):
             return self
         starts = self.lengths.cumsum(0) - self.lengths
@@ -49,15 +49,15 @@ class Sequences(NamedTuple):
         return self._replace(values=self.values[places], starts=starts)
 
     def subset(self, rows: Int64[Tensor, " rows"]) -> "Sequences":
-        """The sequences of these rows; the values are shared."""
+        """The sequences of these rows, with shared values."""
         return Sequences(self.values, self.starts[rows], self.lengths[rows], self.targets[rows])
 
     def take(self, rows: Int64[Tensor, " rows"], device_rows: Int64[Tensor, " rows"]) -> Batch:
-        """The sequences of these rows, padded with 0 to the longest of them.
+        """The sequences of these rows, padded with 0 to the longest.
 
         Args:
             rows: (B,), on the host.
-            device_rows: the same on the device of the values.
+            device_rows: (B,), the same on the device of the values.
         """
         lengths = self.lengths.index_select(0, rows)
         longest = int(lengths.max())

@@ -1,4 +1,4 @@
-"""A part of labelled samples in which classes are as frequent as in all."""
+"""Stratified splits of labelled samples."""
 
 from collections.abc import Hashable, Sequence
 
@@ -9,9 +9,9 @@ from jaxtyping import Int64
 def stratified_split(
     labels: Sequence[Hashable], fraction: float, rng: np.random.Generator
 ) -> tuple[Int64[np.ndarray, " kept"], Int64[np.ndarray, " taken"]]:
-    """The rows to keep and those to take, each in ascending order.
+    """The rows to keep and the rows to take, each in ascending order.
 
-    Of each class its share is taken, rounded to whole samples, but never the last one.
+    The same fraction of each class is taken, rounded to whole samples, but never all of its samples.
     """
     index: dict[Hashable, int] = {}
     classes = np.array([index.setdefault(label, len(index)) for label in labels])

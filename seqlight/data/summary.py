@@ -1,4 +1,4 @@
-"""What there is to know of sequences before they are used."""
+"""Descriptions of sequences, and remarks on likely mistakes, for the report before they are used."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -11,27 +11,27 @@ from seqlight.data.encoding import UNKNOWN, SequenceEncoding
 from seqlight.data.reading.raw import DataError
 from seqlight.data.sequences import Sequences
 
-_MOST_CLASSES = 12  # that are listed one by one
+_MOST_CLASSES = 12  # listed one by one
 
 
 def describe(sequences: Sequences, encoding: SequenceEncoding) -> str:
-    """Number, lengths and classes of sequences."""
+    """The number, lengths and classes of sequences."""
     lengths = sequences.lengths
     shortest, longest = int(lengths.min()), int(lengths.max())
-    of = f"{longest} steps"
+    steps = f"{longest} steps"
     if shortest < longest:
-        of = f"{shortest} to {longest} steps (median {int(lengths.median())})"
+        steps = f"{shortest} to {longest} steps (median {int(lengths.median())})"
     counts = _class_counts(sequences, encoding)
     classes = ""
     if counts and len(counts) <= _MOST_CLASSES:
         classes = "; " + ", ".join(f"{_quoted(name)} {count}" for name, count in counts.items())
     elif counts:
         classes = f"; {len(counts)} classes of {min(counts.values())} to {max(counts.values())} sequences"
-    return f"{len(lengths)} sequences of {of}{classes}"
+    return f"{len(lengths)} sequences of {steps}{classes}"
 
 
 def describe_encoding(encoding: SequenceEncoding) -> str:
-    """What inputs and targets are."""
+    """The kinds of inputs and target."""
     if encoding.vocabulary is not None:
         inputs = f"tokens, a vocabulary of {len(encoding.vocabulary)}"
     else:
@@ -46,27 +46,27 @@ def describe_encoding(encoding: SequenceEncoding) -> str:
 
 
 def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
-    """Remarks on training data that may not be what they are taken for."""
+    """Remarks on training data that were perhaps misread."""
     remarks = []
     if len(sequences.lengths) > 1 and int(sequences.lengths.max()) == 1:
-        remarks.append("every sequence has a single time step: a table has a row for each step, not for each sequence")
+        remarks.append("every sequence has a single time step: a table must have one row per step, not per sequence")
     if sequences.values.is_floating_point():
         lowest, highest = torch.aminmax(sequences.values, dim=0)
         columns = encoding.columns.features if encoding.columns else None
         names = columns or [f"number {feature + 1}" for feature in range(len(lowest))]
-        same = [repr(name) for name, constant in zip(names, (lowest == highest).tolist(), strict=True) if constant]
-        if same:
-            remarks.append(f"the same everywhere, in single precision: feature {', '.join(same[:10])}")
+        constant = [repr(name) for name, equal in zip(names, (lowest == highest).tolist(), strict=True) if equal]
+        if constant:
+            remarks.append(f"constant feature (in float32): {', '.join(constant[:10])}")
     if encoding.target == "multilabel" and bool((sequences.targets.sum(-1) == 1).all()):
-        remarks.append("every sequence has exactly one label: if labels are classes, --data.target multiclass")
+        remarks.append('every sequence has exactly one label: if labels are classes, `target="multiclass"`')
     return tuple(remarks)
 
 
 def unknown_tokens(sequences: Sequences, source: str) -> tuple[str, ...]:
-    """A remark on tokens that the training data do not have, if there are any.
+    """A remark on tokens that are not in the training data, if there are any.
 
     Raises:
-        DataError: if they have none of them.
+        DataError: if no token is in the training data.
     """
     if sequences.values.is_floating_point():
         return ()
@@ -74,18 +74,18 @@ def unknown_tokens(sequences: Sequences, source: str) -> tuple[str, ...]:
     total = int(sequences.lengths.sum())
     if count == total:
         raise DataError(f"{source}: none of the tokens is in the training data")
-    return (f"{source}: {count} of {total} tokens are unknown to the training data",) if count else ()
+    return (f"{source}: {count} of {total} tokens are not in the training data",) if count else ()
 
 
 def overlaps(splits: Mapping[str, Sequences]) -> list[str]:
-    """Remarks on sequences of inputs that occur in more than one split; those with unknown tokens are not compared."""
+    """Remarks on inputs that are in more than one split. Sequences with unknown tokens are not compared."""
     digests = {split: _digests(sequences) for split, sequences in splits.items()}
     remarks = []
     for first, second in combinations(splits, 2):
         common = set(digests[first])
         number = sum(digest in common for digest in digests[second])
         if number:
-            remarks.append(f"{number} of {len(splits[second].lengths)} sequences of {second} are in {first} too")
+            remarks.append(f"{number} of {len(splits[second].lengths)} sequences in {second} are also in {first}")
     return remarks
 
 
@@ -94,7 +94,7 @@ def _quoted(name: str) -> str:
 
 
 def _class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str, int]:
-    """How many sequences have each class or label; nothing if targets are unknown."""
+    """The number of sequences of each class or label; empty if targets are unknown."""
     targets = sequences.targets
     if not bool((targets >= 0).all()):
         return {}

@@ -16,23 +16,22 @@ from seqlight.tasks.task import SequenceTask
 class SyntheticSequences(SequenceDataModule):
     """Splits drawn from a task.
 
-    What a sample contains depends on (seed, split, index) alone: not on the batch size, the number of
-    samples, processes or workers, or on where a run was resumed. To that end samples are drawn in
-    blocks of fixed size, each from a counter-based generator of its own.
+    The contents of a sample depend only on (seed, split, index): not on the batch size, on the number of samples,
+    processes or workers, or on the step at which a run was resumed. Samples are therefore drawn in blocks of fixed
+    size, each from a counter-based generator of its own.
 
     The predict split is the test split.
 
     Args:
-        task: where the samples come from.
+        task: the source of the samples.
         num_train: samples in the train split.
         num_val: samples in the validation split.
         num_test: samples in the test split.
         batch_size: sequences per step and process.
-        seed: with split and index, all that a sample depends on; with the epoch, what the order of
-            the training samples depends on.
+        seed: a sample depends only on seed, split and index, the order of the training samples on seed and epoch.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
-        test_lengths: of the sequences of the test split, shortest and longest as "41:200", or one length for all as
-            "100"; None for the task's own.
+        test_lengths: the shortest and longest length in the test split, such as "41:200", or one length for all, such
+            as "100"; None for the task's own lengths.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class SyntheticSequences(SequenceDataModule):
 def _with_lengths(task: SequenceTask, lengths: str) -> SequenceTask:
     parts = re.fullmatch(r"(\d+)(?::(\d+))?", lengths, re.ASCII)
     if parts is None:
-        raise ValueError(f"test_lengths must be a length, or the shortest and the longest as 41:200; got {lengths!r}")
+        raise ValueError(f"test_lengths must be a length, or shortest and longest, such as 41:200; got {lengths!r}")
     try:
         return task.with_lengths(int(parts[1]), int(parts[2] or parts[1]))
     except ValueError as error:
@@ -83,13 +82,13 @@ _STREAMS = {"train": 0, "val": 1, "test": 2}
 
 
 def draw(task: SequenceTask, num_samples: int, seed: int, split: Literal["train", "val", "test"]) -> Batch:
-    """The first `num_samples` samples of the endless split that (task, seed, split) defines."""
+    """The first `num_samples` samples of the infinite split that (task, seed, split) defines."""
     whole: Batch | None = None
     for start in range(0, num_samples, _BLOCK):
         key = np.random.SeedSequence((seed, _STREAMS[split], start // _BLOCK))
         block = task.sample(_BLOCK, np.random.Generator(np.random.Philox(key)))
         check_batch(block, f"{type(task).__name__}.sample()", **kind_of(task))
-        if whole is None:  # allocated once: joining blocks would take twice the memory
+        if whole is None:  # allocated once, since joining blocks would take twice the memory
             whole = Batch(*(part.new_empty((num_samples, *part.shape[1:])) for part in block))
         if block.inputs.shape[:2] != (_BLOCK, whole.inputs.shape[1]):
             raise BatchError(

@@ -145,7 +145,7 @@ def test_tokens_and_several_classes(tmp_path, monkeypatch):
     write_lines(tmp_path / "d.jsonl", [{"inputs": ["a", "?"]}])
     run("fit", "--data=SequenceFiles", "--data.train=a.jsonl", *QUICK)
     out = run("predict", f"--ckpt_path={BEST}", "--data.predict=d.jsonl", *QUICK[1:])
-    assert "d.jsonl: 1 of 2 tokens are unknown to the training data" in out
+    assert "d.jsonl: 1 of 2 tokens are not in the training data" in out
     header, row = (tmp_path / "predictions.csv").read_text().splitlines()
     assert header == "id,probability_class 0,probability_class 1,probability_class 2,prediction"
     assert row.split(",")[-1] in ("class 0", "class 1", "class 2")
@@ -214,8 +214,8 @@ def test_training_files_that_can_not_be_used(name, content, message, tmp_path, m
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"z": 1.0}, "e.csv: other feature columns than in training: 'z' not in the training data"),
-        ({"x1": None}, "e.csv: other feature columns than in training: 'x1' missing"),
+        ({"z": 1.0}, "e.csv: feature columns differ from training: 'z' not in the training data"),
+        ({"x1": None}, "e.csv: feature columns differ from training: 'x1' missing"),
         ({"label": "cow"}, "e.csv, sequence 's0': label 'cow' is unknown; the training data have 'cat', 'dog'"),
         ({"label": None}, "e.csv: .*'label'"),
     ],

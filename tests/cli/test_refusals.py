@@ -122,7 +122,7 @@ def test_a_backend_that_can_not_serve_the_cell():
         ("--data.num_train=1000000000000", r"num_train must be at most 2147483647, got 1000000000000"),
         ("--data.task.max_length=100000000000", r"max_length must be at most 2147483647, got 100000000000"),
         ("--data.task.max_length=2000000000", r"not enough memory"),
-        ("--data.test_lengths=41-200", r"test_lengths must be a length, or .* as 41:200; got '41-200'"),
+        ("--data.test_lengths=41-200", r"test_lengths must be a length, or .* such as 41:200; got '41-200'"),
         ("--data.test_lengths=9:4", r"test_lengths '9:4': max_length must be at least min_length \(9\), got 4"),
         ("--model.cell.hidden_size=99999999999", r"hidden_size must be at most 2147483647, got 99999999999"),
         ("--model.cell.hidden_size=10000000", r"not enough memory"),

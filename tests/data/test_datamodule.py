@@ -32,7 +32,7 @@ def test_samples_do_not_depend_on_their_number_or_the_batch_size(task, split):
             split
         )
 
-    # Around the size of the blocks in which samples are drawn.
+    # Sizes around the block size in which samples are drawn.
     longest = samples(2500, 32)
     assert len(longest.lengths) == 2500
     for num_samples, batch_size in ((1, 1), (1000, 7), (1023, 32), (1024, 32), (1025, 64), (2048, 5)):
@@ -56,7 +56,7 @@ def test_predict_split_is_the_test_split():
 
 
 @pytest.mark.parametrize(("lengths", "expected"), [("11:15", range(11, 16)), ("12", [12]), ("3:4", [3, 4])])
-def test_test_split_may_have_other_lengths(lengths, expected):
+def test_test_split_can_have_other_lengths(lengths, expected):
     data = SyntheticSequences(Parity(), test_lengths=lengths)
     assert set(data.split("test").lengths.tolist()) == set(expected)
     assert data.split("test").inputs.shape[1] == max(expected)
@@ -67,8 +67,8 @@ def test_test_split_may_have_other_lengths(lengths, expected):
 
 
 @pytest.mark.parametrize("lengths", ["", "a", "41:", ":200", "41-200", "41:200:3", "-3", "4.5", "\u0663"])
-def test_test_lengths_must_be_lengths(lengths):
-    with pytest.raises(ValueError, match=f"test_lengths must be a length, or .* as 41:200; got {lengths!r}"):
+def test_malformed_test_lengths_are_refused(lengths):
+    with pytest.raises(ValueError, match=f"test_lengths must be a length, or .* such as 41:200; got {lengths!r}"):
         SyntheticSequences(Parity(), test_lengths=lengths)
 
 
@@ -80,7 +80,7 @@ def test_test_lengths_must_be_lengths(lengths):
         (Adding(), "1", "test_lengths '1': min_length must be at least 2, got 1"),
     ],
 )
-def test_test_lengths_must_be_the_tasks(task, lengths, message):
+def test_test_lengths_outside_the_tasks_range_are_refused(task, lengths, message):
     with pytest.raises(ValueError, match=message):
         SyntheticSequences(task, test_lengths=lengths)
 
@@ -146,7 +146,7 @@ def test_task_must_keep_its_arguments():
 
 
 def numbered(num_samples):
-    """Samples that hold their own number, in sequences of unequal length."""
+    """Samples whose inputs and target are their index, in sequences of unequal length."""
     number = torch.arange(num_samples)
     lengths = number * 7 % 5 + 1
     return Batch(number[:, None, None].expand(-1, 5, 1).double(), number.double(), lengths)
@@ -167,19 +167,19 @@ GRID = [
 
 @pytest.mark.parametrize("shuffle", [False, True], ids=["in-order", "shuffled"])
 @pytest.mark.parametrize(("n", "batch_size", "world_size"), GRID)
-def test_every_sample_is_given_once_per_epoch(n, batch_size, world_size, shuffle):
+def test_every_sample_appears_once_per_epoch(n, batch_size, world_size, shuffle):
     data = numbered(n)
     ranks = []
     for rank in range(world_size):
         loader = SequenceLoader(data, batch_size, shuffle=shuffle, rank=rank, world_size=world_size)
         batches = list(loader)
         assert len(batches) == len(loader)
-        # A rest too small for every rank to have a part joins the last step.
+        # A rest with fewer samples than ranks joins the last step.
         assert all(1 <= len(batch.lengths) <= batch_size + 1 for batch in batches)
         ranks.append(batches)
     assert len({len(batches) for batches in ranks}) == 1
     assert sorted(numbers(batch for batches in ranks for batch in batches)) == list(range(n))
-    # Step by step, over the ranks, the samples come in the order of the epoch.
+    # Step by step and rank by rank, the samples come in the order of the epoch.
     steps = [batch for step in zip(*ranks, strict=True) for batch in step]
     assert numbers(steps) == loader.order().tolist()
 
@@ -198,7 +198,7 @@ def epoch_order(n, batch_size, world_size, seed, epoch, **options):
     ("bucketing", "same_steps"),
     [(False, [(1, 1), (8, 2), (5, 3), (64, 4)]), (True, [(16, 1), (8, 2), (4, 4), (2, 8)])],
 )
-def test_order_depends_on_seed_and_epoch_and_with_buckets_on_the_samples_of_a_step(bucketing, same_steps):
+def test_order_depends_on_seed_and_epoch_and_with_bucketing_on_samples_per_step(bucketing, same_steps):
     expected = epoch_order(50, *same_steps[0], seed=3, epoch=2, bucketing=bucketing)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
@@ -221,10 +221,10 @@ def test_buckets_hold_sequences_of_similar_length(num_samples):
         widths = [batch.inputs.shape[1] for batch in batches]
     assert padded[False] > 1.8
     assert padded[True] < 1.1
-    assert widths != sorted(widths)  # short and long ones come in no order
+    assert widths != sorted(widths)  # short and long batches are mixed
 
 
-def test_buckets_change_nothing_where_all_lengths_are_equal():
+def test_bucketing_changes_nothing_if_all_lengths_are_equal():
     data = Batch(torch.zeros(50, 4, 1), torch.arange(50) % 2.0, torch.full((50,), 4))
     orders = [
         SequenceLoader(data, 8, shuffle=True, bucketing=bucketing).order().tolist() for bucketing in (False, True)
@@ -232,7 +232,7 @@ def test_buckets_change_nothing_where_all_lengths_are_equal():
     assert orders[0] == orders[1]
 
 
-def test_order_without_shuffling_is_that_of_the_data():
+def test_without_shuffling_samples_keep_their_order():
     loader = SequenceLoader(numbered(10), 3)
     for epoch in range(3):
         loader.set_epoch(epoch)
@@ -273,7 +273,7 @@ def test_loader_resumes_with_the_following_batch(world_size, epoch, given):
     assert len(rest) == 8 - given
     for batch, expected in zip(rest, whole[given:], strict=True):
         assert_equal(batch, expected)
-    # The epoch after it is whole.
+    # The next iteration is a whole epoch.
     assert numbers(resumed) == numbers(whole)
 
 
@@ -293,11 +293,11 @@ def test_loader_state_names_the_next_batch():
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 3}, {"world_size": 2}, {"seed": 1}, {"data": 12}])
-def test_a_position_is_refused_where_the_epoch_is_divided_otherwise(change):
+def test_position_from_a_loader_with_other_settings_is_refused(change):
     arguments = {"data": numbered(10), "batch_size": 4, "shuffle": True}
     loader = SequenceLoader(**arguments)
     next(iter(loader))
-    with pytest.raises(ResumeError, match=r"must be .* to go on within an epoch, got"):
+    with pytest.raises(ResumeError, match=r"must be .* to resume within an epoch, got"):
         SequenceLoader(**arguments | {**change, "data": numbered(change.get("data", 10))}).load_state_dict(
             loader.state_dict()
         )
@@ -323,7 +323,7 @@ def test_batch_moves_without_its_lengths(task):
     assert (moved.inputs.shape, moved.inputs.dtype) == (batch.inputs.shape, batch.inputs.dtype)
 
 
-def test_a_position_counts_in_its_own_epoch_and_batch_size_only():
+def test_position_is_used_only_in_its_own_epoch_and_batch_size():
     data = SyntheticSequences(SumSign(), num_train=40).split("train")
     loader = SequenceLoader(data, 8, shuffle=True)
     next(iter(loader))
@@ -331,11 +331,11 @@ def test_a_position_counts_in_its_own_epoch_and_batch_size_only():
     later.set_epoch(1)
     later.load_state_dict(loader.state_dict())
     assert len(list(later)) == 5
-    with pytest.raises(ValueError, match="batch_size must be 8 to go on within an epoch, got 16"):
+    with pytest.raises(ValueError, match="batch_size must be 8 to resume within an epoch, got 16"):
         SequenceLoader(data, 16).load_state_dict(loader.state_dict())
 
 
-def test_an_epoch_that_stopped_early_does_not_shorten_the_next():
+def test_interrupted_epoch_does_not_shorten_the_next():
     loader = SequenceLoader(SyntheticSequences(SumSign(), num_train=40).split("train"), 8)
     next(iter(loader))
     assert len(list(loader)) == 5
@@ -343,7 +343,7 @@ def test_an_epoch_that_stopped_early_does_not_shorten_the_next():
 
 @dataclass(frozen=True)
 class Given(SequenceTask):
-    """A task whose samples are as told."""
+    """A task whose samples can be changed."""
 
     change: dict
     kind: str = "binary"
@@ -385,6 +385,6 @@ class Given(SequenceTask):
     ],
 )
 @pytest.mark.usefixtures("without_type_checks")
-def test_samples_that_are_not_what_their_task_says(options, change, message):
+def test_samples_that_contradict_their_task_are_refused(options, change, message):
     with pytest.raises(BatchError, match=message):
         synthetic.draw(Given(change, **options), 5, 0, "train")

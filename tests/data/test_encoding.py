@@ -53,7 +53,7 @@ def test_features_are_standardised_as_scikit_learn_does(rows, offset):
     np.testing.assert_allclose(encoding.encode(raw, "a.csv").values, expected, atol=1e-6)
 
 
-def test_more_steps_than_are_handled_at_once():
+def test_encoding_in_several_chunks():
     raw = features(lengths=(70_000, 70_001), labels=("a", "b"))
     reference = StandardScaler().fit(raw.values.astype(np.float64))
     encoding = learn(raw)
@@ -62,7 +62,7 @@ def test_more_steps_than_are_handled_at_once():
     np.testing.assert_allclose(encoding.encode(raw, "a.csv").values, expected, atol=1e-6)
 
 
-def test_features_stay_as_they_are_where_that_is_wanted():
+def test_features_are_unchanged_without_standardising():
     raw = features()
     before = raw.values.copy()
     encoding = learn(raw, standardise=False)
@@ -70,13 +70,13 @@ def test_features_stay_as_they_are_where_that_is_wanted():
     np.testing.assert_array_equal(encoding.encode(raw, "a.csv").values, before)
 
 
-def test_tokens_get_the_indices_of_the_training_vocabulary_and_0_where_it_has_none():
+def test_tokens_get_indices_of_the_training_vocabulary_and_0_if_unknown():
     encoding = learn(tokens(["abca", "bb", "xad", "c"]), rows=[0, 1, 3])
     assert encoding.vocabulary == ("a", "b", "c")
     assert encoding.vocab_size == 4
     sequences = encoding.encode(tokens(["dcab", "b", "e", "aa"]), "b.csv")
     assert sequences.values.tolist() == [0, 3, 1, 2, 2, 0, 1, 1]
-    assert unknown_tokens(sequences, "b.csv") == ("b.csv: 2 of 8 tokens are unknown to the training data",)
+    assert unknown_tokens(sequences, "b.csv") == ("b.csv: 2 of 8 tokens are not in the training data",)
     assert unknown_tokens(sequences.subset(torch.tensor([1, 3])), "b.csv") == ()
 
 
@@ -92,7 +92,7 @@ def test_tokens_get_the_indices_of_the_training_vocabulary_and_0_where_it_has_no
         ([("a", "b"), (), ("b",)], "auto", "multilabel", ("a", "b"), [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]),
     ],
 )
-def test_the_kind_of_target_is_recognised_or_forced(labels, forced, target, names, expected):
+def test_target_is_inferred_or_given(labels, forced, target, names, expected):
     raw = features(lengths=(1, 2, 1), labels=labels)
     encoding = learn(raw, target=forced)
     assert (encoding.target, encoding.class_names) == (target, names)
@@ -101,7 +101,7 @@ def test_the_kind_of_target_is_recognised_or_forced(labels, forced, target, name
     assert targets.dtype == (torch.int64 if target == "multiclass" else torch.float32)
 
 
-def test_label_names_that_never_hold_are_labels_too():
+def test_label_names_without_sequences_are_kept():
     raw = features(lengths=(1, 1), labels=[("a",), ()], label_names=("b", "a"))
     encoding = learn(raw)
     assert encoding.num_outputs == 2
@@ -119,35 +119,35 @@ def test_unknown_targets_are_nan_or_minus_1():
 
 
 @pytest.mark.parametrize("labels", [["a"] * 5 + ["b"], ["a", "b", "c", "a", "a", "b"]])
-def test_balanced_weights_are_those_of_scikit_learn(labels):
+def test_balanced_weights_equal_scikit_learns(labels):
     encoding = learn(features(labels=labels), class_weights="balanced")
     expected = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
     assert encoding.class_weights == pytest.approx(expected)
 
 
-def test_balanced_weights_of_labels_are_those_without_over_those_with():
+def test_balanced_weight_of_a_label_is_ratio_of_negatives_to_positives():
     encoding = learn(features(labels=[("a",), ("a", "b"), (), (), ("a",), ()]), class_weights="balanced")
     assert encoding.class_weights == pytest.approx((1.0, 5.0))
 
 
-def test_weights_may_be_given():
+def test_class_weights_can_be_given():
     assert learn(features(), class_weights=[1, 2.5]).class_weights == (1.0, 2.5)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": ["a"] * 6}, "all sequences have the label 'a'; expected two classes at least"),
+        ({"labels": ["a"] * 6}, "all sequences have the label 'a'; expected at least two classes"),
         ({"labels": [()] * 6}, "no sequence has any label"),
         ({"labels": ["a", "b", "c"] * 2, "target": "binary"}, "a binary target has two classes, got 3: a, b, c"),
         ({"labels": [("a",), ()] * 3, "target": "binary"}, "several labels each, so the target can't be 'binary'"),
         (
             {"lengths": [1] * 60, "labels": [f"{index}.5" for index in range(60)]},
-            "60 different labels in 60 sequences, as '0.5' and '1.5'; expected classes",
+            "60 different labels in 60 sequences, such as '0.5' and '1.5'; expected classes",
         ),
     ],
 )
-def test_labels_that_teach_nothing(change, message):
+def test_unusable_labels_are_refused(change, message):
     target = change.pop("target", "auto")
     with pytest.raises(DataError, match=f"^a.csv: .*{message}"):
         learn(features(**change), target=target)
@@ -162,13 +162,13 @@ def test_labels_that_teach_nothing(change, message):
         (lambda: features(labels=["no"] * 5 + [("no", "yes")]), r"sequence 5: expected one label, got \['no', 'yes'\]"),
     ],
 )
-def test_files_that_do_not_fit_the_training_data(make, message):
+def test_files_that_do_not_fit_the_training_data_are_refused(make, message):
     encoding = learn(features())
     with pytest.raises(DataError, match=f"^c.csv(:|,) {message}"):
         encoding.encode(make(), "c.csv")
 
 
-def test_plain_form_says_all():
+def test_plain_form_round_trip():
     columns = Columns("id", None, ("label_a", "label_b"), ("x", "y", "z"))
     for encoding in (
         learn(features(columns=columns), class_weights="balanced"),
@@ -211,7 +211,7 @@ def test_plain_form_says_all():
     ],
     ids=str,
 )
-def test_a_plain_form_that_is_none(change, folder_with_checkpoint):
+def test_invalid_plain_form_is_refused(change, folder_with_checkpoint):
     plain = {**learn(features()).to_plain(), **change}
     with pytest.raises(ValueError, match=r"."):
         SequenceEncoding.from_plain(plain)
@@ -240,8 +240,8 @@ def folder_with_checkpoint(checkpoint_of_files, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", ["2", "3"])
-def test_the_order_of_classes_is_the_same_in_every_process(seed):
-    """Sets have another order in each; NaN has no place in any."""
+def test_order_of_classes_is_the_same_in_every_process(seed):
+    """Sets have another order in each process, and NaN can't be ordered."""
     program = (
         "from seqlight.data.encoding import _numbers_first; "
         "print(sorted({'nan', 'b', '10', '9', 'inf', 'a', 'NaN'}, key=_numbers_first))"
@@ -252,14 +252,14 @@ def test_the_order_of_classes_is_the_same_in_every_process(seed):
 
 
 @pytest.mark.parametrize("constant", [0.1, 7.0, 1e6, 3.3e-9])
-def test_a_constant_feature_is_not_blown_up(constant):
+def test_constant_feature_stays_small(constant):
     raw = features(lengths=(900, 800), labels=("a", "b"))
     raw.values[:, 1] = constant
     encoded = learn(raw).encode(raw, "a.csv").values
     assert encoded[:, 1].abs().max() <= 1e-2 * max(constant, 1)
 
 
-def test_balanced_weights_are_those_of_the_training_rows():
+def test_balanced_weights_are_learnt_from_training_rows_only():
     labels = ["a", "a", "a", "b", "b", "b"]
     encoding = learn(features(labels=labels), rows=[0, 1, 2, 3], class_weights="balanced")
     assert encoding.class_weights == pytest.approx(
@@ -267,7 +267,7 @@ def test_balanced_weights_are_those_of_the_training_rows():
     )
 
 
-def test_a_subset_goes_to_a_device_with_its_own_values_alone():
+def test_compact_subset_holds_only_its_own_values():
     encoding = learn(tokens(["ab", "ba", "abc", "ab"]))
     sequences = encoding.encode(tokens(["abc", "a", "ba", "cab"]), "a")
     part = sequences.subset(torch.tensor([3, 1]))
@@ -281,7 +281,7 @@ def test_a_subset_goes_to_a_device_with_its_own_values_alone():
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
-def test_a_stratified_part_has_its_share_of_each_class(fraction):
+def test_stratified_split_takes_the_same_fraction_of_each_class(fraction):
     labels = ["a"] * 100 + ["b"] * 30 + ["c"] * 10 + [("a", "b")] * 1
     np.random.default_rng(0).shuffle(labels)
     kept, taken = stratified_split(labels, fraction, np.random.default_rng(1))
@@ -295,7 +295,7 @@ def test_a_stratified_part_has_its_share_of_each_class(fraction):
     assert list(again) != list(taken)
 
 
-def test_a_class_keeps_its_last_sequence():
+def test_stratified_split_leaves_a_sequence_of_each_class():
     kept, taken = stratified_split(["a", "b", "b"], 0.99, np.random.default_rng(0))
     assert len(taken) == 1
     assert 0 in kept
@@ -327,14 +327,14 @@ def test_sequences_in_two_splits_are_counted():
         }.items()
     }
     assert overlaps(splits) == [
-        "2 of 4 sequences of val are in train too",
-        "1 of 3 sequences of test are in train too",
-        "1 of 3 sequences of test are in val too",
+        "2 of 4 sequences in val are also in train",
+        "1 of 3 sequences in test are also in train",
+        "1 of 3 sequences in test are also in val",
     ]
 
 
 @pytest.mark.parametrize("size", [None, 3])
-def test_taken_rows_are_padded_to_the_longest_of_them(size):
+def test_taken_rows_are_padded_to_their_longest(size):
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 9, 20)
     shape = (lengths.sum(),) if size is None else (lengths.sum(), size)

@@ -10,7 +10,7 @@ from seqlight import DataError, SequenceFiles
 
 
 def write_table(path, num_sequences=40, seed=0, labels=("cat", "dog"), size=2, **changes):
-    """Sequences of 1 to 6 steps in long form; gives the frame that was written."""
+    """Write sequences of 1 to 6 steps in long form, and return the frame."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 7, num_sequences)
     rows = np.repeat(np.arange(num_sequences), lengths)
@@ -35,14 +35,14 @@ def folder(tmp_path, monkeypatch):
 
 
 def each(data, split):
-    """Sequence id, inputs and target of each sample of a split."""
+    """Inputs and target of each sample of a split, by sequence id."""
     batch = next(iter(seqlight.SequenceLoader(data.split(split), 10_000)))
     rows = zip(data.sample_ids(split), batch.inputs, batch.lengths, batch.targets, strict=True)
     return {name: (inputs[:length], target.item()) for name, inputs, length, target in rows}
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_splits_hold_what_the_file_holds(suffix, folder):
+def test_splits_hold_the_files_contents(suffix, folder):
     path = folder / f"a{suffix}"
     frame = write_table(path)
     data = SequenceFiles(train=path, val_fraction=0.25)
@@ -59,13 +59,13 @@ def test_splits_hold_what_the_file_holds(suffix, folder):
         assert target == float(rows.label.iloc[0] == "dog")
 
 
-def test_a_part_for_validation_depends_on_the_seed(folder):
+def test_validation_split_of_the_training_file_depends_on_the_seed(folder):
     write_table(folder / "a.csv")
     parts = [set(SequenceFiles(train="a.csv", seed=seed).sample_ids("val")) for seed in (0, 0, 1)]
     assert parts[0] == parts[1] != parts[2]
 
 
-def test_files_of_their_own_for_all_splits(folder):
+def test_each_split_can_have_a_file(folder):
     for seed, name in enumerate("abcd"):
         write_table(folder / f"{name}.csv", 12 + seed, seed)
     data = SequenceFiles("a.csv", "b.csv", "c.csv", "d.csv")
@@ -74,7 +74,7 @@ def test_files_of_their_own_for_all_splits(folder):
     assert data.name == "a"
 
 
-def test_formats_may_differ(folder):
+def test_splits_can_have_different_formats(folder):
     frame = write_table(folder / "a.csv")
     groups = frame.groupby("id", sort=False)
     lines = [{"id": name, "inputs": rows[["x0", "x1"]].values.tolist()} for name, rows in groups]
@@ -86,7 +86,7 @@ def test_formats_may_differ(folder):
         torch.testing.assert_close(train[name][0], predict[name][0])
 
 
-def test_the_order_of_feature_columns_is_that_of_training(folder):
+def test_feature_columns_are_sorted_as_in_training(folder):
     frame = write_table(folder / "a.csv")
     frame[["x1", "label", "id", "x0", "t"]].to_csv("b.csv", index=False)
     data = SequenceFiles("a.csv", "b.csv", "a.csv")
@@ -94,7 +94,7 @@ def test_the_order_of_feature_columns_is_that_of_training(folder):
         assert torch.equal(inputs, each(data, "val")[name][0])
 
 
-def test_features_may_be_chosen_among_more_columns(folder):
+def test_feature_columns_can_be_chosen(folder):
     write_table(folder / "a.csv", size=3, note="text")
     write_table(folder / "b.csv", size=3)
     data = SequenceFiles("a.csv", "b.csv", feature_columns=["x2", "x0"])
@@ -106,8 +106,8 @@ def test_features_may_be_chosen_among_more_columns(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x2": 1.0}, "c.csv: other feature columns than in training: 'x2' not in the training data"),
-        ({"x1": None}, "c.csv: other feature columns than in training: 'x1' missing"),
+        ({"x2": 1.0}, "c.csv: feature columns differ from training: 'x2' not in the training data"),
+        ({"x1": None}, "c.csv: feature columns differ from training: 'x1' missing"),
         ({"x1": None, "z": 2.0}, "c.csv: .*: 'x1' missing, 'z' not in the training data"),
         ({"label": "cow"}, "c.csv, sequence 's0': label 'cow' is unknown; the training data have 'cat', 'dog'"),
         ({"t": None}, "c.csv: .*'t'"),
@@ -115,7 +115,7 @@ def test_features_may_be_chosen_among_more_columns(folder):
         ({"label": None}, "c.csv: .*'label'"),
     ],
 )
-def test_a_file_unlike_the_training_file_is_refused(change, message, folder):
+def test_file_that_does_not_fit_the_training_file_is_refused(change, message, folder):
     frame = write_table(folder / "a.csv")
     frame = frame.assign(**change).drop(columns=[name for name, value in change.items() if value is None])
     frame.to_csv("c.csv", index=False)
@@ -125,14 +125,14 @@ def test_a_file_unlike_the_training_file_is_refused(change, message, folder):
 
 
 @pytest.mark.parametrize("columns", [["t", "x0", "id", "x1"], ["t", "x0", "id", "x1", "label"]])
-def test_sequences_to_classify_need_no_labels(columns, folder):
+def test_predict_file_needs_no_labels(columns, folder):
     frame = write_table(folder / "a.csv")
     frame.assign(label="what").to_csv("d.csv", index=False, columns=columns)
     data = SequenceFiles("a.csv", predict="d.csv")
     assert data.sample_ids("predict") == list(dict.fromkeys(frame.id))
 
 
-def test_tokens(folder):
+def test_token_sequences(folder):
     texts = ["abca", "bb", "cab", "acc", "bca", "cc"] * 3
     lines = [{"inputs": list(text), "label": text.count("a")} for text in texts]
     write_lines(folder / "a.jsonl", lines)
@@ -145,10 +145,10 @@ def test_tokens(folder):
         assert "".join(names[token] for token in inputs) == texts[row]
         assert target == texts[row].count("a")
     assert [names[token] for token in each(data, "test")[0][0]] == ["a", "<unknown>", "c"]
-    assert "c.jsonl: 1 of 4 tokens are unknown to the training data" in data.report(["train", "val", "test"])
+    assert "c.jsonl: 1 of 4 tokens are not in the training data" in data.report(["train", "val", "test"])
 
 
-def test_the_report_says_what_there_is(folder):
+def test_report_describes_splits_and_guesses(folder):
     write_table(folder / "a.csv")
     write_table(folder / "c.csv", seed=3)
     report = SequenceFiles("a.csv", test="c.csv").report(["train", "val", "test"])
@@ -162,7 +162,7 @@ def test_the_report_says_what_there_is(folder):
     assert lines[4] == "inputs: 2 features, standardised; target: binary, 'cat' is 0 and 'dog' is 1"
 
 
-def test_columns_named_anew_win(folder):
+def test_new_column_name_overrides_the_encoding(folder):
     frame = write_table(folder / "a.csv")
     frame.assign(truth=frame.label.map({"cat": "dog", "dog": "cat"})).to_csv("c.csv", index=False)
     arguments = seqlight.common.description.to_plain(dict(SequenceFiles("a.csv", feature_columns=["x0", "x1"]).hparams))
@@ -173,13 +173,13 @@ def test_columns_named_anew_win(folder):
     )
 
 
-def test_what_is_tested_is_compared_with_the_training_file(folder):
+def test_report_compares_test_file_with_training_file(folder):
     frame = write_table(folder / "a.csv", 30)
     frame[frame.id.isin(["s3", "s4"])].to_csv("c.csv", index=False)
     arguments = seqlight.common.description.to_plain(dict(SequenceFiles("a.csv", val="a.csv").hparams))
     tested = {**arguments, "test": "c.csv"}
     lines = SequenceFiles(**tested).report(["test"]).splitlines()
-    assert "2 of 2 sequences of test are in train too" in lines
+    assert "2 of 2 sequences in test are also in train" in lines
     assert sum(line.startswith(("train", "val")) for line in lines) == 0
     (folder / "a.csv").unlink()
     [line] = [line for line in SequenceFiles(**tested).report(["test"]).splitlines() if "compared" in line]
@@ -192,15 +192,15 @@ def test_sequences_in_two_files_are_reported(folder):
         "c.csv", index=False
     )
     report = SequenceFiles("a.csv", val="c.csv").report(["train", "val"])
-    assert report.splitlines()[-1] == "1 of 8 sequences of val are in train too"
+    assert report.splitlines()[-1] == "1 of 8 sequences in val are also in train"
 
 
-def test_all_that_was_learnt_travels_in_plain_form(folder):
+def test_encoding_is_restored_from_plain_hyperparameters(folder):
     for name, seed in (("a", 0), ("c", 1)):
         write_table(folder / f"{name}.csv", seed=seed)
     learnt = SequenceFiles("a.csv", test="c.csv", class_weights="balanced", id_column="id")
     arguments = json.loads(json.dumps(seqlight.common.description.to_plain(dict(learnt.hparams))))
-    (folder / "a.csv").unlink()  # which is not needed any more
+    (folder / "a.csv").unlink()  # it is no longer needed
     again = SequenceFiles(**arguments)
     assert again.encoding == learnt.encoding
     assert again.class_weights == learnt.class_weights == (1.0, 1.0)
@@ -225,32 +225,32 @@ def test_all_that_was_learnt_travels_in_plain_form(folder):
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
     ],
 )
-def test_arguments_that_contradict_what_was_learnt(change, message, folder):
+def test_arguments_that_contradict_the_encoding_are_refused(change, message, folder):
     write_table(folder / "a.csv")
     arguments = seqlight.common.description.to_plain(dict(SequenceFiles("a.csv").hparams))
     with pytest.raises(ValueError, match=f"^{message}$"):
         SequenceFiles(**{**arguments, **change})
 
 
-def test_something_to_learn_from_is_needed():
+def test_training_file_or_encoding_is_required():
     with pytest.raises(ValueError, match=r"^train: expected a file to learn from$"):
         SequenceFiles(predict="d.csv")
 
 
 @pytest.mark.parametrize("split", ["test", "predict"])
-def test_a_split_without_a_file(split, folder):
+def test_split_without_a_file_is_refused(split, folder):
     write_table(folder / "a.csv")
-    with pytest.raises(DataError, match=f"there is no {split} file: expected --data.{split} FILE"):
+    with pytest.raises(DataError, match=f'there is no {split} file: expected `{split}="FILE"`'):
         SequenceFiles("a.csv").split(split)
 
 
-def test_too_few_to_take_a_part_for_validation(folder):
+def test_too_few_sequences_for_a_validation_split(folder):
     write_table(folder / "a.csv", 4)
     with pytest.raises(DataError, match=r"a\.csv: 4 sequences are too few to take a validation split from"):
         SequenceFiles("a.csv", val_fraction=0.1)
 
 
-def test_sequences_in_memory_are_encoded_as_those_of_files(folder):
+def test_sequences_in_memory_are_encoded_like_files(folder):
     frame = write_table(folder / "a.csv")
     data = SequenceFiles("a.csv")
     groups = [rows[["x0", "x1"]].to_numpy() for _, rows in frame.groupby("id", sort=False)]
@@ -273,52 +273,52 @@ def test_tokens_in_memory(folder):
     ("sequences", "message"),
     [
         ([[[1.0, 2.0]], []], "sequence 1: expected at least one time step"),
-        ([[[1.0, 2.0]], [[1.0]]], "sequence 1: expected 2 features, as in those before, got 1"),
+        ([[[1.0, 2.0]], [[1.0]]], "sequence 1: expected 2 features, as in earlier sequences, got 1"),
         ([[[1.0, 2.0, 3.0]]], "sequences: expected 2 features a time step, as in the training data; got 3 features"),
         ([[[1.0, float("nan")]]], "sequence 0, step 1, feature 2: expected a finite number"),
         ([], "sequences: expected sequences, got none"),
     ],
 )
-def test_sequences_in_memory_that_do_not_fit(sequences, message, folder):
+def test_sequences_in_memory_that_do_not_fit_are_refused(sequences, message, folder):
     write_table(folder / "a.csv")
     with pytest.raises(DataError, match=f"^{message}"):
         SequenceFiles("a.csv").encode(sequences)
 
 
 @pytest.mark.parametrize("tokens", [torch.tensor([1, 3]), np.array([1, 3]), ["1", "3"], [1, 3]])
-def test_tokens_of_every_kind_in_memory(tokens, folder):
+def test_tokens_in_memory_of_every_type(tokens, folder):
     write_lines(folder / "a.jsonl", [{"inputs": [1, 2, 3], "label": row % 2} for row in range(20)])
     assert SequenceFiles("a.jsonl").encode([tokens]).inputs.tolist() == [[1, 3]]
 
 
-def test_numbers_are_no_tokens(folder):
+def test_decimals_as_tokens_are_refused(folder):
     write_lines(folder / "a.jsonl", [{"inputs": [1, 2, 3], "label": row % 2} for row in range(20)])
     with pytest.raises(DataError, match=r"^sequence 0: expected tokens, text or integers, got 1\.5$"):
         SequenceFiles("a.jsonl").encode([np.array([1.5, 2.0])])
 
 
-def test_unknown_tokens_of_a_part_taken_for_validation_are_counted(folder):
+def test_unknown_tokens_of_a_validation_split_are_counted(folder):
     write_lines(folder / "a.jsonl", [{"inputs": [f"t{row}", "a"], "label": row % 2} for row in range(20)])
     lines = SequenceFiles("a.jsonl").report(["train", "val"]).splitlines()
-    assert "taken from a.jsonl: 4 of 8 tokens are unknown to the training data" in lines
+    assert "taken from a.jsonl: 4 of 8 tokens are not in the training data" in lines
 
 
-def test_the_only_column_that_ends_in_id_is_the_sequence(folder):
+def test_only_column_that_ends_in_id_is_the_sequence_id(folder):
     write_table(folder / "a.csv").rename(columns={"id": "Patient_ID", "label": "outcome"}).to_csv("a.csv", index=False)
     columns = SequenceFiles("a.csv").encoding.columns
     assert (columns.id, columns.label) == ("Patient_ID", "outcome")
 
 
-def test_a_table_of_one_row_for_each_sequence_is_remarked(folder):
+def test_table_with_one_row_per_sequence_is_reported(folder):
     pd.DataFrame({"id": range(20), "t0": 1.5, "t1": range(20), "label": [0, 1] * 10}).to_csv("a.csv", index=False)
     assert "every sequence has a single time step" in SequenceFiles("a.csv").report(["train", "val"])
 
 
-def test_one_label_a_sequence_may_be_classes(folder):
+def test_multilabel_with_one_label_per_sequence_can_be_classes(folder):
     np.savez("a.npz", inputs=np.ones((30, 4, 2)) * np.arange(30)[:, None, None], targets=np.eye(3)[np.arange(30) % 3])
     labels = SequenceFiles("a.npz")
     assert labels.target == "multilabel"
-    assert "if labels are classes, --data.target multiclass" in labels.report(["train"])
+    assert 'if labels are classes, `target="multiclass"`' in labels.report(["train"])
     classes = SequenceFiles("a.npz", target="multiclass")
     assert (classes.target, classes.class_names) == ("multiclass", ("0", "1", "2"))
     assert each(classes, "train").keys() == each_row(labels)
@@ -330,24 +330,24 @@ def each_row(data):
     return dict.fromkeys(data.sample_ids("train")).keys()
 
 
-def test_a_file_of_another_vocabulary_is_refused(folder):
+def test_file_without_known_tokens_is_refused(folder):
     write_lines(folder / "a.jsonl", [{"inputs": list("abc"), "label": row % 2} for row in range(20)])
     write_lines(folder / "d.jsonl", [{"inputs": ["x", "y"]}])
     with pytest.raises(DataError, match=r"^d\.jsonl: none of the tokens is in the training data$"):
         SequenceFiles("a.jsonl", predict="d.jsonl").split("predict")
 
 
-def test_a_class_name_with_blanks_is_quoted_in_the_report(folder):
+def test_class_name_with_blanks_is_quoted_in_the_report(folder):
     write_table(folder / "a.csv", labels=("cat", "dog "))
     assert "; cat 16, 'dog ' 16" in SequenceFiles("a.csv").report(["train"])
 
 
-def test_a_constant_feature_is_remarked(folder):
+def test_constant_feature_is_reported(folder):
     write_table(folder / "a.csv", x1=1600000000.0)
-    assert "the same everywhere, in single precision: feature 'x1'" in SequenceFiles("a.csv").report(["train"])
+    assert "constant feature (in float32): 'x1'" in SequenceFiles("a.csv").report(["train"])
 
 
-def test_a_feature_far_from_its_range_is_refused(folder):
+def test_feature_far_from_its_training_range_is_refused(folder):
     write_lines(folder / "a.jsonl", [{"inputs": [[1e-30 * row]], "label": row % 2} for row in range(20)])
     write_lines(folder / "d.jsonl", [{"inputs": [[1e30]]}])
     with pytest.raises(DataError, match=r"^d\.jsonl: a feature is so far from its range in training"):
@@ -355,25 +355,25 @@ def test_a_feature_far_from_its_range_is_refused(folder):
 
 
 @pytest.mark.parametrize("columns", [{"label_column": []}, {"feature_columns": []}])
-def test_no_columns(columns, folder):
+def test_empty_list_of_columns_is_refused(columns, folder):
     write_table(folder / "a.csv")
     with pytest.raises(ValueError, match=r"^label_column and feature_columns must name columns, got an empty list$"):
         SequenceFiles("a.csv", **columns)
 
 
-def test_a_number_of_400_digits(folder):
+def test_number_of_400_digits_is_refused(folder):
     (folder / "a.jsonl").write_text('{"inputs": [1.5, ' + "9" * 400 + '], "label": "a"}')
     with pytest.raises(DataError, match=r"^a\.jsonl: "):
         SequenceFiles("a.jsonl")
 
 
-def test_empty_text_is_no_token(folder):
+def test_empty_text_as_token_is_refused(folder):
     np.savez("a.npz", inputs=np.array([["a", "b", ""], ["c", "b", "a"]] * 5), targets=np.arange(10) % 2)
     with pytest.raises(DataError, match=r"^a\.npz: inputs, sequence 0, step 3: expected a token, got empty text"):
         SequenceFiles("a.npz")
 
 
-def test_ids_and_indices_that_read_alike(folder):
+def test_id_equal_to_a_sequence_index_is_refused(folder):
     write_lines(folder / "a.jsonl", [{"id": "1", "inputs": [1.5], "label": 0}, {"inputs": [1.5], "label": 1}])
     with pytest.raises(DataError, match=r"^a\.jsonl: line 2: expected distinct ids, got '1'"):
         SequenceFiles("a.jsonl")

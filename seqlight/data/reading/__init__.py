@@ -1,1 +1,1 @@
-"""From users' files to arrays."""
+"""Users' files, read into arrays."""

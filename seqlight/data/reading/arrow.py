@@ -1,4 +1,4 @@
-"""Columns as Arrow has them: kinds of text, empty cells."""
+"""Arrow columns: types of text, empty cells."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -7,12 +7,12 @@ from seqlight.data.reading.place import Place
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of that type holds text."""
+    """Whether a column of this type holds text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """The column without dictionary encoding, as text of one kind if it is text."""
+    """The column without dictionary encoding. All types of text become `string`."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return column.cast(pa.string()) if is_text(column.type) and not pa.types.is_string(column.type) else column
@@ -22,7 +22,7 @@ def refuse_empty(column: pa.Array, name: str, place: Place, expected: str) -> No
     """Refuse a column with an empty cell.
 
     Raises:
-        DataError: names the first.
+        DataError: names the first empty cell.
     """
     if column.null_count or is_text(column.type):
         empty = pc.is_null(column)

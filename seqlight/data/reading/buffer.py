@@ -9,15 +9,15 @@ from seqlight.data.reading import memory
 
 
 class Buffer:
-    """Rows of one type, as many as come.
+    """A growing array of rows of one type.
 
-    It is a flat array of numpy's, enlarged in place (`realloc`), so that growing needs no second copy.
+    It is a flat NumPy array, enlarged in place (`realloc`), so that growing needs no second copy.
 
     Args:
         path: the file being read, for the message when memory runs out.
-        dtype: of an element.
-        width: elements in a row; None: the array has one dimension.
-        num_rows: rows to make room for.
+        dtype: the type of an element.
+        width: the number of elements in a row; None if the array has one dimension.
+        num_rows: the number of rows to reserve.
     """
 
     def __init__(self, path: Path, dtype: DTypeLike, width: int | None = None, num_rows: int = 0) -> None:
@@ -29,13 +29,13 @@ class Buffer:
         return self._used // (self._width or 1)
 
     def reserve(self, num_rows: int) -> None:
-        """Make room for `num_rows` rows in all. Memory that is never written to is never used."""
+        """Reserve `num_rows` rows in total. The system provides memory only when it is written."""
         enlarged = np.empty(max(num_rows * (self._width or 1), self._used), self._flat.dtype)
         enlarged[: self._used] = self._flat[: self._used]
         self._flat = enlarged
 
     def extend(self, num_rows: int) -> np.ndarray:
-        """New rows to be filled in. The view is good until the next call.
+        """Add rows for the caller to fill. The returned view is valid until the next call.
 
         Raises:
             DataError: memory runs out.
@@ -44,12 +44,12 @@ class Buffer:
         if end > self._flat.size:
             size = max(end, self._flat.size * 5 // 4)
             memory.require((size - self._flat.size) * self._flat.itemsize, self._path)
-            self._flat.resize(size, refcheck=False)  # views into it are gone by now
+            self._flat.resize(size, refcheck=False)  # earlier views are no longer used
         self._used = end
         return self._shaped(self._flat[start:end])
 
     def append(self, rows: np.ndarray) -> None:
-        """Put `rows` at the end."""
+        """Add `rows` at the end."""
         self.extend(len(rows))[...] = rows
 
     def convert(self, dtype: DTypeLike) -> None:
@@ -58,7 +58,7 @@ class Buffer:
             self._flat = self._flat.astype(dtype)
 
     def finish(self) -> np.ndarray:
-        """All rows, without the spare room; the buffer is used up."""
+        """All rows, without the reserve. The buffer is empty afterwards."""
         flat, self._flat = self._flat, np.empty(0, self._flat.dtype)
         flat.resize(self._used, refcheck=False)
         return self._shaped(flat)

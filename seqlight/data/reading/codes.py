@@ -1,4 +1,4 @@
-"""Distinct values of a column, numbered."""
+"""Integer codes of the distinct values of a column."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,19 +9,19 @@ from seqlight.data.reading.names import as_text, is_missing
 
 
 class Codes:
-    """Distinct values, numbered in the order of their first appearance.
+    """Codes of distinct values: 0, 1, ... in the order of first appearance.
 
     Attributes:
-        of: the number of each value.
+        of: the code of each value.
     """
 
     def __init__(self) -> None:
         self.of: dict[str, int] = {}
 
     def encode(self, column: pa.Array) -> Int32[np.ndarray, " rows"]:
-        """The number of each row's value as text; -1 where the cell is empty."""
+        """The code of each row's value as text; -1 if the cell is empty."""
         encoded = plain(column).dictionary_encode()
-        # Each batch has its own dictionary, so Python looks at distinct values only.
+        # A batch has its own dictionary, so the loop runs over distinct values only.
         codes = [-1 if is_missing(value) else self._code(as_text(value)) for value in encoded.dictionary.to_pylist()]
         indices = encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
         return np.asarray(np.asarray([*codes, -1], np.int32)[indices])

@@ -1,4 +1,4 @@
-"""Sequences that come one by one, in arrays."""
+"""Arrays from sequences that are read one by one."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,17 +12,17 @@ from seqlight.data.reading.finite import to_float32
 from seqlight.data.reading.names import class_name, to_label
 from seqlight.data.reading.raw import DataError, Label, RawSequences
 
-_PROBE = 1 << 22  # bytes after which the size of the whole is estimated
+_PROBE = 1 << 22  # bytes read before the memory for the whole file is estimated
 
 
 class Collector:
-    """Puts sequences one after the other.
+    """Collects sequences into one array, one after the other.
 
-    In all methods `place` says, for messages, where in which file a sequence stands.
+    In all methods `place` is the position of the sequence, with its file, for messages.
 
     Args:
         path: the file.
-        size: of the file, in bytes.
+        size: the file's size in bytes.
         labelled: whether each sequence must have a label.
     """
 
@@ -42,13 +42,13 @@ class Collector:
         """Add a sequence of numbers.
 
         Raises:
-            DataError: another number of features than before, or values that are not finite in float32.
+            DataError: the number of features differs from before, or a value is not finite in float32.
         """
         if self._values is None:
             self._width = values.shape[1]
             self._values = Buffer(self._path, np.float32, self._width)
         if values.shape[1] != self._width:
-            raise DataError(f"{place}: expected {self._width} features, as in those before, got {values.shape[1]}")
+            raise DataError(f"{place}: expected {self._width} features, as in earlier sequences, got {values.shape[1]}")
 
         def error(index: tuple[int, ...], expected: str) -> DataError:
             step, feature = index
@@ -69,10 +69,10 @@ class Collector:
         self._lengths.append(len(tokens))
 
     def add_label(self, value: object, place: str) -> Label:
-        """Add the label of the latest sequence, and return it: a class, or a list of label names.
+        """Add the label of the latest sequence and return it: a class, or a tuple of label names.
 
         Raises:
-            DataError: it is missing, no class, or of another kind than those before.
+            DataError: it is missing, not a class, or of another kind than earlier labels.
         """
         label: Label
         if isinstance(value, list):
@@ -85,7 +85,7 @@ class Collector:
         if label is not None and before is not None and isinstance(label, tuple) != isinstance(before, tuple):
             kinds = {False: "one class", True: "a list of labels"}
             raise DataError(
-                f"{place}: expected {kinds[isinstance(before, tuple)]} as label, as in those before, "
+                f"{place}: expected {kinds[isinstance(before, tuple)]} as label, as in earlier sequences, "
                 f"got {kinds[isinstance(label, tuple)]}"
             )
         # One object for equal labels saves memory.
@@ -93,10 +93,10 @@ class Collector:
         return label
 
     def add_id(self, name: str | None, place: str) -> None:
-        """Add the name of the latest sequence; one without a name has its number.
+        """Add the id of the latest sequence: its name, or its index if it has no name.
 
         Raises:
-            DataError: another one has it.
+            DataError: an earlier sequence has the same id.
         """
         key = len(self._lengths) - 1 if name is None else name
         if str(key) in self._places:
@@ -105,10 +105,10 @@ class Collector:
         self._ids.append(key)
 
     def done(self, num_bytes: int) -> None:
-        """So much of the file is read; from the first part the memory that all of it needs is estimated.
+        """Report the bytes read so far. After the first part the memory for the whole file is estimated.
 
         Raises:
-            DataError: there is not so much memory.
+            DataError: there is not enough memory.
         """
         if not self._probed and num_bytes >= _PROBE and self._values is not None:
             self._probed = True

@@ -1,4 +1,4 @@
-"""Which column of a table is what."""
+"""The roles of a table's columns: id, step, label, features."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,12 +13,12 @@ _NAMES = {
 
 
 def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """One name, several or none as a tuple."""
+    """One name, several names or none, as a tuple."""
     return () if not columns else (columns,) if isinstance(columns, str) else columns
 
 
 def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> tuple[Columns, tuple[str, ...]]:
-    """All columns by name, and a line that says which were guessed.
+    """The name of each column, and a line that lists the guesses.
 
     Raises:
         DataError: a column is missing, is named twice, or can't be guessed.
@@ -29,23 +29,21 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
     label = request.label
     if not labelled and not set(names_of(label)) <= set(names):
         label = None
-    for flag, wanted in (
+    for role, wanted in (
         ("id", names_of(request.id)),
         ("step", names_of(request.step)),
         ("label", names_of(label)),
-        ("feature", names_of(request.features)),
+        ("features", names_of(request.features)),
     ):
         for name in wanted:
             if name not in names:
-                raise _error(
-                    path, names, f"expected a column {name!r}", f"--data.{flag}_column{'s' * (flag[0] == 'f')}"
-                )
+                raise _error(path, names, f"expected a column {name!r}", role)
     taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
     for name, count in Counter(taken).items():
         if count > 1:
             raise DataError(f"{path}: expected each column for one purpose, got {name!r} {count} times")
     free = [name for name in names if name not in taken]
-    said = []
+    guesses = []
 
     def guess(role: str) -> str | None:
         spelled = {name.strip().lower(): name for name in reversed(free)}
@@ -61,11 +59,11 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
     if sequence_id is None:
         sequence_id = guess("id")
         if sequence_id is None:
-            raise _error(path, names, "expected a column with the sequence each row belongs to", "--data.id_column")
-        said.append(f"sequence id in column {sequence_id!r}")
+            raise _error(path, names, "expected a column with the sequence each row belongs to", "id")
+        guesses.append(f"sequence id in column {sequence_id!r}")
     if step is None:
         step = guess("step") or ""
-        said.append(f"steps sorted by {step!r}" if step else "rows in the order of the file")
+        guesses.append(f"steps sorted by {step!r}" if step else "rows in the order of the file")
     if label is None and (labelled or request.label is None):
         several = tuple(name for name in free if name.strip().lower().startswith("label_"))
         label = guess("label")
@@ -73,20 +71,18 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
             label = several
             free = [name for name in free if name not in several]
         if label is None and labelled:
-            raise _error(path, names, "expected a column with the label of each sequence", "--data.label_column")
-        said.append("no labels" if label is None else f"label {_listed(names_of(label))}")
+            raise _error(path, names, "expected a column with the label of each sequence", "label")
+        guesses.append("no labels" if label is None else f"label {_listed(names_of(label))}")
     features = request.features
     if features is None:
-        # pandas writes the index of a frame as a column with such a name.
+        # pandas writes a frame's index as a column with this prefix.
         features = tuple(name for name in free if name and not name.startswith("__index_level_"))
         if not features:
-            raise _error(
-                path, names, "expected columns with features besides id, step and label", "--data.feature_columns"
-            )
+            raise _error(path, names, "expected columns with features besides id, step and label", "features")
         without = [name for name in free if name not in features]
-        said.append(f"features {_listed(features)}" + (f" without pandas' index {_listed(without)}" if without else ""))
-    guesses = (f"{path}: {', '.join(said)}",) if said else ()
-    return Columns(sequence_id, step, label, features), guesses
+        index = f" without pandas' index {_listed(without)}" if without else ""
+        guesses.append(f"features {_listed(features)}{index}")
+    return Columns(sequence_id, step, label, features), (f"{path}: {', '.join(guesses)}",) if guesses else ()
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:
@@ -94,5 +90,6 @@ def _listed(names: tuple[str, ...] | list[str]) -> str:
     return ", ".join([*map(repr, names[:20]), *more])
 
 
-def _error(path: Path, names: list[str], expected: str, flag: str) -> DataError:
-    return DataError(f"{path}: {expected} ({flag}), got columns {_listed(names)}")
+def _error(path: Path, names: list[str], expected: str, role: str) -> DataError:
+    argument = f'{role}_column="NAME"' if role != "features" else 'feature_columns=["NAME"]'
+    return DataError(f"{path}: {expected} (`{argument}`), got columns {_listed(names)}")

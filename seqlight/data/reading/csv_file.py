@@ -1,4 +1,4 @@
-"""CSV: commas, a header, UTF-8."""
+"""CSV files: commas, a header, UTF-8."""
 
 import csv
 import os
@@ -18,10 +18,10 @@ _BLOCK = 1 << 20  # bytes read at a time
 
 
 def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
-    """Read a table from a CSV file, with a byte-order mark or without.
+    """Read a table from a CSV file, with or without a byte-order mark.
 
     Raises:
-        DataError: the file can't be used, for a reason that is named.
+        DataError: the file can't be used; the message gives the reason.
     """
     size = os.path.getsize(path)
     ragged: list[arrow_csv.InvalidRow] = []
@@ -32,10 +32,10 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
 
     def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
         with open(path, "rb") as file, progress(path, size) as bar:
-            # All is read as text, so that what can't be a number can be told with its row.
+            # All columns are read as text, so that a message can name the row of a cell that is not a number.
             reader = arrow_csv.open_csv(
                 file,
-                arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK),  # threads do not count rows
+                arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK),  # rows are not counted with threads
                 arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
                 arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False

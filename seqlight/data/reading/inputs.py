@@ -1,4 +1,4 @@
-"""Whether a file's inputs are tokens or features."""
+"""The kind of a file's inputs: tokens or features."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,6 +7,6 @@ Inputs = Literal["auto", "features", "tokens"]
 
 
 def integers_guessed(path: Path, as_tokens: bool) -> str:
-    """The line that says what integers, which may be either, are taken for, and how to change that."""
-    found, other, flag = ("tokens", "a feature", "features") if as_tokens else ("a feature", "tokens", "tokens")
-    return f"{path}: integers as {found}; as {other} with --data.inputs {flag}"
+    """A line about the guess for integers, which can be tokens or a feature, and how to change it."""
+    found, other, value = ("tokens", "a feature", "features") if as_tokens else ("a feature", "tokens", "tokens")
+    return f'{path}: integers are read as {found}; as {other} with `inputs="{value}"`'

@@ -1,4 +1,4 @@
-"""JSON lines: one sequence a line."""
+"""JSON Lines: one sequence per line."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from seqlight.data.reading.raw import DataError, RawSequences
 
 Step = list[float] | float | int | str
 
-_CALLED = {
+_KIND_NAMES = {
     "steps": "steps with lists of numbers",
     "numbers": "numbers",
     "integers": "integer tokens",
@@ -30,10 +30,10 @@ class _Line(msgspec.Struct):
 
 
 def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
-    """Read lines like {"inputs": [[0.1, 2], [0.3, 4]], "label": "a"}.
+    """Read lines such as {"inputs": [[0.1, 2], [0.3, 4]], "label": "a"}.
 
     Raises:
-        DataError: the file can't be used, for a reason that is named.
+        DataError: the file can't be used; the message gives the reason.
     """
     decoder = msgspec.json.Decoder(_Line)
     size = os.path.getsize(path)
@@ -62,11 +62,10 @@ def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
                 if found == "integers" and inputs == "auto":
                     guesses.append(integers_guessed(path, as_tokens=True))
             if found != kind and (found, kind) != ("integers", "numbers"):
-                hint = (
-                    ".\nIf all are numbers: --data.inputs features" if {found, kind} == {"integers", "numbers"} else ""
-                )
+                both_numbers = {found, kind} == {"integers", "numbers"}
+                hint = '.\nIf all are numbers: `inputs="features"`' if both_numbers else ""
                 raise DataError(
-                    f"{place}: expected {_CALLED[kind]}, as in the lines before, got {_CALLED[found]}{hint}"
+                    f"{place}: expected {_KIND_NAMES[kind]}, as in earlier lines, got {_KIND_NAMES[found]}{hint}"
                 )
             if kind in ("text", "integers"):
                 sequences.add_tokens(line.inputs)  # type: ignore[arg-type]
@@ -91,11 +90,11 @@ def _kind(steps: list[Step], place: str) -> str:
 
 
 def _chosen(found: str, inputs: Inputs, place: str) -> str:
-    """What the first line makes of the file."""
+    """The kind of the whole file, chosen by its first line."""
     if inputs == "features" and found == "text":
-        raise DataError(f"{place}: expected numbers (--data.inputs features), got {_CALLED[found]}")
+        raise DataError(f'{place}: expected numbers (`inputs="features"`), got {_KIND_NAMES[found]}')
     if inputs == "tokens" and found in ("steps", "numbers"):
-        raise DataError(f"{place}: expected text or integers (--data.inputs tokens), got {_CALLED[found]}")
+        raise DataError(f'{place}: expected text or integers (`inputs="tokens"`), got {_KIND_NAMES[found]}')
     return "numbers" if inputs == "features" and found == "integers" else found
 
 
@@ -113,7 +112,7 @@ def _features(steps: list[Step], place: str) -> np.ndarray:
 
 def _reason(error: Exception, text: bytes) -> str:
     if isinstance(error, RecursionError):
-        return "expected JSON of a sequence, got deeper nesting than can be read"
+        return "expected JSON of a sequence, got nesting that is too deep"
     if isinstance(error, msgspec.ValidationError):
         return 'expected a sequence like {"inputs": [[0.1, 2.0], [0.3, 4.0]], "label": "a"}: ' + str(error)
     if b"NaN" in text or b"Infinity" in text:

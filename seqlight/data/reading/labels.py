@@ -1,4 +1,4 @@
-"""The labels of a table: one a sequence, repeated in its rows."""
+"""The labels of a table: one per sequence, repeated in its rows."""
 
 from functools import partial
 
@@ -19,17 +19,17 @@ _UNSEEN = -1
 
 
 class Labels:
-    """Checks that the label is the same in all rows of a sequence, batch by batch.
+    """The labels of sequences, read batch by batch. A label must be the same in all rows of a sequence.
 
     Args:
-        columns: one column of class names, or of lists of label names, or several of 0 and 1.
+        columns: one column of class names or of lists of label names, or several columns of 0 and 1.
         required: whether each row must have a label.
     """
 
     def __init__(self, columns: str | tuple[str, ...], required: bool) -> None:
         self._columns, self._required = columns, required
         self._texts = Codes()
-        self._label_of_text = np.full(1, _UNSEEN, np.int32)  # the last is for empty cells
+        self._label_of_text = np.full(1, _UNSEEN, np.int32)  # the last entry is for empty cells
         self._labels: dict[Label, int] = {}
         self._label_of_sequence = np.full(0, _UNSEEN, np.int32)
 
@@ -39,20 +39,20 @@ class Labels:
         """Add rows that belong to the given sequences.
 
         Raises:
-            DataError: a label is missing, can't be one, or differs from that of an earlier row.
+            DataError: a label is missing, invalid, or differs from an earlier row's.
         """
         name = self._columns if isinstance(self._columns, str) else ", ".join(self._columns)
         codes = self._texts.encode(self._column(batch, place))
         if self._required and (index := first(codes < 0)) >= 0:
             raise place.error(index, name, "a label", "an empty cell")
-        labels = self._meaning(codes, batch, place)[codes]
+        labels = self._labels_of_texts(codes, batch, place)[codes]
         if len(ids) > len(self._label_of_sequence):
             room = max(len(ids), 2 * len(self._label_of_sequence)) - len(self._label_of_sequence)
             self._label_of_sequence = np.append(self._label_of_sequence, np.full(room, _UNSEEN, np.int32))
         rows = np.flatnonzero(labels != _UNSEEN)
         labels, sequences = labels[rows], sequences[rows]
         new = np.flatnonzero(self._label_of_sequence[sequences] == _UNSEEN)
-        # Backwards, as of assignments to the same sequence the last one stays.
+        # Backwards, because the last assignment to a sequence wins.
         self._label_of_sequence[sequences[new[::-1]]] = labels[new[::-1]]
         wrong = first(self._label_of_sequence[sequences] != labels)
         if wrong >= 0:
@@ -63,16 +63,16 @@ class Labels:
                 name,
                 f"the same label in all rows of sequence {list(ids)[sequences[wrong]]!r}",
                 f"{shown(known[labels[wrong]])} after {shown(before)}",
-                "If that is no label, name the column that is: --data.label_column",
+                'If this is not the label, name its column: `label_column="NAME"`',
             )
 
     def finish(self, num_sequences: int) -> list[Label] | None:
-        """The label of each sequence; None if there is none at all."""
+        """The label of each sequence; None if no sequence has one."""
         known: list[Label] = [*self._labels, None]
         return [known[code] for code in self._label_of_sequence[:num_sequences].tolist()] if self._labels else None
 
     def _column(self, batch: pa.RecordBatch, place: Place) -> pa.Array:
-        """One value a row: a class, or the parts of a multilabel joined."""
+        """One value per row: a class, or several labels joined."""
         if isinstance(self._columns, str):
             column = plain(batch[self._columns])
             if not pa.types.is_nested(column.type):
@@ -80,26 +80,26 @@ class Labels:
             if not _is_list(column.type):
                 raise DataError(f"{place.path}: column {self._columns!r}: expected labels, got {column.type}")
             joined = pc.binary_join(column.cast(pa.list_(pa.string())), _BETWEEN)
-            return pc.binary_join_element_wise("", joined, _BETWEEN)  # so that no labels differ from an empty cell
+            return pc.binary_join_element_wise("", joined, _BETWEEN)  # an empty list must differ from an empty cell
         parts = [plain(batch[name]) for name in self._columns]
         parts = [pc.if_else(pc.equal(part, ""), None, part) if is_text(part.type) else part for part in parts]
         return pc.binary_join_element_wise(*(part.cast(pa.string()) for part in parts), _BETWEEN)
 
-    def _meaning(
+    def _labels_of_texts(
         self, codes: Int32[np.ndarray, " rows"], batch: pa.RecordBatch, place: Place
     ) -> Int32[np.ndarray, " texts"]:
-        """The label of each text, then that of an empty cell."""
+        """The label of each text, then the entry for an empty cell."""
         known = len(self._label_of_text) - 1
         if len(self._texts.of) > known:
             kind = plain(batch[self._columns]).type if isinstance(self._columns, str) else None
-            meant = self._label_of_text[:-1].tolist()
+            labels = self._label_of_text[:-1].tolist()
             for code, text in enumerate(list(self._texts.of)[known:], known):
                 try:
                     label = self._decode(text, kind)
                 except _NotALabelError as error:
                     raise place.error(first(codes == code), error.column, error.expected, shown(error.got)) from None
-                meant.append(self._labels.setdefault(label, len(self._labels)))
-            self._label_of_text = np.asarray([*meant, _UNSEEN], np.int32)
+                labels.append(self._labels.setdefault(label, len(self._labels)))
+            self._label_of_text = np.asarray([*labels, _UNSEEN], np.int32)
         return self._label_of_text
 
     def _decode(self, text: str, kind: pa.DataType | None) -> Label:

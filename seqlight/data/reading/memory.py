@@ -1,4 +1,4 @@
-"""Whether what a file holds fits into memory."""
+"""Checks that a file's contents fit into memory."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import psutil
 
 from seqlight.data.reading.raw import DataError
 
-_CGROUPS = (  # where Linux says what a container may use, and uses: version 2, version 1
+_CGROUPS = (  # limit and usage of a Linux container: version 2, version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
     (
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -17,23 +17,23 @@ _CGROUPS = (  # where Linux says what a container may use, and uses: version 2, 
 
 
 def available() -> int:
-    """Bytes that this process can still get without swapping: the machine's, or less in a container."""
+    """Bytes available to this process without swapping, on the machine or within its container's limit."""
     free = int(psutil.virtual_memory().available)
     for limit, usage, stat in _CGROUPS:
         try:
             counted = dict(line.split() for line in Path(stat).read_text().splitlines())
             cached = sum(int(counted.get(name, 0)) for name in ("active_file", "inactive_file"))
             free = min(free, int(Path(limit).read_text()) - int(Path(usage).read_text()) + cached)
-        except (OSError, ValueError):  # no such group, or "max": no limit
+        except (OSError, ValueError):  # there is no such group, or its limit is "max"
             continue
     return max(free, 0)
 
 
 def require(num_bytes: int, path: Path) -> None:
-    """Refuse a file whose sequences take more memory than there is.
+    """Refuse a file whose sequences need more memory than is free.
 
     Raises:
-        DataError: says how much is needed and how much is free.
+        DataError: gives both amounts.
     """
     free = available()
     if num_bytes > free:

@@ -1,4 +1,4 @@
-"""What classes and sequences are called."""
+"""Names of classes and sequences."""
 
 import re
 from collections.abc import Callable
@@ -7,14 +7,14 @@ _INTEGRAL = re.compile(r"([+-]?\d+)\.0*")
 
 
 def as_text(value: object) -> str:
-    """A value as text: integral numbers as integers."""
+    """A value as text; whole numbers have no decimal point."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value stands for none: None, empty text or NaN."""
+    """Whether a value is missing: None, empty text or NaN."""
     return value is None or value == "" or value != value
 
 
@@ -26,15 +26,15 @@ def class_name(value: object) -> str:
 
 
 def to_label(value: object, required: bool, error: Callable[[str, object], Exception]) -> str | None:
-    """The class that a value of a file names, or None if it is missing.
+    """The class name for a value from a file, or None if the value is missing.
 
     Args:
         value: text or a number.
-        required: whether it must not be missing.
-        error: makes an error of what was expected and what was found.
+        required: whether a missing value is an error.
+        error: makes an exception from what was expected and what was found.
 
     Raises:
-        Exception: that of `error`; the value is missing, or a number with decimals.
+        Exception: from `error`, if a required value is missing or a number has decimals.
     """
     if is_missing(value):
         if required:

@@ -1,4 +1,4 @@
-"""numpy's archives: `inputs`, `targets`, `lengths`, `ids`."""
+"""NumPy archives with the arrays `inputs`, `targets`, `lengths` and `ids`."""
 
 import lzma
 import math
@@ -26,12 +26,12 @@ from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, Label, RawSequences
 
 _CHUNK = 1 << 22  # bytes of an array read at a time
-_LONGEST_HEADER = 10_000  # bytes; numpy's own limit
+_LONGEST_HEADER = 10_000  # bytes; NumPy's own limit
 
 
 @dataclass
 class _Member:
-    """An array in the archive, of which so far only the header is read."""
+    """An array in the archive. Only its header has been read."""
 
     path: Path
     name: str
@@ -44,27 +44,27 @@ class _Member:
         return DataError(f"{self.path}: {self.name}: expected {expected}, got {got}")
 
     def read(self) -> np.ndarray:
-        """All of it."""
+        """The whole array."""
         memory.require(math.prod(self.shape) * self.dtype.itemsize, self.path)
         with self.archive.open(f"{self.name}.npy") as file:
             return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """Some rows at a time; all of them if columns are what lies together."""
+        """The array in chunks of rows; in one chunk if it is stored in Fortran order."""
         if self.fortran:
             yield self.read()
             return
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         num_rows = max(_CHUNK // size, 1)
         if num_rows == 1:
-            memory.require(2 * size, self.path)  # a row is read at once, its padding too
+            memory.require(2 * size, self.path)  # a whole row is read, with its padding
         with self.archive.open(f"{self.name}.npy") as file:
             _header(file)
             for start in range(0, self.shape[0], num_rows):
                 num_rows = min(num_rows, self.shape[0] - start)
                 data = file.read(num_rows * size)
                 if len(data) < num_rows * size:
-                    raise EOFError("an array that ends early")
+                    raise EOFError("an array ends early")
                 yield np.frombuffer(data, self.dtype).reshape(num_rows, *self.shape[1:])
 
 
@@ -74,7 +74,7 @@ def read_npz(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
     Types, shapes and sizes are checked before an array is read.
 
     Raises:
-        DataError: the file can't be used, for a reason that is named.
+        DataError: the file can't be used; the message gives the reason.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -100,11 +100,11 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
     num_sequences, num_steps = array.shape[:2]
     for name, member in members.items():
         if name != "inputs" and (member.shape[:1] != (num_sequences,) or len(member.shape) > 1 + (name == "targets")):
-            raise member.error(f"shape ({num_sequences},), one for each of the inputs", member.shape)
+            raise member.error(f"shape ({num_sequences},), one for each sequence", member.shape)
     as_tokens, guesses = _are_tokens(array, inputs)
     width = None if as_tokens else math.prod(array.shape[2:])
     size_of_step = 4 * (width or 1)
-    # Before anything is allocated; how much of the steps is padding, only `lengths` tells.
+    # Before any allocation. The number of steps without padding is known only after `lengths` is read.
     memory.require(num_sequences * (8 + (0 if "lengths" in members else num_steps * size_of_step)), path)
     ids = _ids(members["ids"]) if "ids" in members else range(num_sequences)
     lengths = _lengths(members.get("lengths"), ids, num_steps)
@@ -131,7 +131,7 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
                     sequence, step = np.argwhere(kept)[int((found < 0).argmax())]
                     raise DataError(
                         f"{path}: inputs, sequence {start + sequence}, step {step + 1}: expected a token, "
-                        "got empty text; shorter sequences have 'lengths'"
+                        "got empty text; for shorter sequences add an array 'lengths'"
                     )
                 values.append(found)
             else:
@@ -155,7 +155,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> _Member:
         try:
             shape, fortran, dtype = _header(file)
         except (ValueError, tokenize.TokenError) as error:
-            raise DataError(f"{path}: {name}: expected an array of numpy's: {reason(error)}") from None
+            raise DataError(f"{path}: {name}: expected a NumPy array: {reason(error)}") from None
         if dtype.hasobject:
             raise DataError(f"{path}: {name}: expected numbers or text, got pickled objects, which are not opened")
         declared = math.prod(shape) * dtype.itemsize
@@ -169,7 +169,8 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> _Member:
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
-    if version != (1, 0) and int.from_bytes(file.peek(4)[:4], "little") > _LONGEST_HEADER:  # numpy would read it first
+    # NumPy would read the whole header before it checks the length.
+    if version != (1, 0) and int.from_bytes(file.peek(4)[:4], "little") > _LONGEST_HEADER:
         raise ValueError("its header is too long")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = reader(file)

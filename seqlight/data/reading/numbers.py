@@ -1,4 +1,4 @@
-"""Columns of a table as numbers."""
+"""Numbers from columns of a table."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ def features(column: pa.Array, name: str, place: Place, hint: str = "") -> Float
     """The numbers of a column.
 
     Raises:
-        DataError: a cell is empty, no number, or not finite in float32.
+        DataError: a cell is empty, not a number, or not finite in float32.
     """
     column = plain(column)
 
@@ -29,7 +29,7 @@ def column_numbers(column: pa.Array, name: str, place: Place, hint: str = "") ->
     """The numbers of a column, infinities and NaN included.
 
     Raises:
-        DataError: a cell is empty or no number.
+        DataError: a cell is empty or not a number.
     """
     kind = column.type
     if not (is_text(kind) or _is_number(kind)):

@@ -1,4 +1,4 @@
-"""Parquet."""
+"""Parquet files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +17,11 @@ def read_parquet(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -
     """Read a table from a Parquet file.
 
     Raises:
-        DataError: the file can't be used, for a reason that is named.
+        DataError: the file can't be used; the message gives the reason.
     """
     with open(path, "rb") as file:
         try:
-            # With buffers, a column of a row group is not read whole.
+            # With a buffer, a column of a row group is not read at once.
             source = parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
             num_rows = source.metadata.num_rows
 

@@ -1,4 +1,4 @@
-"""Where in a file something is wrong, and what was found there, for messages."""
+"""Positions and values in messages about files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from seqlight.data.reading.raw import DataError
 
 @dataclass
 class Place:
-    """Where the rows of a batch stand in their file; rows are counted from 1.
+    """The position of a batch of rows in its file. Rows are counted from 1.
 
     Attributes:
         path: the file.
@@ -22,7 +22,7 @@ class Place:
     first_row: int
 
     def error(self, index: int, column: str, expected: str, got: str, hint: str = "") -> DataError:
-        """An error that names the cell at `index` of this batch."""
+        """An error about the cell in row `index` of this batch."""
         where = f"{self.path}: row {self.first_row + index}, column {column!r}"
         return DataError(f"{where}: expected {expected}, got {got}" + (f".\n{hint}" if hint else ""))
 
@@ -34,12 +34,12 @@ def shown(value: object) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What a library says of a file: the start of its first line."""
+    """The start of the first line of a library's error message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def not_utf8(where: str, error: UnicodeDecodeError) -> DataError:
-    """An error that names the byte that is no text."""
+    """An error that names the first byte that is not UTF-8."""
     return DataError(f"{where}: expected text in UTF-8, got byte 0x{error.object[error.start]:02x}")
 
 

@@ -1,4 +1,4 @@
-"""How far reading is."""
+"""The progress bar of reading."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ _DELAY = 2.0  # seconds
 
 
 def progress(path: Path, total: int, unit: str = "B") -> "tqdm[None]":
-    """A bar, shown on a terminal only, and only when reading takes more than 2 s."""
+    """A progress bar. It appears on a terminal only, after 2 s."""
     return tqdm(
         total=total, desc=f"reading {path.name}", unit=unit, unit_scale=True, delay=_DELAY, disable=None, leave=False
     )

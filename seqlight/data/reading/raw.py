@@ -1,4 +1,4 @@
-"""What reading a file gives, whatever its format."""
+"""The result of reading a file, the same for all formats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,21 @@ Label = str | tuple[str, ...] | None
 
 
 class DataError(ValueError):
-    """A file that can't be used; names the file, the row or sequence, the column, and what was expected."""
+    """A file that can't be used. The message names the file, row or sequence, column, and what was expected."""
 
 
 @dataclass(frozen=True)
 class Columns:
     """Names of the columns of a table in long form: one row per time step.
 
-    In a request, None means: guess it.
+    In a request, None means that the column is guessed.
 
     Attributes:
-        id: which sequence a row belongs to.
-        step: what the rows of a sequence are sorted by; "": they keep their order.
-        label: of a sequence; several columns of 0 and 1 for multilabel; None: there are no labels.
-        features: numbers, or one column of tokens.
+        id: the column with the sequence that a row belongs to.
+        step: the column that the rows of a sequence are sorted by; "" keeps their order.
+        label: the column with the label of a sequence, or several columns of 0 and 1 for multilabel; None if there are
+            no labels.
+        features: columns of numbers, or one column of tokens.
     """
 
     id: str | None = None
@@ -34,18 +35,19 @@ class Columns:
 
 @dataclass
 class RawSequences:
-    """N labelled sequences with S time steps in all, in the order of their first appearance in the file.
+    """N sequences with S time steps in total, in the order of first appearance in the file.
 
     Attributes:
         values: features, float32 (S, F), or positions in `tokens`, int32 (S,); sequences one after the other.
-        tokens: the distinct tokens of the file as text, in the order of their first appearance; None for features.
+        tokens: the distinct tokens of the file as text, in the order of first appearance; None for features.
         lengths: time steps of each sequence, int64 (N,), all at least 1.
-        ids: distinct names of the sequences: as the file has them, or 0 to N-1.
-        labels: for each sequence the name of its class, or for multilabel the names that hold; None for a sequence
-            without. None if the file has none at all.
-        label_names: multilabel from several columns or a 2-D array: all names, also those that never hold.
-        columns: what was used of a table; None for formats without names of columns.
-        guesses: what was guessed, a line each.
+        ids: distinct ids of the sequences: from the file, or 0 to N-1.
+        labels: the class name of each sequence, or for multilabel the names of its labels; None for a sequence without
+            a label. None if no sequence has a label.
+        label_names: for multilabel from several columns or a 2-D array, all label names, even of labels that no
+            sequence has.
+        columns: the columns that were read; None for formats without column names.
+        guesses: lines about what was guessed.
     """
 
     values: Float32[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]

@@ -1,4 +1,4 @@
-"""Users' files, by suffix."""
+"""The reader for each suffix of users' files."""
 
 import os
 import stat
@@ -18,14 +18,14 @@ def read_sequences(
 
     Args:
         path: .csv or .parquet in long form, one row per time step; .jsonl, .npz or .ts.
-        columns: names of the columns of a table; those that are None are guessed; `step=""`: there is none.
-        inputs: "features" reads integers as numbers, "tokens" reads them as tokens, where a time step has one; "auto"
-            takes text for tokens, and says of integers what it takes them for: tokens in .jsonl and .npz, a feature
-            in .csv and .parquet.
+        columns: names of the columns of a table. A column that is None is guessed. `step=""` means no step column.
+        inputs: "features" reads integers as numbers, "tokens" as tokens, one per time step. "auto" reads text as
+            tokens, and integers as tokens in .jsonl and .npz, as a feature in .csv and .parquet; `guesses` then says
+            which.
         labelled: whether each sequence must have a label.
 
     Raises:
-        DataError: the file can't be used; says where and what was expected.
+        DataError: the file can't be used; the message says where, and what was expected.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -33,12 +33,12 @@ def read_sequences(
         raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}")
     try:
         mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):  # reading a pipe, say, would wait for ever
+        if not stat.S_ISREG(mode):  # reading a pipe can wait forever
             raise DataError(f"{path}: expected a file, got {'a folder' if stat.S_ISDIR(mode) else 'a pipe or device'}")
         with open(path, "rb") as file:
             if not file.read(1):
                 raise DataError(f"{path}: expected sequences, got an empty file")
-        # The libraries that read files are imported when there is one.
+        # A format's libraries are imported only when they are needed.
         if suffix == ".csv":
             from seqlight.data.reading.csv_file import read_csv
 
@@ -60,7 +60,7 @@ def read_sequences(
         return read_ts(path, inputs, labelled)
     except DataError:
         raise
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of what no check has foreseen
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # faults that no check covers
         raise DataError(f"{path}: can't read it: {type(error).__name__}: {error}") from error
     except OSError as error:
         raise DataError(f"{path}: can't read it: {error.strerror or error}") from error

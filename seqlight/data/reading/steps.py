@@ -1,4 +1,4 @@
-"""The order of rows: the sequences one after the other, each sorted by its steps."""
+"""The order of rows: one sequence after the other, each sorted by its steps."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 class Steps:
     """A step column: integers, other numbers, or points in time.
 
-    Text is read as the first of these that its first cells are; integers may go on as other numbers.
+    The first cells of a text column decide which. Integers can be followed by decimals.
     """
 
     def __init__(self, path: Path, name: str, num_rows: int) -> None:
@@ -33,7 +33,7 @@ class Steps:
         """Add rows.
 
         Raises:
-            DataError: a cell is empty, or not of the kind of those before.
+            DataError: a cell is empty, or of another type than earlier cells.
         """
         column = plain(column)
         refuse_empty(column, self.name, place, "a step")
@@ -57,7 +57,7 @@ class Steps:
             if (read := _cast(column, kind)) is not None:
                 self._kinds = (pa.int64(), pa.float64()) if kind == pa.int64() else (kind,)
                 return np.asarray(read if kind == pa.float64() else read.cast(pa.int64()))
-        if not len(self.values):  # the first cell decides what the others should have been
+        if not len(self.values):  # the first cell decides what the message expects
             self._kinds = tuple(kind for kind in self._kinds if _cast(column[:1], kind) is not None)
         index = next(
             (
@@ -70,7 +70,7 @@ class Steps:
         raise place.error(
             index,
             self.name,
-            f"a step of the kind of those before ({self._kinds[-1]})" if self._kinds else "a number or an ISO date",
+            f"a step of the same type as before ({self._kinds[-1]})" if self._kinds else "a number or an ISO date",
             shown(column[index].as_py()),
         )
 
@@ -83,11 +83,11 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array | None:
 
 
 def order_of(codes: Int32[np.ndarray, " rows"], steps: Numbers | None) -> Int64[np.ndarray, " rows"] | None:
-    """The permutation that puts rows in order, or None if they are.
+    """The permutation that sorts the rows, or None if they are sorted.
 
     Args:
-        codes: (S,): the sequence of each row, numbered by first appearance.
-        steps: (S,): what the rows of a sequence are sorted by; None: they keep their order.
+        codes: (S,), the sequence of each row, numbered by first appearance.
+        steps: (S,), the sort key within a sequence; None keeps the order of its rows.
     """
     for start in range(0, len(codes), _CHUNK):  # in chunks, to save memory
         code = codes[start : start + _CHUNK + 1]
@@ -103,7 +103,7 @@ def order_of(codes: Int32[np.ndarray, " rows"], steps: Numbers | None) -> Int64[
 def repeated_step(
     codes: Int32[np.ndarray, " rows"], steps: Numbers, order: Int64[np.ndarray, " rows"] | None
 ) -> tuple[int, int] | None:
-    """The indices of two rows of a sequence with the same step, or None."""
+    """The indices of two rows of one sequence with the same step, or None."""
     for start in range(0, len(codes), _CHUNK):
         rows = slice(start, start + _CHUNK + 1)
         index = np.arange(start, min(rows.stop, len(codes))) if order is None else order[rows]

@@ -1,4 +1,4 @@
-"""Tables in long form: one row per time step, with the sequence it belongs to."""
+"""Tables in long form: one row per time step, with the id of its sequence."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from seqlight.data.reading.steps import Steps, order_of, repeated_step
 
 @dataclass
 class Table:
-    """A table that comes in batches.
+    """A table that is read in batches of rows.
 
     Attributes:
-        path: its file.
-        names: of all columns.
-        batches: gives batches of rows with the named columns.
-        estimate: the number of rows in all, given those of the first batch.
-        typed: whether columns have types; else all are text.
+        path: the file.
+        names: the names of all columns.
+        batches: yields batches of rows with the named columns.
+        estimate: the total number of rows, given the number in the first batch.
+        typed: whether columns have types; if not, all are text.
     """
 
     path: Path
@@ -43,16 +43,16 @@ class Table:
 def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
     """Read all rows.
 
-    Rows of a sequence may stand anywhere, and in any order if there is a step column.
+    The rows of a sequence can be anywhere in the table, and in any order if there is a step column.
 
     Args:
-        table: where batches of rows come from.
-        request: names of columns; those that are None are guessed.
-        inputs: "tokens" makes a single column of text or integers tokens, "features" wants numbers.
+        table: the source of the rows.
+        request: names of columns. A column that is None is guessed.
+        inputs: "tokens" reads a single column of text or integers as tokens, "features" expects numbers.
         labelled: whether each sequence must have a label.
 
     Raises:
-        DataError: the table can't be used, for a reason that is named.
+        DataError: the table can't be used; the message gives the reason.
     """
     path = table.path
     columns, guesses = resolve(path, table.names, request, labelled)
@@ -94,7 +94,7 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
     lengths = np.bincount(all_codes, minlength=len(names))
     del all_codes, steps
     if order is not None:
-        for column in [all_values] if as_tokens else all_values.T:  # one by one, to save memory
+        for column in [all_values] if as_tokens else all_values.T:  # one at a time, to save memory
             column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
     return RawSequences(
         values=all_values,
@@ -111,9 +111,10 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
 def _are_tokens(
     table: Table, batch: pa.RecordBatch, names: tuple[str, ...], inputs: Inputs
 ) -> tuple[bool, tuple[str, ...]]:
-    """Whether the features are tokens, and the line that says so if it was a guess."""
+    """Whether the features are tokens, and a line about it if this is a guess."""
     if inputs == "tokens" and len(names) > 1:
-        raise DataError(f"{table.path}: expected one column of tokens (--data.feature_columns), got {', '.join(names)}")
+        got = ", ".join(names)
+        raise DataError(f'{table.path}: expected one column of tokens (`feature_columns=["NAME"]`), got {got}')
     if inputs == "features" or len(names) > 1:
         return False, ()
     column = plain(batch[names[0]])
@@ -123,8 +124,9 @@ def _are_tokens(
             raise DataError(f"{table.path}: column {names[0]!r}: expected tokens, text or integers, got {column.type}")
         return True, ()
     if is_text(column.type):
-        if table.typed or not is_number(column[0]):  # where all is text, the first row decides
-            return True, (f"{table.path}: text of {names[0]!r} as tokens; as a feature with --data.inputs features",)
+        if table.typed or not is_number(column[0]):  # without types, the first row decides
+            guess = f'{table.path}: text of {names[0]!r} is read as tokens; as a feature with `inputs="features"`'
+            return True, (guess,)
         integers = column[0].as_py().strip().lstrip("+-").isdigit()
     return False, (integers_guessed(table.path, as_tokens=False),) if integers else ()
 
@@ -135,12 +137,12 @@ def _append(values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], token
         refuse_empty(plain(batch[names[0]]), names[0], place, "a token")
         values.append(tokens.encode(batch[names[0]]))
         return
-    hint = "If it is no feature, name those that are: --data.feature_columns"
+    hint = 'If these are tokens: `inputs="tokens"`'
+    if len(names) > 1:
+        hint = 'If it is not a feature, name the columns that are: `feature_columns=["NAME"]`'
     rows = values.extend(batch.num_rows)
     for index, name in enumerate(names):
-        rows[:, index] = features(
-            batch[name], name, place, hint if len(names) > 1 else "If these are tokens: --data.inputs tokens"
-        )
+        rows[:, index] = features(batch[name], name, place, hint)
 
 
 def _order(
@@ -155,6 +157,6 @@ def _order(
         one, other = sorted(twice)
         raise DataError(
             f"{path}: rows {one + 1} and {other + 1}, column {steps.name!r}: expected distinct steps in a sequence, "
-            f"got the same twice in sequence {names[codes[one]]!r}"
+            f"got the same step twice in sequence {names[codes[one]]!r}"
         )
     return order

@@ -1,7 +1,7 @@
-"""The format of the UCR/UEA archive: a header, then one sequence a line.
+"""The format of the UCR/UEA archive: a header, then one sequence per line.
 
-Dimensions are separated by ':', their values by ',', the class comes last. No library that reads it can be
-installed without pandas, scikit-learn and older numpy. Specification: https://www.aeon-toolkit.org, "ts file format".
+Dimensions are separated by ':' and their values by ','; the class comes last. Every library that reads this format
+requires pandas, scikit-learn and older NumPy. Specification: https://www.aeon-toolkit.org, "ts file format".
 """
 
 import os
@@ -22,13 +22,13 @@ from seqlight.data.reading.raw import DataError, RawSequences
 
 
 def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
-    """Read series of equal or unequal length, with one dimension or several.
+    """Read series of equal or unequal length, with one or several dimensions.
 
     Raises:
-        DataError: the file can't be used, for a reason that is named.
+        DataError: the file can't be used; the message gives the reason.
     """
     if inputs == "tokens":
-        raise DataError(f"{path}: expected text or integers (--data.inputs tokens), got a .ts file, which has numbers")
+        raise DataError(f'{path}: expected text or integers (`inputs="tokens"`), got a .ts file, which has numbers')
     size = os.path.getsize(path)
     sequences = Collector(path, size, labelled)
     header: dict[str, list[str]] = {}
@@ -73,14 +73,14 @@ def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
 def _classes(path: Path, header: dict[str, list[str]]) -> list[str] | None:
     """The names of the classes; None if there are no labels."""
 
-    def holds(tag: str) -> bool:
+    def is_true(tag: str) -> bool:
         return [value.lower() for value in header.get(tag, [])[:1]] == ["true"]
 
-    if holds("timestamps"):
-        raise DataError(f"{path}: expected @timestamps false: values at even steps, got @timestamps true")
-    if holds("targetlabel"):
-        raise DataError(f"{path}: expected classes (@classLabel), got numbers to be predicted (@targetLabel true)")
-    return [class_name(name) for name in header["classlabel"][1:]] if holds("classlabel") else None
+    if is_true("timestamps"):
+        raise DataError(f"{path}: expected @timestamps false (values at equal intervals), got @timestamps true")
+    if is_true("targetlabel"):
+        raise DataError(f"{path}: expected classes (@classLabel), got regression targets (@targetLabel true)")
+    return [class_name(name) for name in header["classlabel"][1:]] if is_true("classlabel") else None
 
 
 def _series(dimensions: list[str], place: str) -> Float64[np.ndarray, "steps dimensions"]:

@@ -1,4 +1,4 @@
-"""Files that can't be used: what the message says."""
+"""Error messages for files that can't be used."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ from seqlight.data.reading.read import read_sequences
 
 
 def refusal(path, **arguments):
-    """The message, which is short and names the file."""
+    """The error message without the path. It is short and names the file."""
     with pytest.raises(DataError) as caught:
         read_sequences(path, **arguments)
     message = str(caught.value)
@@ -41,7 +41,7 @@ def test_paths(tmp_path, suffix):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".npz", ".ts"])
-def test_a_pipe_is_not_waited_for(tmp_path, monkeypatch, suffix):
+def test_pipe_is_refused_without_waiting(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"a{suffix}"
     os.mkfifo(path)
 
@@ -57,7 +57,7 @@ def test_permission(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("id,x\n")
     path.chmod(0)
-    if os.access(path, os.R_OK):  # root reads everything
+    if os.access(path, os.R_OK):  # root can read everything
 
         def refuse(*arguments, **keywords):
             raise PermissionError(13, "Permission denied")
@@ -72,12 +72,15 @@ def test_suffix(tmp_path, name):
 
 
 HEADER = "id,t,label,x,z\n"
-TABLES = {  # text, and what the message says
+TABLES = {  # the file's text, and a pattern of the message
     "header only": (HEADER, "expected rows, got only the names of columns"),
-    "blank lines only": ("\n\n", r"expected a column with the sequence each row belongs to \(--data.id_column\)"),
-    "no id": ("name,t,label,x\n1,2,3,4\n", r"\(--data.id_column\), got columns 'name', 't', 'label', 'x'"),
-    "no label": ("id,t,x\n1,2,3\n", r"label of each sequence \(--data.label_column\), got columns 'id', 't', 'x'"),
-    "no features": ("id,t,label\n1,2,3\n", r"features besides id, step and label \(--data.feature_columns\)"),
+    "blank lines only": ("\n\n", r'expected a column with the sequence each row belongs to \(`id_column="NAME"`\)'),
+    "no id": ("name,t,label,x\n1,2,3,4\n", r"""\(`id_column="NAME"`\), got columns 'name', 't', 'label', 'x'"""),
+    "no label": (
+        "id,t,x\n1,2,3\n",
+        r"""label of each sequence \(`label_column="NAME"`\), got columns 'id', 't', 'x'""",
+    ),
+    "no features": ("id,t,label\n1,2,3\n", r'features besides id, step and label \(`feature_columns=\["NAME"\]`\)'),
     "semicolons": (
         "id;t;label;x\n1;2;3;4,5\n",
         "expected commas between columns, got ';' in the header, 'id;t;label;x'",
@@ -90,11 +93,11 @@ TABLES = {  # text, and what the message says
     "names twice": ("id,x,label,x\n1,2,3,4\n", "columns with distinct names, got 'x' 2 times"),
     "no number": (
         HEADER + "a,0,u,1,2\na,1,u,1,high\n",
-        r"row 2, column 'z': expected a number, got 'high'.\n.*--data.feature_columns",
+        r"""row 2, column 'z': expected a number, got 'high'.\n.*`feature_columns=\["NAME"\]`$""",
     ),
     "no number in a column of numbers": (
         "id,label,x\na,u,1\na,u,b\n",
-        r"row 2, column 'x': expected a number, got 'b'.\n.*--data.inputs tokens",
+        r"""row 2, column 'x': expected a number, got 'b'.\n.*`inputs="tokens"`$""",
     ),
     "empty feature": (HEADER + "a,0,u,1,\n", "row 1, column 'z': expected a number, got an empty cell"),
     "empty token": ("id,label,x\na,u,b\na,u,\n", "row 2, column 'x': expected a token, got an empty cell"),
@@ -109,16 +112,17 @@ TABLES = {  # text, and what the message says
     ),
     "label changes": (
         HEADER + "a,0,u,1,2\nb,0,v,1,2\na,1,v,1,2\n",
-        r"row 3, column 'label': expected the same label in all rows of sequence 'a', got 'v' after 'u'.\n.*label_col",
+        "row 3, column 'label': expected the same label in all rows of sequence 'a', got 'v' after 'u'.\n"
+        'If this is not the label, name its column: `label_column="NAME"`$',
     ),
     "step twice": (
         HEADER + "a,1,u,1,2\na,0,u,1,2\nb,1,v,1,2\na,1.0,u,1,2\n",
-        "rows 1 and 4, column 't': expected distinct steps in a sequence, got the same twice in sequence 'a'",
+        "rows 1 and 4, column 't': expected distinct steps in a sequence, got the same step twice in sequence 'a'",
     ),
     "step no number": (HEADER + "a,soon,u,1,2\n", "row 1, column 't': expected a number or an ISO date, got 'soon'"),
     "step of another kind": (
         HEADER + "a,0,u,1,2\na,2024-01-01,u,1,2\n",
-        r"row 2, column 't': expected a step of the kind of those before \(double\), got '2024-01-01'",
+        r"row 2, column 't': expected a step of the same type as before \(double\), got '2024-01-01'",
     ),
     "step NaN": (HEADER + "a,0,u,1,2\na,nan,u,1,2\n", "row 2, column 't': expected a step, got NaN"),
     "too few cells": (HEADER + "a,0,u,1,2\na,1,u,1\n", "row 2: expected 5 cells, as in the header, got 4"),
@@ -173,12 +177,12 @@ def test_csv_not_utf8(tmp_path, text, expected):
     [
         (HEADER + 'a,0,u,1,"2\n' * 3, r"row 1, column 'z': expected a number, got '2\\na,0,u,1,2'"),
         (HEADER + "\0" * 50, "row 1: expected 5 cells, as in the header, got 1"),
-        ("\0" * 50, r"\(--data.id_column\), got columns '(\\x00){50}'"),
-        ('id,"', r"\(--data.label_column\), got columns 'id', ''"),
+        ("\0" * 50, r"""\(`id_column="NAME"`\), got columns '(\\x00){50}'"""),
+        ('id,"', r"""\(`label_column="NAME"`\), got columns 'id', ''"""),
         (HEADER + '"' * 5, "row 1: expected 5 cells, as in the header, got 1"),
     ],
 )
-def test_csv_that_is_none(tmp_path, text, expected):
+def test_malformed_csv(tmp_path, text, expected):
     (tmp_path / "a.csv").write_text(text)
     assert re.search(expected, refusal(tmp_path / "a.csv"))
 
@@ -187,11 +191,14 @@ def test_csv_that_is_none(tmp_path, text, expected):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        (Columns(id="who"), "expected a column 'who' (--data.id_column), got columns 'id', 't', 'label', 'x', 'z'"),
-        (Columns(step="when"), "expected a column 'when' (--data.step_column)"),
-        (Columns(label="what"), "expected a column 'what' (--data.label_column)"),
-        (Columns(label=("label", "z", "w")), "expected a column 'w' (--data.label_column)"),
-        (Columns(features=("x", "y")), "expected a column 'y' (--data.feature_columns)"),
+        (
+            Columns(id="who"),
+            """expected a column 'who' (`id_column="NAME"`), got columns 'id', 't', 'label', 'x', 'z'""",
+        ),
+        (Columns(step="when"), """expected a column 'when' (`step_column="NAME"`)"""),
+        (Columns(label="what"), """expected a column 'what' (`label_column="NAME"`)"""),
+        (Columns(label=("label", "z", "w")), """expected a column 'w' (`label_column="NAME"`)"""),
+        (Columns(features=("x", "y")), """expected a column 'y' (`feature_columns=["NAME"]`)"""),
         (Columns(id="x", features=("x", "z")), "expected each column for one purpose, got 'x' 2 times"),
     ],
 )
@@ -234,7 +241,7 @@ def test_parquet(tmp_path, changes, expected):
     assert expected in refusal(tmp_path / "a.parquet")
 
 
-def test_parquet_with_names_twice(tmp_path):
+def test_parquet_with_duplicate_names(tmp_path):
     parquet.write_table(pa.table([[1], [2], [3], [4]], names=["id", "x", "label", "x"]), tmp_path / "a.parquet")
     assert "expected columns with distinct names, got 'x' 2 times" in refusal(tmp_path / "a.parquet")
 
@@ -247,18 +254,18 @@ def test_corrupt_parquet(tmp_path):
     for broken in (b"no parquet", whole[:-100], whole[: len(whole) // 2], b"PAR1" * 3):
         path.write_bytes(broken)
         assert "can't be read as Parquet: " in refusal(path)
-    for start in range(8, len(whole) - 50, len(whole) // 40):  # either still read, or refused in our words
+    for start in range(8, len(whole) - 50, len(whole) // 40):  # either readable, or refused with a DataError
         path.write_bytes(whole[:start] + bytes(50) + whole[start + 50 :])
         with contextlib.suppress(DataError):
             read_sequences(path)
 
 
 @pytest.mark.parametrize("inputs", ["tokens", "features"])
-def test_table_read_as_something_else(tmp_path, inputs):
+def test_table_read_as_other_inputs(tmp_path, inputs):
     path = tmp_path / "a.csv"
     path.write_text("id,label,x,z\n1,2,a,4\n")
     expected = {
-        "tokens": "expected one column of tokens (--data.feature_columns), got x, z",
+        "tokens": 'expected one column of tokens (`feature_columns=["NAME"]`), got x, z',
         "features": "row 1, column 'x': expected a number, got 'a'",
     }
     assert expected[inputs] in refusal(path, inputs=inputs)
@@ -286,12 +293,15 @@ LINES = {
     "length 0": ('{"inputs": [], "label": "u"}\n', 'at least one time step in "inputs", got a sequence of length 0'),
     "no features": ('{"inputs": [[], []], "label": "u"}\n', "expected at least one feature in each step"),
     "ragged": ('{"inputs": [[1, 2], [3]], "label": "u"}\n', "step 2: expected 2 features, as in step 1, got 1"),
-    "other features": ('{"inputs": [[1, 2, 3]], "label": "u"}\n', "expected 2 features, as in those before, got 3"),
+    "other features": (
+        '{"inputs": [[1, 2, 3]], "label": "u"}\n',
+        "expected 2 features, as in earlier sequences, got 3",
+    ),
     "mixed within": ('{"inputs": ["a", 1], "label": "u"}\n', "expected time steps of one kind, got 'a' and 1"),
     "mixed with lists": ('{"inputs": [[1, 2], 1], "label": "u"}\n', r"time steps of one kind, got \[1.0, 2.0\] and 1"),
     "tokens": (
         '{"inputs": ["a"], "label": "u"}\n',
-        "expected steps with lists of numbers, as .* before, got text tokens",
+        "expected steps with lists of numbers, as in earlier lines, got text tokens",
     ),
     "no label": ('{"inputs": [[1, 2]]}\n', "expected a label, got none"),
     "label null": ('{"inputs": [[1, 2]], "label": null}\n', "expected a label, got none"),
@@ -320,11 +330,11 @@ def test_jsonl(tmp_path, case):
         (
             '{"inputs": [1]}\n{"inputs": [0.5]}',
             {},
-            "line 2: expected integer tokens, .* numbers.\n.*--data.inputs features",
+            'line 2: expected integer tokens, .* numbers.\n.*`inputs="features"`$',
         ),
         ('{"inputs": ["a"]}\n{"inputs": [1]}', {}, "line 2: expected text tokens, .* got integer tokens"),
-        ('{"inputs": ["a"]}', {"inputs": "features"}, r"expected numbers \(--data.inputs features\), got text tokens"),
-        ('{"inputs": [0.5]}', {"inputs": "tokens"}, r"expected text or integers \(--data.inputs tokens\), got numbers"),
+        ('{"inputs": ["a"]}', {"inputs": "features"}, r'expected numbers \(`inputs="features"`\), got text tokens'),
+        ('{"inputs": [0.5]}', {"inputs": "tokens"}, r'expected text or integers \(`inputs="tokens"`\), got numbers'),
         (
             '{"inputs": [1], "id": 1}\n\n{"inputs": [2], "id": "1"}',
             {},
@@ -333,7 +343,7 @@ def test_jsonl(tmp_path, case):
         (" \n\n", {}, "expected sequences, got none"),
     ],
 )
-def test_jsonl_as_a_whole(tmp_path, lines, arguments, expected):
+def test_jsonl_lines_that_differ(tmp_path, lines, arguments, expected):
     (tmp_path / "a.jsonl").write_text(lines)
     assert re.search(expected, refusal(tmp_path / "a.jsonl", labelled=False, **arguments))
 
@@ -414,7 +424,7 @@ def test_npz_without_targets(tmp_path):
         ("auto", np.full((2, 2, 2), "a"), "inputs: expected tokens of shape (N, T), got text (2, 2, 2)"),
     ],
 )
-def test_npz_read_as_something_else(tmp_path, inputs, array, expected):
+def test_npz_read_as_other_inputs(tmp_path, inputs, array, expected):
     np.savez(tmp_path / "a.npz", inputs=array)
     assert expected in refusal(tmp_path / "a.npz", inputs=inputs, labelled=False)
 
@@ -437,7 +447,7 @@ def header(shape, dtype="<f8"):
         (header((-1, -8)) + bytes(64), "expected an array as large as its header says"),
         (header((2, 2, 1)), "32 bytes, got 0 bytes"),
         (header((2, 2), "|O") + bytes(10), "pickled objects, which are not opened"),
-        (b"no array at all", "expected an array of numpy's"),
+        (b"no array at all", "expected a NumPy array"),
         (b"", "expected"),
         (b"\x93NUMPY\x01\x00\xff\xff{", "expected"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", "expected"),
@@ -446,7 +456,7 @@ def header(shape, dtype="<f8"):
         (b"\x93NUMPY\x01\x00\x10\x00" + b"{'shape': 1     ", "expected"),
     ],
 )
-def test_npz_with_headers_that_lie(tmp_path, member, expected):
+def test_npz_with_false_headers(tmp_path, member, expected):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("inputs.npy", member)
     assert re.search(expected, refusal(tmp_path / "a.npz", labelled=False))
@@ -456,11 +466,11 @@ def test_npz_with_headers_that_lie(tmp_path, member, expected):
     ("shape", "expected"),
     [
         ((10**9, 125_000), "expected a file that fits into memory: .* 500 TB, and .* are free"),
-        ((2, 5), "expected a whole .npz file, .*: an array that ends early"),
+        ((2, 5), "expected a whole .npz file, .*: an array ends early"),
     ],
 )
-def test_npz_whose_directory_lies(tmp_path, shape, expected):
-    """A member of ten bytes that says, in header and directory, that it holds more."""
+def test_npz_with_false_directory(tmp_path, shape, expected):
+    """An array of ten bytes whose header and directory entry declare more."""
     path, start = tmp_path / "a.npz", header(shape)
     with zipfile.ZipFile(path, "w") as archive:
         info = zipfile.ZipInfo("inputs.npy")
@@ -471,7 +481,7 @@ def test_npz_whose_directory_lies(tmp_path, shape, expected):
     assert re.search(expected, refusal(path, labelled=False))
 
 
-def test_npz_broken(tmp_path):
+def test_corrupt_npz(tmp_path):
     path = tmp_path / "a.npz"
     array = io.BytesIO()
     np.save(array, np.random.default_rng(0).random((20, 9, 2)))
@@ -483,7 +493,7 @@ def test_npz_broken(tmp_path):
         for broken in (b"no zip", whole[: len(whole) // 2], whole[:-10]):
             path.write_bytes(broken)
             assert "expected a whole .npz file, as numpy.savez writes it" in refusal(path, labelled=False)
-        for start in range(0, len(whole) - 20, len(whole) // 60):  # either still read, or refused in our words
+        for start in range(0, len(whole) - 20, len(whole) // 60):  # either readable, or refused with a DataError
             path.write_bytes(whole[:start] + bytes(20) + whole[start + 20 :])
             with contextlib.suppress(DataError):
                 read_sequences(path, labelled=False)
@@ -497,7 +507,7 @@ ARCHIVES = {
     "timestamps": ("@timestamps true\n" + SERIES, "expected @timestamps false"),
     "regression": (
         "@targetLabel true\n@data\n1,2:0.5\n",
-        r"expected classes \(@classLabel\), got numbers to be predicted",
+        r"expected classes \(@classLabel\), got regression targets",
     ),
     "missing": (SERIES + "1,?:3,4:u\n", r"sequence 1 \(line 4\), dimension 1, step 2: .*, got a missing value, '\?'"),
     "no number": (SERIES + "1,2:3,b:u\n", r"sequence 1 \(line 4\), dimension 2, step 2: expected a number, got 'b'"),
@@ -510,7 +520,10 @@ ARCHIVES = {
     "no label": (SERIES + "1,2:3,4:\n", r"sequence 1 \(line 4\): expected a label, got none"),
     "labels not there": ("@data\n1,2:3,4\n", r"sequence 0 \(line 2\): expected a label, got none"),
     "unequal dimensions": (SERIES + "1,2:3:u\n", "dimension 2: expected 2 values, as in dimension 1, got 1"),
-    "other dimensions": (SERIES + "1,2:u\n", r"sequence 1 \(line 4\): expected 2 features, as in those before, got 1"),
+    "other dimensions": (
+        SERIES + "1,2:u\n",
+        r"sequence 1 \(line 4\): expected 2 features, as in earlier sequences, got 1",
+    ),
     "length 0": (SERIES + ":3:u\n", r"sequence 1 \(line 4\), dimension 1: expected at least one value, .* length 0"),
     "no dimension": (SERIES + "u\n", r"sequence 1 \(line 4\): expected values, ':' and a class, got 'u'"),
 }
@@ -526,13 +539,13 @@ def test_ts(tmp_path, case):
 def test_ts_not_utf8_or_tokens(tmp_path):
     (tmp_path / "a.ts").write_bytes(SERIES.encode() + b"1:2:\xe4\n")
     assert "line 4: expected text in UTF-8, got byte 0xe4" in refusal(tmp_path / "a.ts")
-    assert "expected text or integers (--data.inputs tokens), got a .ts file" in refusal(
+    assert 'expected text or integers (`inputs="tokens"`), got a .ts file' in refusal(
         tmp_path / "a.ts", inputs="tokens"
     )
 
 
 def large(path):
-    """A file whose sequences take a few megabytes."""
+    """Write a file whose sequences take a few megabytes."""
     values = np.random.default_rng(0).random((40_000, 8)).round(3)
     frame = pd.DataFrame(values, columns=list("abcdefgh"))
     frame.insert(0, "id", np.arange(len(values)) // 40)
@@ -552,7 +565,7 @@ def large(path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".npz", ".ts"])
-def test_larger_than_memory(tmp_path, monkeypatch, suffix):
+def test_file_larger_than_memory(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"a{suffix}"
     large(path)
     required = []
@@ -560,14 +573,14 @@ def test_larger_than_memory(tmp_path, monkeypatch, suffix):
         patch.setattr(collect, "_PROBE", 100_000)  # bytes, of 2 million
         patch.setattr(memory, "require", lambda num_bytes, path: required.append(num_bytes))
         assert read_sequences(path).values.shape == (40_000, 8)
-    # Nearly all at once, from the file's beginning: its values, and for a table the sequences of its rows.
+    # Nearly all memory is required at the file's beginning: values, and for a table the sequence of each row.
     assert 0.99 < max(required) / (40_000 * 8 * 4) < (1.2 if suffix in (".csv", ".parquet") else 1.05)
     monkeypatch.setattr(memory, "available", lambda: 100_000)
     message = refusal(path)
     assert re.search("expected a file that fits into memory: .* need about .* [kM]B, and 100 kB are free", message)
 
 
-def test_available_memory_is_that_of_the_machine_or_less():
+def test_available_memory_is_at_most_the_machines():
     import psutil
 
     assert 0 < memory.available() <= psutil.virtual_memory().total

@@ -8,7 +8,7 @@ from seqlight.data.reading.raw import DataError
 
 @pytest.mark.parametrize("width", [None, 3])
 def test_memory_is_estimated_once_from_the_first_part(tmp_path, monkeypatch, width):
-    """A hundredth of the file has 100 steps, so that all has about 10,000, each of 4 bytes a feature or token."""
+    """1% of the file has 100 steps, so the file has about 10,000, with 4 bytes per feature or token."""
     monkeypatch.setattr(collect, "_PROBE", 1000)
     sequences = Collector(tmp_path / "a.jsonl", 100_000, labelled=False)
 
@@ -35,7 +35,7 @@ def test_memory_is_estimated_once_from_the_first_part(tmp_path, monkeypatch, wid
     add()
     monkeypatch.setattr(memory, "available", lambda: int(1.05 * size))
     sequences.done(1000)
-    monkeypatch.setattr(memory, "available", lambda: 0)  # there is room for the rest
+    monkeypatch.setattr(memory, "available", lambda: 0)  # the estimate has reserved memory for the rest
     for part in range(2, 101):
         add()
         sequences.done(1000 * part)

@@ -1,4 +1,4 @@
-"""JSON lines, against json."""
+"""JSON Lines, compared with `json`."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_tokens(tmp_path, seed, words):
     assert raw.lengths.tolist() == [len(line["inputs"]) for line in lines]
     assert raw.ids == [line["id"] for line in lines]
     assert raw.labels is None
-    guess = f"{tmp_path / 'a.jsonl'}: integers as tokens; as a feature with --data.inputs features"
+    guess = f'{tmp_path / "a.jsonl"}: integers are read as tokens; as a feature with `inputs="features"`'
     assert raw.guesses == ((guess,) if words[0] == 3 else ())
 
 
@@ -82,7 +82,7 @@ def test_ids_byte_order_mark_line_ends_and_empty_lines(tmp_path):
     np.testing.assert_array_equal(raw.values, [[0.5], [1.5]])
 
 
-def test_a_file_of_some_size(tmp_path, monkeypatch):
+def test_file_larger_than_the_first_part(tmp_path, monkeypatch):
     from seqlight.data.reading import collect
 
     monkeypatch.setattr(collect, "_PROBE", 1000)

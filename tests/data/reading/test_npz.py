@@ -1,4 +1,4 @@
-"""numpy's archives, against the arrays they were made from."""
+"""NumPy archives, compared with the arrays they were made from."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_tokens(tmp_path, monkeypatch, words):
     assert [raw.tokens[code] for code in raw.values] == flat
     assert raw.tokens == list(dict.fromkeys(flat))
     assert raw.ids == [str(number) for number in range(0, 80, 2)]
-    guess = f"{tmp_path / 'a.npz'}: integers as tokens; as a feature with --data.inputs features"
+    guess = f'{tmp_path / "a.npz"}: integers are read as tokens; as a feature with `inputs="features"`'
     assert raw.guesses == ((guess,) if words[0] == 3 else ())
     if words[0] == 3:
         raw = read_sequences(tmp_path / "a.npz", labelled=False, inputs="features")
@@ -73,7 +73,7 @@ def test_targets(tmp_path, targets, expected, names):
     assert (raw.labels, raw.label_names) == (expected, names)
 
 
-def test_padding_may_hold_anything(tmp_path):
+def test_padding_is_ignored(tmp_path):
     inputs = np.full((2, 3), np.nan)
     inputs[0, 0] = inputs[1, :2] = 1
     np.savez(tmp_path / "a.npz", inputs=inputs, lengths=[1, 2], targets=["a", "b"])

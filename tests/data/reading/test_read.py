@@ -10,7 +10,7 @@ from seqlight.data.reading import progress
 from seqlight.data.reading.read import read_sequences
 
 
-def test_libraries_wait_for_a_file():
+def test_libraries_are_imported_only_for_a_file():
     libraries = "{'pyarrow', 'msgspec', 'psutil', 'tqdm', 'torch'}"
     code = f"import sys, seqlight.data.reading.read; print({libraries} & {{*sys.modules}})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
@@ -26,7 +26,7 @@ def text_of(suffix):
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".ts"])
 @pytest.mark.parametrize("as_path", [str, lambda path: path])
-def test_the_same_sequences_from_each_format(tmp_path, suffix, as_path):
+def test_formats_give_the_same_sequences(tmp_path, suffix, as_path):
     path = tmp_path / f"a{suffix.upper()}"
     path.write_text(text_of(suffix))
     raw = read_sequences(as_path(path))

@@ -1,4 +1,4 @@
-"""The order of rows, against sorting by pairs."""
+"""The order of rows, compared with sorting by (sequence, step)."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ def chunk(request, monkeypatch):
     monkeypatch.setattr(steps, "_CHUNK", request.param)
 
 
-def rows_with_one_fault(size=12):
-    """Rows in order but for two neighbours, once for each pair."""
+def rows_with_one_swapped_pair(size=12):
+    """Sorted rows with two neighbours swapped, once for each pair."""
     for place in range(size - 1):
         order = np.arange(size)
         order[[place, place + 1]] = place + 1, place
@@ -21,17 +21,17 @@ def rows_with_one_fault(size=12):
 
 
 @pytest.mark.usefixtures("chunk")
-def test_rows_in_order_stay():
+def test_sorted_rows_need_no_order():
     codes = np.repeat([0, 1, 2], [5, 1, 6]).astype(np.int32)
     assert order_of(codes, None) is None
-    assert order_of(codes, np.r_[:5, 0, :6].astype(np.int64)) is None  # steps go back where a sequence begins
+    assert order_of(codes, np.r_[:5, 0, :6].astype(np.int64)) is None  # steps decrease where a sequence begins
 
 
 @pytest.mark.usefixtures("chunk")
-def test_one_pair_out_of_order_is_found_wherever_it_is():
+def test_unsorted_pair_is_found_at_every_position():
     codes = np.repeat([0, 1], 6).astype(np.int32)
     numbers = np.r_[:6, :6].astype(np.int64)
-    for order in rows_with_one_fault():
+    for order in rows_with_one_swapped_pair():
         expected = sorted(range(12), key=lambda row: (codes[order][row], numbers[order][row]))
         found = order_of(codes[order], numbers[order])
         assert found is not None
@@ -43,7 +43,7 @@ def test_one_pair_out_of_order_is_found_wherever_it_is():
 
 @pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_a_step_twice_is_found_wherever_it_is(shuffled):
+def test_repeated_step_is_found_at_every_position(shuffled):
     codes = np.repeat([0, 1], 6).astype(np.int32)
     for place in (*range(5), *range(6, 11)):
         numbers = np.r_[:6, :6].astype(np.int64)

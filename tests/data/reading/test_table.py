@@ -1,4 +1,4 @@
-"""CSV and Parquet, against pandas."""
+"""CSV and Parquet, compared with pandas."""
 
 import numpy as np
 import pandas as pd
@@ -46,11 +46,11 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(csv_file, "_BLOCK", 1000)
 
 
-@pytest.mark.parametrize("order", ["as it is", "interleaved", "shuffled"])
+@pytest.mark.parametrize("order", ["sorted", "interleaved", "shuffled"])
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.usefixtures("small_blocks")
-def test_sequences_are_pandas_groups(tmp_path, seed, suffix, order):
+def test_sequences_equal_pandas_groups(tmp_path, seed, suffix, order):
     rng = np.random.default_rng(seed)
     frame = random_frame(rng)
     if order == "interleaved":
@@ -76,7 +76,7 @@ def test_without_steps_rows_keep_their_order(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_no_step_column_though_there_is_one_by_name(tmp_path, suffix):
+def test_empty_step_name_ignores_a_step_column(tmp_path, suffix):
     frame = random_frame(np.random.default_rng(5)).sample(frac=1, random_state=1)
     raw = read_sequences(write(frame, tmp_path / f"a{suffix}"), columns=Columns(step=""))
     check_against_groupby(raw, frame, None, ["t", "x0", "x1", "x2"])
@@ -86,7 +86,7 @@ def test_no_step_column_though_there_is_one_by_name(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_columns_by_name_and_the_rest_is_ignored(tmp_path, suffix):
+def test_named_columns_are_read_and_others_ignored(tmp_path, suffix):
     frame = random_frame(np.random.default_rng(6)).rename(columns={"id": "who", "t": "when", "label": "what"})
     frame["comment"] = "text"
     columns = Columns("who", "when", "what", ("x2", "x0"))
@@ -105,7 +105,7 @@ def test_columns_by_name_and_the_rest_is_ignored(tmp_path, suffix):
         ("sample_id index id class a", Columns("id", "index", "class", ("sample_id", "a"))),
     ],
 )
-def test_names_that_are_guessed(tmp_path, names, expected):
+def test_column_names_are_guessed(tmp_path, names, expected):
     names = names.split()
     (tmp_path / "a.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
     assert read_sequences(tmp_path / "a.csv").columns == expected
@@ -137,7 +137,7 @@ def steps_of(kind, rng, size):
         ),
     ],
 )
-def test_kinds_of_steps(tmp_path, suffix, kind):
+def test_types_of_steps(tmp_path, suffix, kind):
     rng = np.random.default_rng(7)
     steps, numbers = steps_of(kind, rng, 50)
     frame = pd.DataFrame({"id": "a", "t": steps, "label": "b", "x": numbers})
@@ -146,7 +146,7 @@ def test_kinds_of_steps(tmp_path, suffix, kind):
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_integer_steps_that_go_on_as_decimals(tmp_path):
+def test_integer_steps_followed_by_decimals(tmp_path):
     rows = [f"a,{step},b,{step}" for step in [*range(400), *(400.5 + step for step in range(50))][::-1]][::-1]
     (tmp_path / "a.csv").write_text("id,t,label,x\n" + "\n".join([*rows[1:], rows[0]]))
     raw = read_sequences(tmp_path / "a.csv")
@@ -164,14 +164,14 @@ LABELS = {
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("kind", LABELS)
-def test_kinds_of_labels(tmp_path, kind, suffix):
+def test_types_of_labels(tmp_path, kind, suffix):
     labels, expected = LABELS[kind]
     frame = pd.DataFrame({"id": [8, 7], "label": labels, "x": [1, 2]})
     raw = read_sequences(write(frame, tmp_path / f"a{suffix}"))
     assert (raw.ids, raw.labels, raw.label_names) == (["8", "7"], expected, None)
 
 
-def test_ids_in_the_order_of_rows_and_not_of_categories(tmp_path):
+def test_ids_are_in_row_order_not_category_order(tmp_path):
     ids = pd.Categorical(["b", "c", "b", "a"], categories=["z", "a", "b", "c"])
     raw = read_sequences(write(pd.DataFrame({"id": ids, "label": 1, "x": [1, 2, 3, 4]}), tmp_path / "a.parquet"))
     assert raw.ids == ["b", "c", "a"]
@@ -205,7 +205,7 @@ def test_columns_of_labels(tmp_path, kind, suffix):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("inputs", ["auto", "tokens"])
 @pytest.mark.usefixtures("small_blocks")
-def test_a_column_of_text_is_tokens(tmp_path, suffix, inputs):
+def test_single_text_column_is_tokens(tmp_path, suffix, inputs):
     rng = np.random.default_rng(8)
     frame = random_frame(rng, 100, 0)
     frame["word"] = rng.choice(["the", "a", "cat", "7", " "], len(frame))
@@ -218,19 +218,19 @@ def test_a_column_of_text_is_tokens(tmp_path, suffix, inputs):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_column_of_integers_is_a_feature_or_tokens(tmp_path, suffix):
+def test_single_integer_column_is_a_feature_or_tokens(tmp_path, suffix):
     frame = pd.DataFrame({"id": [0, 0, 1], "label": "a", "x": [7, 5, 7]})
     path = write(frame, tmp_path / f"a{suffix}")
     raw = read_sequences(path)
     np.testing.assert_array_equal(raw.values, [[7], [5], [7]])
-    assert f"{path}: integers as a feature; as tokens with --data.inputs tokens" in raw.guesses
+    assert f'{path}: integers are read as a feature; as tokens with `inputs="tokens"`' in raw.guesses
     raw = read_sequences(path, inputs="tokens")
     assert (raw.tokens, raw.values.tolist()) == (["7", "5"], [0, 1, 0])
-    assert not any("integers as" in guess for guess in raw.guesses)
+    assert not any("integers" in guess for guess in raw.guesses)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_labels_may_be_missing_where_none_are_needed(tmp_path, suffix):
+def test_labels_can_be_missing_if_not_required(tmp_path, suffix):
     frame = pd.DataFrame({"id": [0, 0, 1], "label": ["a", "a", None], "x": [1.0, 2, 3]})
     assert read_sequences(write(frame, tmp_path / f"a{suffix}"), labelled=False).labels == ["a", None]
     frame["label"] = None
@@ -241,7 +241,7 @@ def test_labels_may_be_missing_where_none_are_needed(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint64", "float16", "float32", "bool", "decimal", "dictionary"])
-def test_kinds_of_features(tmp_path, kind):
+def test_types_of_features(tmp_path, kind):
     numbers = [1, 0, 1]
     column = {
         "decimal": lambda: pa.array(numbers).cast(pa.decimal128(25, 2)),
@@ -265,7 +265,7 @@ def test_byte_order_mark_line_ends_and_quotes(tmp_path, start, end):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_pandas_index_is_no_feature(tmp_path, suffix):
+def test_pandas_index_is_not_a_feature(tmp_path, suffix):
     frame = random_frame(np.random.default_rng(9)).sample(frac=1, random_state=1)
     raw = read_sequences(write(frame, tmp_path / f"a{suffix}", index=True))
     check_against_groupby(raw, frame, "t", ["x0", "x1", "x2"])
@@ -281,7 +281,7 @@ def test_text_of_digits_is_a_feature_in_csv_and_tokens_in_parquet(tmp_path):
 @pytest.mark.parametrize(
     "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.large_string())]
 )
-def test_kinds_of_text(tmp_path, kind):
+def test_types_of_text(tmp_path, kind):
     def text(*values):
         return pa.array(values, kind.value_type if pa.types.is_dictionary(kind) else kind).cast(kind)
 

@@ -1,4 +1,4 @@
-"""The UCR/UEA archive's format, against sktime."""
+"""The format of the UCR/UEA archive, compared with sktime."""
 
 import warnings
 
@@ -9,9 +9,9 @@ from seqlight.data.reading.read import read_sequences
 
 
 def sktime_reads(path):
-    """Series (T, F) and labels as sktime has them."""
+    """Series (T, F) and labels as read by sktime."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sktime's, about its own dependencies
+        warnings.simplefilter("ignore")  # sktime warns about its own dependencies
         from sktime.datasets import load_from_tsfile
 
         nested, labels = load_from_tsfile(str(path), return_data_type="nested_univ")
@@ -22,7 +22,7 @@ def sktime_reads(path):
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("num_features", [1, 3])
 @pytest.mark.parametrize("equal", [True, False])
-def test_sktime_reads_the_same(tmp_path, seed, num_features, equal):
+def test_sequences_equal_sktimes(tmp_path, seed, num_features, equal):
     rng = np.random.default_rng(seed)
     lines = [
         "# A comment: with a colon",
@@ -49,7 +49,7 @@ def test_sktime_reads_the_same(tmp_path, seed, num_features, equal):
     assert (raw.ids, raw.tokens, raw.guesses) == (range(20), None, ())
 
 
-def test_without_labels_and_with_other_letters(tmp_path):
+def test_unlabelled_file_with_mixed_case_tags_and_blanks(tmp_path):
     text = "\ufeff@CLASSLABEL False\r\n@Data\r\n 1, 2.5 ,3e2:4,5,6\r\n\r\n# no sequence\r\n7:8\r\n"
     (tmp_path / "a.ts").write_bytes(text.encode())
     raw = read_sequences(tmp_path / "a.ts", labelled=False)
@@ -57,6 +57,6 @@ def test_without_labels_and_with_other_letters(tmp_path):
     assert (raw.lengths.tolist(), raw.labels) == ([3, 1], None)
 
 
-def test_classes_as_numbers(tmp_path):
+def test_numeric_classes(tmp_path):
     (tmp_path / "a.ts").write_text("@classLabel true 1.0 -1\n@data\n0.5:1\n0.5:-1.0\n")
     assert read_sequences(tmp_path / "a.ts").labels == ["1", "-1"]
