@@ -162,7 +162,7 @@ class FiniteCheck:
             lines.append(f"all steps of an epoch would be skipped; skipped before: {self.skipped} batches")
         lines.append("the step was not taken and nothing was saved; earlier checkpoints are unchanged")
         if not self.skips and not weights:
-            lines.append('to skip such batches: non_finite="skip"')
+            lines.append('to skip such batches: `non_finite="skip"`')
         return "\n".join(lines)
 
 

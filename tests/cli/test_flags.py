@@ -1,9 +1,13 @@
 """Arguments in messages become flags, and users' data stays unchanged."""
 
+import ast
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
+import seqlight
 from seqlight import DataError, SequenceClassifier, SequenceFiles, SyntheticSequences
 from seqlight.cli.flags import name_flags, with_flags
 from tests.conftest import seqlight_run
@@ -108,3 +112,13 @@ def test_command_line_prints_flags(tmp_path, monkeypatch):
         "b.csv: expected a column with the label of each sequence (--data.label_column NAME), "
         "got columns 'id', 'inputs=tokens'\n"
     )
+
+
+def test_other_rooms_name_no_flags():
+    package = Path(seqlight.__file__).parent
+    files = [path for path in package.rglob("*.py") if "cli" not in path.parts and path.name != "__main__.py"]
+    assert len(files) > 100
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not re.search(r"--[a-z]", node.value), f"{path}:{node.lineno}"

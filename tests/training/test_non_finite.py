@@ -532,6 +532,7 @@ def test_exit_status(tmp_path, command_line_state, without_type_checks):
     assert status == 4
     assert error.startswith("seqlight: error: step ")
     assert "non-finite inputs or targets in 30\n" in error
+    assert error.endswith("to skip such batches: --model.non_finite skip\n")
     assert "Traceback" not in error
     assert len(error.splitlines()) <= 5
     assert hashes(tmp_path) == {}
