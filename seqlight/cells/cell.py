@@ -1,4 +1,4 @@
-"""The two contracts for recurrent cells."""
+"""The base classes of recurrent cells."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -46,21 +46,22 @@ class RecurrentCell(nn.Module, Describable, ABC):
 
 
 class GatedCell(RecurrentCell):
-    """A cell of gates: two affine maps, of the input and of the hidden state, and an elementwise `update`.
+    """A cell of gates: affine maps of the input and of the hidden state, and an elementwise `update`.
 
-    A subclass sets `num_gates` (G), optionally `state_names`, and writes `update`. The weights are named,
-    shaped and initialised as torch.nn's, uniform in +-1/sqrt(H), so they move both ways.
+    A subclass sets `num_gates` (G), optionally `state_names`, and writes `update`. It may also define `activations`,
+    for figures. The weights have the names, shapes and initial values of torch.nn's (uniform in +-1/sqrt(H)),
+    so a state dict of torch.nn can be loaded, and the reverse.
 
-    A cell may own further parameters of shape (H,) and use them in `update`.
+    A cell can have further parameters of shape (H,) and use them in `update`.
 
     Attributes:
         num_gates: G, the number of blocks of H rows in the weights.
         gate_names: the names of the G gates, in order, for figures; empty if they have none.
-        state_names: the names of the states; the first is the output and what W_hh is applied to.
-        recurrent: whether there are W_hh and b_hh; without them `update` sees the state only as it is.
+        state_names: the names of the states. W_hh is applied to the first, which is also the output by default.
+        recurrent: whether the cell has W_hh and b_hh; without them `hidden_gates` is empty.
         output_state: the index of the state that is the output.
-        forget_bias: what the biases of the gate named "forget" add up to at first; drawn as all others if None.
-            It is to be set before `super().__init__`, which draws.
+        forget_bias: the initial sum of the biases of the gate named "forget"; drawn like the others if None.
+            Set it before `super().__init__`, which draws the biases.
         weight_ih: (G*H, F).
         weight_hh: (G*H, H), if recurrent.
         bias_ih: (G*H,).
@@ -71,7 +72,7 @@ class GatedCell(RecurrentCell):
         hidden_size: the number of output features H.
 
     Raises:
-        TypeError: if the subclass does not set `num_gates`, or `gate_names` are not one for each gate.
+        TypeError: if the subclass does not set `num_gates`, or does not give each gate one name in `gate_names`.
         ValueError: if `forget_bias` is not finite.
     """
 
@@ -100,7 +101,7 @@ class GatedCell(RecurrentCell):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw W and b anew, uniform in +-1/sqrt(H) as torch.nn does, and set the forget gate's bias."""
+        """Draw W and b again, uniform in +-1/sqrt(H) as in torch.nn, and set the bias of the forget gate."""
         bound = self.hidden_size**-0.5
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             if hasattr(self, name):
@@ -124,6 +125,19 @@ class GatedCell(RecurrentCell):
             state: the previous state, tensors (B, H) in the order of `state_names`.
         """
 
+    def activations(
+        self,
+        input_gates: Float[Tensor, "batch gates"],
+        hidden_gates: Float[Tensor, "batch hidden_gates"],
+        state: State,
+    ) -> tuple[Float[Tensor, "batch hidden"], ...]:
+        """The activation of each gate, (B, H), in the order of `gate_names`. Optional.
+
+        Figures show them. A cell that defines this method should call it in `update`, so that the two agree.
+        The arguments are those of `update`.
+        """
+        raise NotImplementedError
+
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
         """Zeros."""
         size = (batch_size, self.hidden_size)
@@ -137,11 +151,11 @@ class GatedCell(RecurrentCell):
 
     @property
     def num_input_gates(self) -> int:
-        """Blocks of H that `project` gives."""
+        """The number of blocks of H columns that `project` returns."""
         return self.num_gates
 
     def project(self, inputs: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch gates"]:
-        """The input gates W_ih x + b_ih, for one time step or for all at once."""
+        """The input gates W_ih x + b_ih, of one time step or of all time steps."""
         return functional.linear(inputs, self.weight_ih, self.bias_ih)
 
     def step(
@@ -163,10 +177,10 @@ class GatedCell(RecurrentCell):
 
 
 def set_forget_bias(biases: tuple[Tensor, ...], gate_names: tuple[str, ...], value: float) -> None:
-    """Let the biases (G*H,) of the gate named "forget" add up to `value`.
+    """Set the biases (G*H,) of the gate named "forget" so that their sum is `value`.
 
     Raises:
-        TypeError: if no gate has that name, or `value` is no number.
+        TypeError: if no gate has that name, or `value` is not a number.
         ValueError: if `value` is not finite.
     """
     check_finite("forget_bias", value)
@@ -178,5 +192,14 @@ def set_forget_bias(biases: tuple[Tensor, ...], gate_names: tuple[str, ...], val
 
 
 def has_plain_step(cell: GatedCell) -> bool:
-    """Whether a step of the cell is its projection and its `update`, and nothing else, such as a hook."""
+    """Whether a step of the cell consists of `project`, W_hh and `update` only, without hooks."""
     return type(cell).forward is GatedCell.forward and type(cell).step is GatedCell.step and not has_forward_hooks(cell)
+
+
+def declares_activations(cell: GatedCell) -> bool:
+    """Whether the cell defines `activations` for its `update`.
+
+    A subclass that overrides only `update` inherits activations of other equations, so it does not.
+    """
+    owner = next(cls for cls in type(cell).__mro__ if {"update", "activations"} & vars(cls).keys())
+    return owner is not GatedCell and "activations" in vars(owner)

@@ -10,7 +10,7 @@ from seqlight.common.validation import check_choice
 
 
 class ElmanCell(GatedCell):
-    """Elman's simple recurrent network, torch.nn.RNN's equation.
+    """Elman's simple recurrent network, with the equation of torch.nn.RNN.
 
         h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh),   f = tanh or relu
 
@@ -31,7 +31,11 @@ class ElmanCell(GatedCell):
         super().__init__(input_size, hidden_size)
         self.nonlinearity = nonlinearity
 
-    def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
-        """h_t."""
+    def activations(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """h_t, the only gate."""
         f = torch.tanh if self.nonlinearity == "tanh" else torch.relu
         return (f(input_gates + hidden_gates),)
+
+    def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """h_t."""
+        return self.activations(input_gates, hidden_gates, state)

@@ -11,12 +11,12 @@ from seqlight.common.validation import check_choice
 
 
 class IndRNNCell(GatedCell):
-    """Independently recurrent network: each unit sees only its own past.
+    """Independently recurrent network: each unit sees its own state only.
 
         h_t = f(W x_t + b + u * h_(t-1)),   f = relu or tanh
 
-    u is drawn uniform in 0..1, so that with relu nothing grows at first. The paper also keeps |u| below
-    c^(1/T) for sequences of T steps, c > 1 being how much they may grow; nothing here does.
+    u is drawn uniform in 0..1, so that with relu no state grows at first. The paper also keeps |u| below
+    c^(1/T) for sequences of T steps, where c > 1 bounds their growth. This class does not.
 
     Source: Li et al., "Independently Recurrent Neural Network (IndRNN): Building A Longer and Deeper RNN",
     CVPR 2018 (arXiv:1803.04831).
@@ -40,7 +40,11 @@ class IndRNNCell(GatedCell):
         self.nonlinearity = nonlinearity
         self.recurrent_weight = nn.Parameter(torch.rand(hidden_size))
 
-    def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
-        """h_t."""
+    def activations(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """h_t, the only gate."""
         f = torch.relu if self.nonlinearity == "relu" else torch.tanh
         return (f(input_gates + self.recurrent_weight * state[0]),)
+
+    def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """h_t."""
+        return self.activations(input_gates, hidden_gates, state)

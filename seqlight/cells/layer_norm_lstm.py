@@ -10,31 +10,31 @@ from seqlight.cells.state import State
 
 
 class LayerNormLSTMCell(RecurrentCell):
-    """Long short-term memory with layer normalisation of its sums and of its cell state.
+    """Long short-term memory with layer normalisation of the gates and of the cell state.
 
         i, f, g, o = LN(W_ih x_t; a_ih, b_ih) + LN(W_hh h_(t-1); a_hh, b_hh)
         c_t = sigmoid(f) * c_(t-1) + sigmoid(i) * tanh(g)
         h_t = sigmoid(o) * tanh(LN(c_t; a_c, b_c))
         LN(v; a, b) = a * (v - mean v) / sqrt(var v + 1e-5) + b
 
-    Gate order: input, forget, cell, output. State: (h, c). LN takes the mean over all 4*H sums, or all H
-    cells, so this is no GatedCell: its step is not elementwise. Of a single input feature LN(W_ih x_t)
-    keeps little but the sign.
+    Gate order: input, forget, cell, output. State: (h, c). LN takes the mean over all 4*H gates, or over
+    all H cells. The step is therefore not elementwise, and this is not a GatedCell. With a single input feature
+    LN(W_ih x_t) keeps little more than its sign.
 
-    Source: Ba, Kiros and Hinton, "Layer Normalization", 2016 (arXiv:1607.06450), whose third bias, next to
-    b_ih and b_hh, is left out.
+    Source: Ba, Kiros and Hinton, "Layer Normalization", 2016 (arXiv:1607.06450). The paper has a third bias
+    beside b_ih and b_hh; it is left out here.
 
     Attributes:
         weight_ih: (4*H, F).
         weight_hh: (4*H, H).
-        norm_ih: a_ih and b_ih, (4*H,), as `weight` and `bias`; a are 1 and b are 0 at first.
-        norm_hh: the same for a_hh and b_hh.
-        norm_cell: the same for a_c and b_c, (H,).
+        norm_ih: a_ih and b_ih, (4*H,), as `weight` and `bias`; initially 1 and 0.
+        norm_hh: a_hh and b_hh, (4*H,), as in `norm_ih`.
+        norm_cell: a_c and b_c, (H,), as in `norm_ih`.
 
     Args:
         input_size: the number of input features F.
         hidden_size: the number of output features H.
-        forget_bias: what the forget gate's b_ih + b_hh is at first; 0, as torch's nn.LayerNorm, if None.
+        forget_bias: the initial b_ih + b_hh of the forget gate; 0, as in torch.nn.LayerNorm, if None.
     """
 
     gate_names = ("input", "forget", "cell", "output")

@@ -7,7 +7,7 @@ from seqlight.cells.state import State
 
 
 class LSTMCell(GatedCell):
-    """Long short-term memory with forget gate, torch.nn.LSTM's equations.
+    """Long short-term memory with forget gate, with the equations of torch.nn.LSTM.
 
         i = sigmoid(W_ii x_t + b_ii + W_hi h_(t-1) + b_hi)
         f = sigmoid(W_if x_t + b_if + W_hf h_(t-1) + b_hf)
@@ -24,7 +24,7 @@ class LSTMCell(GatedCell):
     Args:
         input_size: the number of input features F.
         hidden_size: the number of output features H.
-        forget_bias: what b_if + b_hf is at first; drawn as torch does if None.
+        forget_bias: the initial b_if + b_hf; drawn as in torch if None.
     """
 
     num_gates = 4
@@ -35,8 +35,13 @@ class LSTMCell(GatedCell):
         self.forget_bias = forget_bias
         super().__init__(input_size, hidden_size)
 
+    def activations(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """(i, f, g, o)."""
+        i, f, g, o = (input_gates + hidden_gates).chunk(4, -1)
+        return torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+
     def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
         """(h_t, c_t)."""
-        i, f, g, o = (input_gates + hidden_gates).chunk(4, -1)
-        cell = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(cell), cell
+        i, f, g, o = self.activations(input_gates, hidden_gates, state)
+        cell = f * state[1] + i * g
+        return o * torch.tanh(cell), cell

@@ -7,14 +7,14 @@ from seqlight.cells.state import State
 
 
 class MinGRUCell(GatedCell):
-    """minGRU: a GRU whose gates see the input alone, so that h_t is linear in h_(t-1).
+    """minGRU: a GRU whose gates see only the input, so that h_t is linear in h_(t-1).
 
         z = sigmoid(W_z x_t + b_z)
         n = W_n x_t + b_n
         h_t = (1 - z) * h_(t-1) + z * n
 
-    Gate order: update (z), new (n). The form that the paper computes in log space differs: there n is made
-    positive, by x + 0.5 for x >= 0 and sigmoid(x) below.
+    Gate order: update (z), new (n). The paper's log-space form differs: it makes n positive, as x + 0.5 for
+    x >= 0 and sigmoid(x) for x < 0.
 
     Source: Feng et al., "Were RNNs All We Needed?", 2024 (arXiv:2410.01201).
 
@@ -27,8 +27,12 @@ class MinGRUCell(GatedCell):
     gate_names = ("update", "new")
     recurrent = False
 
+    def activations(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """(z, n)."""
+        z, n = input_gates.chunk(2, -1)
+        return torch.sigmoid(z), n
+
     def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
         """h_t."""
-        z, new = input_gates.chunk(2, -1)
-        update = torch.sigmoid(z)
+        update, new = self.activations(input_gates, hidden_gates, state)
         return ((1 - update) * state[0] + update * new,)

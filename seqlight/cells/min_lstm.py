@@ -8,23 +8,24 @@ from seqlight.cells.state import State
 
 
 class MinLSTMCell(GatedCell):
-    """minLSTM: an LSTM whose gates see the input alone and add up to 1.
+    """minLSTM: an LSTM whose gates see only the input and add up to 1.
 
         i = sigmoid(W_i x_t + b_i)
         f = sigmoid(W_f x_t + b_f)
         n = W_n x_t + b_n
-        h_t = f / (f + i) * h_(t-1) + i / (f + i) * n
+        i', f' = i / (f + i), f / (f + i)
+        h_t = f' * h_(t-1) + i' * n
 
-    Gate order: input, forget, new. f / (f + i) is computed as sigmoid(log f - log i), which is exact where f
-    and i are too small to divide. The form that the paper computes in log space differs: there n is made
-    positive, by x + 0.5 for x >= 0 and sigmoid(x) below.
+    Gate order: input, forget, new; their activations are i', f' and n. f' is computed as sigmoid(log f - log i),
+    which is exact even if f and i are too small to divide. The paper's log-space form differs: it makes n positive,
+    as x + 0.5 for x >= 0 and sigmoid(x) for x < 0.
 
     Source: Feng et al., "Were RNNs All We Needed?", 2024 (arXiv:2410.01201).
 
     Args:
         input_size: the number of input features F.
         hidden_size: the number of output features H.
-        forget_bias: what b_f is at first; drawn as torch does if None.
+        forget_bias: the initial b_f; drawn as in torch if None.
     """
 
     num_gates = 3
@@ -35,8 +36,13 @@ class MinLSTMCell(GatedCell):
         self.forget_bias = forget_bias
         super().__init__(input_size, hidden_size)
 
+    def activations(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """(i', f', n)."""
+        i, f, n = input_gates.chunk(3, -1)
+        forget = torch.sigmoid(functional.logsigmoid(f) - functional.logsigmoid(i))
+        return 1 - forget, forget, n
+
     def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
         """h_t."""
-        i, f, new = input_gates.chunk(3, -1)
-        forget = torch.sigmoid(functional.logsigmoid(f) - functional.logsigmoid(i))
-        return (forget * state[0] + (1 - forget) * new,)
+        i, f, new = self.activations(input_gates, hidden_gates, state)
+        return (f * state[0] + i * new,)

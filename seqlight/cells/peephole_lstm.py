@@ -8,7 +8,7 @@ from seqlight.cells.state import State
 
 
 class PeepholeLSTMCell(GatedCell):
-    """Long short-term memory whose gates also see the cell state, each unit its own.
+    """Long short-term memory whose gates also see the cell state of their own unit.
 
         i = sigmoid(W_ii x_t + b_ii + W_hi h_(t-1) + b_hi + p_i * c_(t-1))
         f = sigmoid(W_if x_t + b_if + W_hf h_(t-1) + b_hf + p_f * c_(t-1))
@@ -17,13 +17,13 @@ class PeepholeLSTMCell(GatedCell):
         o = sigmoid(W_io x_t + b_io + W_ho h_(t-1) + b_ho + p_o * c_t)
         h_t = o * tanh(c_t)
 
-    Gate order: input, forget, cell, output, as torch.nn.LSTM's, which this is for p_i = p_f = p_o = 0.
+    Gate order: input, forget, cell, output, as in torch.nn.LSTM, which this equals for p_i = p_f = p_o = 0.
     State: (h, c). The output gate sees the new cell state, the others the old one. The peepholes are drawn
-    as the weights are, uniform in +-1/sqrt(H).
+    like the weights, uniform in +-1/sqrt(H).
 
     Source: Gers and Schmidhuber, "Recurrent Nets that Time and Count", IJCNN 2000; Gers, Schraudolph and
-    Schmidhuber, "Learning Precise Timing with LSTM Recurrent Networks", JMLR 3, 2002. They squash with other
-    functions than tanh; with tanh: Graves, "Generating Sequences With Recurrent Neural Networks", 2013
+    Schmidhuber, "Learning Precise Timing with LSTM Recurrent Networks", JMLR 3, 2002. These papers use
+    other functions than tanh; with tanh: Graves, "Generating Sequences With Recurrent Neural Networks", 2013
     (arXiv:1308.0850).
 
     Attributes:
@@ -34,7 +34,7 @@ class PeepholeLSTMCell(GatedCell):
     Args:
         input_size: the number of input features F.
         hidden_size: the number of output features H.
-        forget_bias: what b_if + b_hf is at first; drawn as torch does if None.
+        forget_bias: the initial b_if + b_hf; drawn as in torch if None.
     """
 
     num_gates = 4
@@ -49,12 +49,22 @@ class PeepholeLSTMCell(GatedCell):
         self.peephole_forget = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
         self.peephole_output = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
 
-    def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
-        """(h_t, c_t)."""
+    def _gates_and_cell(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """(i, f, g, o) and c_t, which o depends on."""
         i, f, g, o = (input_gates + hidden_gates).chunk(4, -1)
         cell = state[1]
         i = torch.sigmoid(i + self.peephole_input * cell)
         f = torch.sigmoid(f + self.peephole_forget * cell)
-        cell = f * cell + i * torch.tanh(g)
+        g = torch.tanh(g)
+        cell = f * cell + i * g
         o = torch.sigmoid(o + self.peephole_output * cell)
+        return i, f, g, o, cell
+
+    def activations(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """(i, f, g, o)."""
+        return self._gates_and_cell(input_gates, hidden_gates, state)[:4]
+
+    def update(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
+        """(h_t, c_t)."""
+        *_, o, cell = self._gates_and_cell(input_gates, hidden_gates, state)
         return o * torch.tanh(cell), cell

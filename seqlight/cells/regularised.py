@@ -1,4 +1,4 @@
-"""Noise on the recurrent state of a cell, while it is trained."""
+"""Recurrent dropout and zoneout around a cell."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from seqlight.common.validation import check_fraction
 
 
 class RegularisedCell(GatedCell):
-    """A gated cell with variational dropout of the state that W_hh is applied to, and zoneout.
+    """A gated cell with variational dropout of the hidden state, and zoneout.
 
-        hidden_gates = W_hh (d * h_(t-1)) + b_hh,   d = Bernoulli(1 - p) / (1 - p), once for each sequence
-        s_t = k_t * s_(t-1) + (1 - k_t) * s'_t,      k_t = Bernoulli(z), anew for each state, unit and step
+        hidden_gates = W_hh (d * h_(t-1)) + b_hh,   d = Bernoulli(1 - p) / (1 - p), drawn once per sequence
+        s_t = k_t * s_(t-1) + (1 - k_t) * s'_t,      k_t = Bernoulli(z), drawn for each state, unit and step
 
-    where s' is what the cell's `update` gives. In evaluation d is 1, and k_t its mean z. Both are elementwise,
-    so kernels serve them: the dropout mask is a state of its own, which a sequence keeps when it is run in chunks;
-    zoneout's masks come with the input gates.
+    where s' is the result of the cell's `update`. In evaluation d is 1, and k_t is its mean z. Both are elementwise,
+    so kernels support them: the dropout mask is an extra state, which stays the same if a sequence runs in chunks;
+    the masks of zoneout are passed with the input gates.
 
     State: (d * h, the cell's states, d) with dropout, else the cell's states.
 
@@ -28,14 +28,14 @@ class RegularisedCell(GatedCell):
     Activations", ICLR 2017 (arXiv:1606.01305).
 
     Args:
-        cell: any gated cell; its parameters are used as they are.
+        cell: any gated cell; its parameters are shared, not copied.
         recurrent_dropout: p, at least 0 and less than 1.
         zoneout: z, at least 0 and less than 1.
 
     Raises:
-        TypeError: if `cell` is no GatedCell.
-        ValueError: if a chance is out of its range, or the cell cannot be served: one without recurrent weights
-            by dropout, one with a stabiliser by zoneout, since the mean of two stabilised states means nothing.
+        TypeError: if `cell` is not a GatedCell.
+        ValueError: if a probability is out of range, if `recurrent_dropout` is set for a cell without recurrent
+            weights, or if `zoneout` is set for a cell with a stabiliser, whose states can't be averaged.
     """
 
     def __init__(self, cell: RecurrentCell, *, recurrent_dropout: float = 0.0, zoneout: float = 0.0) -> None:
@@ -47,10 +47,10 @@ class RegularisedCell(GatedCell):
         if recurrent_dropout and not cell.recurrent:
             raise ValueError(f"recurrent_dropout needs a cell with W_hh, got {name}")
         if zoneout and "stabiliser" in cell.state_names:
-            raise ValueError(f"zoneout can't serve {name}: its states {cell.state_names} have no mean of their own")
+            raise ValueError(f"zoneout does not support {name}: its states {cell.state_names} can't be averaged")
         RecurrentCell.__init__(self, cell.input_size, cell.hidden_size)  # the weights are the inner cell's
         self.cell = cell
-        # Named as the cell's own, so that a checkpoint serves with and without noise.
+        # Keys of the state dict are those of the inner cell, so a checkpoint loads with and without noise.
         self.register_state_dict_post_hook(_leave_out_cell)
         self.register_load_state_dict_pre_hook(_put_in_cell)
         self.recurrent_dropout = recurrent_dropout
@@ -63,30 +63,30 @@ class RegularisedCell(GatedCell):
 
     @property
     def weight_ih(self) -> Tensor:  # type: ignore[override]
-        """The cell's."""
+        """The cell's W_ih, (G*H, F)."""
         return self.cell.weight_ih
 
     @property
     def weight_hh(self) -> Tensor:  # type: ignore[override]
-        """The cell's."""
+        """The cell's W_hh, (G*H, H)."""
         return self.cell.weight_hh
 
     @property
     def bias_ih(self) -> Tensor:  # type: ignore[override]
-        """The cell's."""
+        """The cell's b_ih, (G*H,)."""
         return self.cell.bias_ih
 
     @property
     def bias_hh(self) -> Tensor:  # type: ignore[override]
-        """The cell's."""
+        """The cell's b_hh, (G*H,)."""
         return self.cell.bias_hh
 
     def reset_parameters(self) -> None:
-        """Draw the cell's weights anew."""
+        """Draw the cell's weights again."""
         self.cell.reset_parameters()
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
-        """The cell's, with a dropout mask drawn for each sequence."""
+        """The cell's initial state, with a dropout mask drawn for each sequence."""
         state = self.cell.initial_state(batch_size, device=device, dtype=dtype)
         if not self.recurrent_dropout:
             return state
@@ -97,16 +97,16 @@ class RegularisedCell(GatedCell):
 
     @property
     def _num_masks(self) -> int:
-        """Zoneout's masks of a step."""
+        """The number of zoneout masks (B, H) in a step."""
         return len(self.cell.state_names) if self.zoneout and self.training else 0
 
     @property
     def num_input_gates(self) -> int:
-        """The cell's, and zoneout's masks."""
+        """The number of the cell's input gates and zoneout masks."""
         return self.cell.num_input_gates + self._num_masks
 
     def project(self, inputs: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch gates"]:
-        """The cell's input gates, and zoneout's masks."""
+        """The cell's input gates, followed by the zoneout masks."""
         gates = self.cell.project(inputs)
         if not self._num_masks:
             return gates
@@ -114,7 +114,7 @@ class RegularisedCell(GatedCell):
         return torch.cat((gates, masks.to(gates.dtype)), -1)
 
     def update(self, input_gates: Tensor, hidden_gates: Tensor, state: State) -> State:
-        """The cell's next state, with zoneout, and with its dropped copy."""
+        """The cell's next state after zoneout; with dropout also d * h and the mask d."""
         before = state[1:-1] if self.recurrent_dropout else state
         size = self.cell.num_input_gates * self.hidden_size
         after = self.cell.update(input_gates[:, :size], hidden_gates, before)

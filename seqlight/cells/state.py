@@ -1,4 +1,4 @@
-"""The state of a cell."""
+"""The state of a cell, and its check."""
 
 from typing import Any
 
@@ -7,28 +7,46 @@ from torch import Tensor
 State = tuple[Tensor, ...]
 
 
-def check_state(cell: Any, of_what: str, state: Any, batch_size: int, count: int | None = None) -> None:
-    """Whether `state` is a tuple of tensors (B, H), as many as `count` if that is given.
+def check_state(cell: Any, source: str, state: Any, batch_size: int, count: int | None = None) -> None:
+    """Check that `state` is a tuple of tensors (B, H), exactly `count` of them if that is given.
+
+    Args:
+        cell: the cell, for its size and the names of its states.
+        source: where `state` comes from, for the message.
+        state: the value to check.
+        batch_size: B.
+        count: the number of states; any number from 1 if None.
 
     Raises:
-        TypeError, ValueError: naming the cell, what came and what was expected.
+        TypeError, ValueError: with the cell, the value and what was expected.
     """
-    shape = (batch_size, cell.hidden_size)
-    names = getattr(cell, "state_names", None)
+    names = getattr(cell, "state_names", ())
     if isinstance(names, str):
         raise TypeError(f"{type(cell).__name__} must set state_names to a tuple, got {names!r}")
+    check_tensors(cell, source, state, batch_size, count, names)
+
+
+def check_tensors(
+    cell: Any, source: str, tensors: Any, batch_size: int, count: int | None, names: tuple[str, ...]
+) -> None:
+    """Check a tuple of tensors (B, H), like `check_state`, with these names in the message.
+
+    Raises:
+        TypeError, ValueError: with the cell, the value and what was expected.
+    """
+    shape = (batch_size, cell.hidden_size)
     expected = f"a tuple of {count or 'one or more'} tensors of shape (B, H)" + (f" for {names}" if names else "")
-    problem = f"{type(cell).__name__}: {of_what} must be {expected}, got {describe_value(state)}"
-    if not isinstance(state, tuple) or not state or not all(isinstance(part, Tensor) for part in state):
+    problem = f"{type(cell).__name__}: {source} must be {expected}, got {describe_value(tensors)}"
+    if not isinstance(tensors, tuple) or not tensors or not all(isinstance(part, Tensor) for part in tensors):
         raise TypeError(problem)
-    if count is not None and len(state) != count:
+    if count is not None and len(tensors) != count:
         raise ValueError(problem)
-    if any(part.shape != shape for part in state):
+    if any(part.shape != shape for part in tensors):
         raise ValueError(f"{problem} for (B, H) = {shape}")
 
 
 def describe_value(value: Any) -> str:
-    """What a step returned, for a message: shapes of tensors, and not their values."""
+    """Describe a returned value for a message: a tensor by its shape, not by its values."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, tuple):

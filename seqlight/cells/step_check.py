@@ -1,4 +1,4 @@
-"""What one step of a cell must keep to; checked when a layer first uses it."""
+"""Checks of one step of a cell."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from seqlight.cells.state import State, check_state, describe_value
 
 
 def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dtype) -> None:
-    """Run a step of a batch of 3, and another, and see whether the results are what the contract says.
+    """Check two steps with a batch of 3 against the contract of `RecurrentCell`.
 
-    The second step shows what mixes the sequences through a state that begins as zeros. Random numbers that
-    the cell draws and buffers that it changes are set back.
+    The second step finds a cell that mixes sequences through its state, which is often zero before the first step.
+    The random state and the cell's buffers are restored.
 
     Raises:
-        TypeError: if the step does not give an output and a tuple of as many states as there were.
+        TypeError: if a step does not return an output and a tuple with the same number of states.
         ValueError: if a shape is wrong, or one sequence changes the results of the others.
     """
     buffers = [(buffer, buffer.clone()) for buffer in cell.buffers()]
@@ -24,7 +24,7 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
     inputs = torch.randn(3, cell.input_size, generator=noise).to(device, dtype)
     change = torch.randn(cell.input_size, generator=noise).to(device, dtype)
     results = []
-    # Only this device's random state: reading the others' would start them.
+    # Only the random state of this device is saved: reading that of another device would initialise it.
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices):
         for rows in (inputs, torch.cat((inputs[:1] + change, inputs[1:]))):
@@ -41,13 +41,13 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
     for first, second in zip(*results, strict=True):
         if not torch.allclose(first[1:], second[1:], rtol=1e-3, atol=1e-5, equal_nan=True):
             raise ValueError(
-                f"{type(cell).__name__} mixes the sequences of a batch: another input for the first "
-                "changes the results of the others; expected each to depend on its own input and state"
+                f"{type(cell).__name__} mixes the sequences of a batch: a change in the input of the first sequence "
+                "changes the results of the others; expected each to depend only on its own input and state"
             )
 
 
 def _seed(device: torch.device) -> None:
-    """Seed what a cell may draw from; torch.manual_seed would seed other devices too, and nothing sets those back."""
+    """Seed the CPU and this device only, since torch.manual_seed would change other devices too."""
     torch.default_generator.manual_seed(0)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -57,17 +57,17 @@ def _seed(device: torch.device) -> None:
 
 
 def check_step(cell: RecurrentCell, result: Any, num_states: int, batch_size: int) -> tuple[Tensor, State]:
-    """The output and next state that a step gave, if they are that.
+    """Check the result of a step, and return its output and next state.
 
     Raises:
-        TypeError, ValueError: naming the cell, what came and what was expected.
+        TypeError, ValueError: with the cell, the value and what was expected.
     """
     name = type(cell).__name__
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)):
         raise TypeError(f"{name}.forward() must return (output, next_state), got {describe_value(result)}")
     output, state = result
-    of_what = "update()" if isinstance(cell, GatedCell) else "forward()'s next state"
-    check_state(cell, of_what, state, batch_size, num_states)
+    source = "update()" if isinstance(cell, GatedCell) else "forward()'s next state"
+    check_state(cell, source, state, batch_size, num_states)
     shape = (batch_size, cell.hidden_size)
     if output.shape != shape:
         raise ValueError(
@@ -77,19 +77,19 @@ def check_step(cell: RecurrentCell, result: Any, num_states: int, batch_size: in
 
 
 def check_given_state(cell: RecurrentCell, state: Any, batch_size: int) -> None:
-    """Whether a state that a caller gives is one of this cell.
+    """Check a state that a caller passes in.
 
     Raises:
-        TypeError, ValueError: naming the cell, what came and what was expected.
+        TypeError, ValueError: with the cell, the value and what was expected.
     """
     count = len(cell.state_names) if isinstance(cell, GatedCell) else None
     check_state(cell, "the state before the first step", state, batch_size, count)
 
 
 def check_next_state(cell: GatedCell, state: Any, batch_size: int) -> None:
-    """Whether what `update` returned is a state.
+    """Check the state that `update` returned.
 
     Raises:
-        TypeError, ValueError: naming the cell, what came and what was expected.
+        TypeError, ValueError: with the cell, the value and what was expected.
     """
     check_state(cell, "update()", state, batch_size, len(cell.state_names))

@@ -1,1 +1,1 @@
-"""Figures for TensorBoard and notebooks."""
+"""Figures for TensorBoard and notebooks, and their data."""

@@ -1,4 +1,4 @@
-"""A cell's states and gates, and what the classifier makes of them, at every step."""
+"""The states and gates of a cell and the classifier's probabilities, at every step."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from seqlight.cells.cell import GatedCell, has_plain_step
+from seqlight.cells.cell import GatedCell, declares_activations, has_plain_step
 from seqlight.cells.regularised import RegularisedCell
+from seqlight.cells.state import State, check_tensors
 from seqlight.common.batch import Batch
-from seqlight.figures.cell_gates import gate_activations, pre_activations
-from seqlight.kernels.expressions import UnsupportedUpdateError
 from seqlight.recurrent.layer import RecurrentLayer
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths, reverse_within_lengths, step_mask
 from seqlight.recurrent.readout import read_out
@@ -20,17 +19,17 @@ from seqlight.training.metrics import to_probabilities
 
 
 class CellActivity(NamedTuple):
-    """What happens in one layer's cell while the model reads sequences; NaN past their ends.
+    """The activity of one layer's cell while the model reads a batch; NaN past the end of each sequence.
 
     Attributes:
-        inputs: the model's: features (B, T, F), or tokens (B, T), padded with anything.
-        states: by name, (B, T, H) each: the state when the cell has read step t. A reverse layer reads the
-            later steps before it.
-        gates: by name, (B, T, H) each: the activation of each gate in step t; none if the cell has no gates.
-        probabilities: what the model says of a sequence that ends with step t: of label 1 (B, T) for binary, of
-            each label (B, T, L) for multilabel, of each class (B, T, C) for multiclass.
+        inputs: the inputs of the model: features (B, T, F), or tokens (B, T) with any padding.
+        states: by name, (B, T, H) each: the state after step t. A reverse layer reads later steps first.
+        gates: by name, (B, T, H) each: the activation of the gate in step t; empty if the cell has no gates.
+        probabilities: the model's probabilities for a sequence that ends with step t: label 1 (B, T) for binary,
+            each label (B, T, L) for multilabel, each class (B, T, C) for multiclass.
         lengths: true time steps of each sequence, (B,).
-        untraced: why `gates` holds pre-activations, W_ih x_t + b_ih + W_hh h_(t-1) + b_hh; None if it does not.
+        pre_activations: whether `gates` contains pre-activations, W_ih x_t + b_ih + W_hh h_(t-1) + b_hh, because
+            the cell does not define `activations`.
     """
 
     inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"]
@@ -38,22 +37,24 @@ class CellActivity(NamedTuple):
     gates: dict[str, Float[Tensor, "batch time hidden"]]
     probabilities: Float[Tensor, "batch time *outputs"]
     lengths: Int64[Tensor, " batch"]
-    untraced: str | None
+    pre_activations: bool
 
 
 def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> CellActivity:
-    """States, gate activations and probabilities at every step, in evaluation mode and without gradients.
+    """States, gates and probabilities at every step, in evaluation mode and without gradients.
 
-    Gates are named by the cell's `gate_names`.
+    Gates have the names in the cell's `gate_names`.
 
     Args:
-        model: whose cell it is.
+        model: the model; neither it nor the random state changes.
         batch: the sequences, on any device.
         layer: the index in `model.recurrent.layers`: with two directions layer 0 forward, layer 0 backward,
             layer 1 forward, ...
 
     Raises:
-        ValueError: if there is no such layer, or a length is not in 1..T.
+        ValueError: if there is no such layer, a length is not in 1..T, or the cell's `activations` does not return
+            one tensor (B, H) per gate.
+        TypeError: if the cell's `activations` does not return a tuple of tensors.
     """
     if not 0 <= layer < len(model.recurrent.layers):
         raise ValueError(f"layer must be between 0 and {len(model.recurrent.layers) - 1}, got {layer}")
@@ -65,10 +66,10 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
     was_training = model.training
     model.eval()
     try:
-        # A cell may draw its initial state.
+        # A cell can draw its initial state at random.
         with torch.no_grad(), torch.random.fork_rng([weight.device] if weight.is_cuda else []):
             layer_inputs, outputs = _run(model, chosen, inputs, checked)
-            states, gates, untraced = _step_through(chosen, layer_inputs, checked)
+            states, gates, pre_activations = _step_through(chosen, layer_inputs, checked)
             probabilities = _running_probabilities(model, inputs, outputs, lengths)
     finally:
         model.train(was_training)
@@ -86,14 +87,14 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
         {name: in_true_time(gate) for name, gate in gates.items()},
         blank(probabilities),
         lengths,
-        untraced,
+        pre_activations,
     )
 
 
 def _run(
     model: SequenceClassifier, layer: RecurrentLayer, inputs: Tensor, lengths: CheckedLengths | None
 ) -> tuple[Tensor, Tensor]:
-    """What the layer reads, and what the stack gives."""
+    """The inputs of the layer and the outputs of the stack."""
     seen: list[Tensor] = []
     hooks = (
         layer.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0])),
@@ -110,48 +111,58 @@ def _run(
 
 def _step_through(
     layer: RecurrentLayer, inputs: Tensor, lengths: CheckedLengths | None
-) -> tuple[dict[str, Tensor], dict[str, Tensor], str | None]:
-    """States and gates by name, in the order in which the layer reads; and why there are no activations."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor], bool]:
+    """States and gates by name, in the layer's order of reading, and whether the gates are pre-activations."""
     cell = layer.cell
     if layer.reverse:
         inputs = reverse_within_lengths(inputs, lengths)
     state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
     course = [state]
-    for now in inputs.split(1, 1):
-        # The layer and not the cell: it may do more, and after one step it gives all states.
-        _, state = layer(now, None, state)
+    for step in inputs.split(1, 1):
+        # The layer, not the cell: a layer can do more, and after one step it returns all states.
+        _, state = layer(step, None, state)
         course.append(state)
     parts = [torch.stack(part, 1) for part in zip(*course, strict=True)]
-    before, after = tuple(part[:, :-1] for part in parts), [part[:, 1:] for part in parts]
     names = getattr(cell, "state_names", ())
-    if len(names) != len(after):
-        names = [f"state {index}" for index in range(len(after))]
-    states = dict(zip(names, after, strict=True))
-    if isinstance(cell, RegularisedCell):  # its masks are of no interest here
-        states = {name: states[name] for name in cell.cell.state_names}
-    if not isinstance(cell, GatedCell) or not has_plain_step(cell):
-        return states, {}, None
+    if len(names) != len(parts):
+        names = [f"state {index}" for index in range(len(parts))]
+    before = {name: part[:, :-1] for name, part in zip(names, parts, strict=True)}
+    after = {name: part[:, 1:] for name, part in zip(names, parts, strict=True)}
+    gated = isinstance(cell, GatedCell) and has_plain_step(cell)
+    if isinstance(cell, RegularisedCell):
+        # In evaluation its masks change no gate.
+        cell = cell.cell
+        after = {name: after[name] for name in cell.state_names}
+    if not isinstance(cell, GatedCell) or not gated:
+        return after, {}, False
+    gates, pre_activations = _gates(cell, inputs, tuple(before[name] for name in cell.state_names))
+    return after, gates, pre_activations
 
+
+def _gates(cell: GatedCell, inputs: Tensor, state: State) -> tuple[dict[str, Tensor], bool]:
+    """Gates (B, T, H) by name, from the states before each step (B, T, H), and whether they are pre-activations."""
+    batch_and_time = inputs.shape[:2]
+    input_gates = cell.project(inputs).flatten(0, 1)
+    state = tuple(part.flatten(0, 1) for part in state)
+    hidden_gates = functional.linear(state[0], cell.weight_hh, cell.bias_hh) if cell.recurrent else input_gates[:, :0]
+    declared = declares_activations(cell)
+    if declared:
+        gates = cell.activations(input_gates, hidden_gates, state)
+        check_tensors(cell, "activations()", gates, len(input_gates), cell.num_gates, cell.gate_names)
+    else:
+        gates = (input_gates + hidden_gates if cell.recurrent else input_gates).chunk(cell.num_gates, -1)
     names = cell.gate_names or [f"gate {gate}" for gate in range(cell.num_gates)]
-    input_gates = cell.project(inputs)
-    hidden_gates = (
-        functional.linear(before[0], cell.weight_hh, cell.bias_hh) if cell.recurrent else input_gates[..., :0]
-    )
-    untraced = None
-    try:
-        gates = gate_activations(cell, input_gates, hidden_gates, before)
-    except UnsupportedUpdateError as error:
-        gates, untraced = pre_activations(cell, input_gates, hidden_gates), str(error)
-    return states, dict(zip(names, gates, strict=True)), untraced
+    return {name: gate.unflatten(0, batch_and_time) for name, gate in zip(names, gates, strict=True)}, not declared
 
 
 def _running_probabilities(model: SequenceClassifier, inputs: Tensor, outputs: Tensor, lengths: Tensor) -> Tensor:
+    """The probabilities after each step, (B, T, ...)."""
     num_steps = inputs.shape[1]
     if model.recurrent.num_directions == 1:
         summaries = [read_out(model.readout, outputs[:, : step + 1], None, 1) for step in range(num_steps)]
         logits = model.head(torch.stack(summaries, 1))
         return to_probabilities(logits.squeeze(-1) if model.target == "binary" else logits, model.target)
-    # Backwards, a sequence that ends sooner is another one from its first step on.
+    # A backward layer starts at the end, so each prefix of a sequence needs its own run.
     ends = torch.arange(1, num_steps + 1)
     return torch.stack(
         [

@@ -1,4 +1,4 @@
-"""A cell's activity as a figure."""
+"""A figure of a cell's activity."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from seqlight.common.batch import Batch
 from seqlight.common.validation import check_at_least
 from seqlight.figures import cell_panels
-from seqlight.figures.cell_activity import CellActivity, cell_activity
+from seqlight.figures.cell_activity import cell_activity
 from seqlight.tasks.task import Target
 from seqlight.training.classifier import SequenceClassifier
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 def cell_figure(
     model: SequenceClassifier, batch: Batch, num_sequences: int = 3, layer: int = 0, max_steps: int = 200
 ) -> "Figure":
-    """What a layer's cell does while the model reads: one column a sequence, over a common time axis.
+    """A figure of the states and gates of a layer's cell over time, with one column per sequence.
 
     From top to bottom: the input; each state and each gate, units by steps; the probability after each step.
-    The units stand in the same order everywhere, that of `unit_order`.
+    The order of the units is the same in all rows: that of `unit_order`.
 
     Args:
-        model: whose cell it is; it and the state of the random numbers are left as they are.
-        batch: sequences and targets, on any device. Drawn are the first of each label, then the second ...
-        num_sequences: the most columns.
-        layer: as for `cell_activity`.
-        max_steps: longer sequences are cut, before the model reads them.
+        model: the model; neither it nor the random state changes.
+        batch: sequences and targets, on any device. The first sequence of each label is drawn, then the second ...
+        num_sequences: the maximum number of columns.
+        layer: as in `cell_activity`.
+        max_steps: longer sequences are cut before the model reads them.
 
     Raises:
-        ValueError: if an argument is out of its range, or as `cell_activity`.
+        ValueError: if an argument is out of range, or as in `cell_activity`.
     """
     check_at_least("num_sequences", num_sequences, 1)
     check_at_least("max_steps", max_steps, 1)
@@ -43,16 +43,17 @@ def cell_figure(
     activity = cell_activity(model, Batch(inputs[:, :num_steps], targets, lengths.clamp(max=num_steps)), layer)
 
     figure, rows = cell_panels.grid(len(activity.states) + len(activity.gates), len(chosen))
-    figure.suptitle(_title(model, layer, activity), fontsize=10)
+    figure.suptitle(_title(model, layer), fontsize=10)
     for axis, index, target, length in zip(rows[0], chosen, targets, lengths.tolist(), strict=True):
         cut = f"\nfirst {num_steps} of {length} steps" if length > num_steps else ""
         axis.set_title(f"sequence {index}: {_label(target, model.target)}{cut}", fontsize=9)
     cell_panels.draw_inputs(rows[0], activity.inputs, activity.lengths)
     order = unit_order(next(iter(activity.states.values())))
     heat_maps = [(_caption(name, "state"), values, True) for name, values in activity.states.items()]
+    kind = "pre-activation" if activity.pre_activations else "gate"
     for name, values in activity.gates.items():
         signed = bool((values < 0).any())
-        heat_maps.append((_caption(name, "pre-activation" if activity.untraced else "gate"), values, signed))
+        heat_maps.append((_caption(name, kind), values, signed))
     for row, (caption, values, signed) in zip(rows[1:-1], heat_maps, strict=True):
         cell_panels.draw_units(row, caption, values[..., order], signed=signed)
     cell_panels.draw_probabilities(rows[-1], activity.probabilities, targets, activity.lengths, model.target)
@@ -60,20 +61,21 @@ def cell_figure(
 
 
 def unit_order(outputs: Float[Tensor, "batch time hidden"]) -> Int64[Tensor, " hidden"]:
-    """An order in which units that act alike are neighbours: by their part in the leading component over time.
+    """Indices (H,) that place similar units side by side: sorted by their weight in the first principal component.
 
     Args:
-        outputs: NaN past the ends of the sequences.
+        outputs: (B, T, H), NaN past the end of each sequence.
     """
     courses = outputs.flatten(0, 1)
-    courses = courses[~courses.isnan().all(1)].double().nan_to_num(0, 0, 0)  # a diverged cell has an order too
+    courses = courses[~courses.isnan().all(1)].double().nan_to_num(0, 0, 0)  # a diverged cell needs an order too
     component = torch.linalg.svd(courses - courses.mean(0), full_matrices=False).Vh[:1].sum(0)
-    # A component may come with either sign: one that the next figure does not turn round by chance.
+    # The sign of a component is arbitrary: fix it, so that the next figure has the same order.
     sign = component[component.abs().argmax()].sign()
     return torch.argsort(component * sign, descending=True, stable=True)
 
 
 def _first_of_each_label(targets: Tensor) -> list[int]:
+    """Indices of sequences: the first of each label, then the second of each, and so on."""
     seen: dict[str, int] = {}
     turns = []
     for index, target in enumerate(targets.tolist()):
@@ -82,14 +84,14 @@ def _first_of_each_label(targets: Tensor) -> list[int]:
     return [index for _, index in sorted(turns)]
 
 
-def _title(model: SequenceClassifier, layer: int, activity: CellActivity) -> str:
+def _title(model: SequenceClassifier, layer: int) -> str:
     num_directions = model.recurrent.num_directions
     title = model.recurrent.cell_name
     if len(model.recurrent.layers) > num_directions:
         title += f", layer {layer // num_directions + 1} of {len(model.recurrent.layers) // num_directions}"
     if num_directions > 1:
         title += ", backwards" if model.recurrent.layers[layer].reverse else ", forwards"
-    return title if activity.untraced is None else f"{title}\ngates before activation: {activity.untraced}"
+    return title
 
 
 def _caption(name: str, kind: str) -> str:

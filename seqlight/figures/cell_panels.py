@@ -1,4 +1,4 @@
-"""The panels of a cell's figure, a row at a time."""
+"""The rows of panels of a cell's figure."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
+from seqlight.figures.canvas import new_figure
 from seqlight.tasks.task import Target
 
 if TYPE_CHECKING:
@@ -16,18 +17,18 @@ _MOST_COLOURS = 8
 
 def grid(num_heat_maps: int, num_columns: int) -> tuple["Figure", list[list[Any]]]:
     """A figure, and the axes of its rows: input, heat maps, probability."""
-    # Not pyplot, which keeps figures and may open a display. Imported here: it takes half a second.
-    from matplotlib.figure import Figure
-
     heights = (0.8, *[1.0] * num_heat_maps, 0.9)
-    figure = Figure(figsize=(1.6 + 2.6 * num_columns, 0.8 + sum(heights)), dpi=80, layout="constrained")
-    axes = figure.subplots(len(heights), num_columns, squeeze=False, sharex=True, sharey="row", height_ratios=heights)
-    for axis in axes.flat:
-        axis.tick_params(labelsize=8)
+    width, height = 1.6 + 2.6 * num_columns, 0.8 + sum(heights)
+    figure, axes = new_figure(
+        width, height, len(heights), num_columns, sharex=True, sharey="row", height_ratios=heights
+    )
+    for row in axes:
+        for axis in row:
+            axis.tick_params(labelsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("time step", fontsize=9)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    return figure, [list(row) for row in axes]
+    return figure, axes
 
 
 def draw_inputs(
@@ -35,7 +36,7 @@ def draw_inputs(
     inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
     lengths: Int64[Tensor, " batch"],
 ) -> None:
-    """Tokens as steps, features as lines; many features as heat maps."""
+    """Draw tokens as steps, and features as lines or, if there are more than 8, as heat maps."""
     if inputs.ndim == 3 and inputs.shape[-1] > _MOST_COLOURS:
         draw_units(row, "input\nfeatures", inputs, signed=True)
         return
@@ -54,10 +55,10 @@ def draw_inputs(
 
 
 def draw_units(row: list[Any], caption: str, values: Float[Tensor, "batch time units"], *, signed: bool) -> None:
-    """Heat maps with one scale for all: at least 0 to 1, or -1 to 1; grey past the end."""
+    """Draw heat maps with one common scale, at least 0 to 1 or -1 to 1; grey past the end of a sequence."""
     values = values.float().cpu()
     largest = max(1.0, float(values.nan_to_num(0, 0, 0).abs().max()))
-    # Each value as it is, while there are pixels enough.
+    # Values are not blended if there are enough pixels.
     interpolation = "nearest" if values.shape[1] <= 200 and values.shape[2] <= 64 else "auto"
     for axis, sequence in zip(row, values, strict=True):
         axis.set_facecolor("0.85")
@@ -83,7 +84,7 @@ def draw_probabilities(
     lengths: Int64[Tensor, " batch"],
     target: Target,
 ) -> None:
-    """A curve for each output: solid for a label that the sequence has, dotted for one that it has not."""
+    """Draw a curve for each output: solid for the labels of the sequence, dotted for the others."""
     curves = probabilities.float().cpu()
     if target == "binary":
         curves = curves[..., None]
@@ -108,12 +109,12 @@ def draw_probabilities(
 
 
 def _line(num_steps: int) -> dict[str, Any]:
-    """Thin, with a mark at each step where there is room for it."""
+    """The style of a thin line, with a marker at each step if there is room."""
     return {"linewidth": 1, "marker": "." if num_steps <= 50 else None, "markersize": 4}
 
 
 def _legend(row: list[Any], title: str) -> None:
-    """The curves' names in their colours, right of the row, where others have their colour bars."""
+    """Draw the names of the curves in their colours, right of the row, where other rows have colour bars."""
     legend = row[-1].legend(
         title=title,
         loc="center left",

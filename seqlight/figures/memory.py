@@ -1,4 +1,4 @@
-"""How far back a model's loss reaches."""
+"""The influence of earlier time steps on a model's loss."""
 
 import torch
 from jaxtyping import Float
@@ -11,19 +11,19 @@ from seqlight.training.metrics import classification_loss
 
 
 def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " time"]:
-    """The norm of d loss / d x_t against the distance of step t from the end of its sequence.
+    """The norm of d loss / d x_t, by the distance of step t from the end of its sequence.
 
-    Where it falls to nothing the model has forgotten, and can't learn what lies further back: the
-    vanishing gradient of Bengio, Simard and Frasconi, "Learning Long-Term Dependencies with Gradient
-    Descent is Difficult", 1994. For tokens x_t is their embedding.
+    If it falls to 0, the model has forgotten earlier steps and can't learn from them: the vanishing
+    gradient of Bengio, Simard and Frasconi, "Learning Long-Term Dependencies with Gradient Descent
+    is Difficult", 1994. For tokens x_t is their embedding.
 
     Args:
-        model: evaluated without dropout; its parameters' gradients are left alone.
+        model: evaluated without dropout; the gradients of its parameters do not change.
         batch: sequences and targets, on any device.
 
     Returns:
-        (T,): entry d is the mean, over sequences longer than d, of the norm of the gradient of the
-        sequence's own loss with respect to x at d steps before its last.
+        (T,): entry d is the mean over sequences longer than d of the norm of the gradient of the
+        sequence's own loss with respect to x, d steps before the last step.
     """
     batch = batch.to(model.device)
     was_training = model.training
@@ -32,7 +32,7 @@ def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " tim
         with torch.enable_grad(), torch.inference_mode(False):
             features = model.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()
             logits = model.classify(features, batch.lengths)
-            # Sequences are independent, so the gradient of the sum holds each sequence's own.
+            # Sequences are independent, so the gradient of the sum contains each sequence's own gradient.
             loss = classification_loss(logits, batch.targets.clone(), model.target, "sum", model.class_weights)
             [gradient] = torch.autograd.grad(loss, features)
     finally:

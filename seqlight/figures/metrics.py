@@ -1,7 +1,7 @@
-"""Figures for TensorBoard."""
+"""Figures of metrics: confusion matrix, ROC curve, memory, accuracy by length."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int64
@@ -9,28 +9,21 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.plot import plot_confusion_matrix
 
+from seqlight.figures.canvas import new_figure
 from seqlight.training.length_accuracy import LengthBucket
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", list[Any]]:
-    # Not pyplot, which keeps figures and may open a display. Imported here: it takes half a second.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=80, layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
 def confusion_figure(
     confusion: Int64[Tensor, "*labels true predicted"], class_names: Sequence[str] | None = None
 ) -> "Figure":
-    """Counts of true against predicted class: (C, C), or (L, 2, 2) for L labels, of which the first 8 are drawn.
+    """A confusion matrix, or one for each of the first 8 labels.
 
     Args:
-        confusion: counts.
-        class_names: of the classes, or of the labels; numbers if None.
+        confusion: counts, (C, C) for C classes or (L, 2, 2) for L labels; rows are true, columns predicted.
+        class_names: the names of the classes or labels; numbers if None.
     """
     multilabel = confusion.ndim == 3
     matrices = confusion[:8] if multilabel else confusion[None]
@@ -39,8 +32,9 @@ def confusion_figure(
     rows, columns = -(-len(matrices) // 4), min(len(matrices), 4)
     with_counts = num_classes <= 12
     side = max(4.0, 0.5 * num_classes + 1.5) if with_counts else min(0.28 * num_classes + 2, 16.0)
-    figure, axes = _new_figure(side * columns, side * rows, rows, columns)
-    every = -(-num_classes // 50)  # not more names than there is room for
+    figure, grid = new_figure(side * columns, side * rows, rows, columns)
+    axes = [axis for row in grid for axis in row]
+    every = -(-num_classes // 50)  # there is room for 50 names
     for axis, matrix, name in zip(axes, matrices, names if multilabel else [""], strict=False):
         plot_confusion_matrix(matrix, ax=axis, add_text=with_counts, cmap="Blues")
         ticks = range(0, num_classes, every)
@@ -51,7 +45,7 @@ def confusion_figure(
         axis.set_title(name, fontsize=10, parse_math=False)
         axis.set_xlabel("predicted", fontsize=10)
         axis.set_ylabel("true", fontsize=10)
-        # Counts are to stay within their cells, of side - 1.5 inches together.
+        # Each count must fit into its cell; all cells together are side - 1.5 inches wide.
         most_digits = len(str(int(matrix.max())))
         for count in axis.texts:
             count.set_fontsize(min(12, 72 * (side - 1.5) / num_classes / (0.65 * most_digits + 0.5)))
@@ -61,19 +55,24 @@ def confusion_figure(
 
 
 def _short(name: str) -> str:
-    """A class's name with room for it on an axis."""
+    """Shorten a class name so that it fits on an axis."""
     name = " ".join(name.split())
-    # Long names often begin alike.
+    # Keep the end too: long names often begin with the same words.
     return name if len(name) <= 16 else f"{name[:9]}\N{HORIZONTAL ELLIPSIS}{name[-6:]}"
 
 
 def roc_figure(roc: Metric, class_names: Sequence[str] = ()) -> "Figure":
-    """The ROC curves of a torchmetrics metric, with the areas under them; those of classes or labels by name."""
-    figure, [axis] = _new_figure(4, 4)
+    """ROC curves with the area under each.
+
+    Args:
+        roc: torchmetrics' ROC, updated.
+        class_names: the names of the classes or labels; unused for binary, which is one curve.
+    """
+    figure, [[axis]] = new_figure(4, 4)
     roc.plot(ax=axis, score=True)
     entries = axis.get_legend().get_texts()
-    if len(entries) == len(class_names):  # binary is one curve, of two classes
-        # Not by the curves' labels: matplotlib hides those that begin with an underscore.
+    if len(entries) == len(class_names):
+        # Not with the labels of the curves: matplotlib hides labels that begin with an underscore.
         for entry, name in zip(entries, class_names, strict=True):
             _, _, area = entry.get_text().partition(" ")
             entry.set(text=f"{_short(name)} {area}", parse_math=False, fontsize=8)
@@ -83,12 +82,12 @@ def roc_figure(roc: Metric, class_names: Sequence[str] = ()) -> "Figure":
 
 
 def memory_figure(curves: Mapping[str, Float[Tensor, " time"]]) -> "Figure":
-    """Curves of `memory_curve` by name, on a logarithmic scale."""
-    figure, [axis] = _new_figure(5, 4)
+    """Curves of `memory_curve`, (T,) each, by name, on a logarithmic scale."""
+    figure, [[axis]] = new_figure(5, 4)
     for name, curve in curves.items():
-        # What underflows to 0 has no place on a logarithmic axis: a gap, not a crash.
+        # A value that underflows to 0 can't be drawn on a logarithmic axis: leave a gap.
         axis.semilogy(curve.float().masked_fill(curve == 0, torch.nan).cpu(), label=name, marker=".", linewidth=1)
-    # Not less than two decades: a close look at a flat curve shows waves that mean nothing.
+    # At least two decades: on a narrower axis a flat curve shows meaningless waves.
     low, high = axis.get_ylim()
     axis.set_ylim(min(low, high / 100), high)
     axis.set_xlabel("time steps before the end")
@@ -100,8 +99,8 @@ def memory_figure(curves: Mapping[str, Float[Tensor, " time"]]) -> "Figure":
 
 
 def length_figure(buckets: Sequence[LengthBucket]) -> "Figure":
-    """Accuracy against length, a bar for each bucket with the number of its sequences."""
-    figure, [axis] = _new_figure(5, 4)
+    """Accuracy by length: one bar per bucket, labelled with its number of sequences."""
+    figure, [[axis]] = new_figure(5, 4)
     for shortest, longest, num_sequences, accuracy in buckets:
         width = longest - shortest + 1
         axis.bar(shortest - 0.5, accuracy, width, align="edge", color="tab:blue", edgecolor="white", alpha=0.6)

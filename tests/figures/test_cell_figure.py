@@ -27,7 +27,7 @@ TARGETS = {"binary": 1, "multiclass": 3, "multilabel": 3}
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers_each_run():
+def _fixed_seed():
     torch.manual_seed(0)
 
 
@@ -41,7 +41,7 @@ def classifier(cell, target="binary", **options):
 
 
 def ragged_batch(target="binary", vocab_size=None, padding=math.nan):
-    """4 sequences of 6 steps at most, with padding that would be seen if it were read."""
+    """4 sequences of at most 6 steps; the padding would change results if it were read."""
     past_end = torch.arange(6) >= LENGTHS[:, None]
     if vocab_size is None:
         inputs = torch.randn(4, 6, 2, dtype=torch.float64).masked_fill(past_end[:, :, None], padding)
@@ -55,7 +55,7 @@ def ragged_batch(target="binary", vocab_size=None, padding=math.nan):
     return Batch(inputs, targets[target], LENGTHS)
 
 
-# torch.nn's cell of the same equations, and its gates from the sum of both affine maps, or from both.
+# torch.nn's cell with the same equations, and its gates computed from both affine maps.
 
 
 def lstm_gates(x, h):
@@ -110,7 +110,7 @@ STACKS = {
 
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("cell", REFERENCES)
-def test_states_and_gates_are_those_of_torch_cells(cell, stack):
+def test_states_and_gates_equal_torch_cells(cell, stack):
     model = classifier(cell, **STACKS[stack])
     batch = ragged_batch()
     num_directions = model.recurrent.num_directions
@@ -132,7 +132,7 @@ def test_states_and_gates_are_those_of_torch_cells(cell, stack):
                 outputs.append(states[0])
             inputs = torch.cat(outputs, -1)
     assert tuple(activities[0].states) == cell.state_names
-    assert activities[0].untraced is None
+    assert not activities[0].pre_activations
 
 
 PROBABILITIES = [
@@ -146,7 +146,7 @@ PROBABILITIES = [
 
 
 @pytest.mark.parametrize(("target", "options"), PROBABILITIES)
-def test_probability_after_a_step_is_that_of_the_sequence_so_far(target, options):
+def test_probability_after_a_step_equals_that_of_the_shortened_sequence(target, options):
     model = classifier(GRUCell, target, **options)
     batch = ragged_batch(target, options.get("vocab_size"))
     found = cell_activity(model, batch).probabilities
@@ -161,17 +161,17 @@ def test_probability_after_a_step_is_that_of_the_sequence_so_far(target, options
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_types_of_numbers(dtype):
+def test_gates_keep_the_dtype(dtype):
     model, batch = classifier(LSTMCell), ragged_batch()
     expected = cell_activity(model, batch)
     activity = cell_activity(model.to(dtype), batch)
-    assert activity.untraced is None
+    assert not activity.pre_activations
     for name, gate in activity.gates.items():
         assert gate.dtype == dtype
         torch.testing.assert_close(gate.double(), expected.gates[name], rtol=0, atol=0.03, equal_nan=True)
 
 
-def test_inputs_and_lengths_are_given_with_the_rest():
+def test_activity_contains_inputs_and_lengths():
     batch = ragged_batch(padding=7.0)
     activity = cell_activity(classifier(GRUCell), batch)
     expected = batch.inputs.masked_fill((batch.inputs == 7), math.nan)
@@ -181,64 +181,17 @@ def test_inputs_and_lengths_are_given_with_the_rest():
     assert torch.equal(cell_activity(classifier(GRUCell, vocab_size=4), tokens).inputs, tokens.inputs)
 
 
-# Gates as functions of their pre-activation; each as an author may write it.
-ACTIVATIONS = {
-    "sigmoid": (torch.sigmoid, torch.sigmoid),
-    "sigmoid by hand": (lambda x: 1 / (1 + torch.exp(-x)), torch.sigmoid),
-    "1 - sigmoid": (lambda x: 1 - torch.sigmoid(x), torch.sigmoid),
-    "share of tanh": (lambda x: 0.3 * torch.tanh(x), torch.tanh),
-    "tanh of twice": (lambda x: torch.tanh(2 * x + 1), lambda x: torch.tanh(2 * x + 1)),
-    "relu": (torch.relu, lambda x: x * (x > 0)),
-    "leaky relu": (functional.leaky_relu, lambda x: torch.where(x > 0, x, 0.01 * x)),
-    "softplus": (functional.softplus, lambda x: (1 + x.exp()).log()),
-    "logsigmoid": (functional.logsigmoid, lambda x: torch.sigmoid(x).log()),
-    "silu": (functional.silu, lambda x: x * torch.sigmoid(x)),
-    "gelu": (functional.gelu, lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2),
-    "hard sigmoid": (lambda x: (x / 6 + 0.5).clamp(0, 1), lambda x: functional.relu6(x + 3) / 6),
-    "square": (lambda x: x**2, lambda x: x * x),
-    "none": (lambda x: x, lambda x: x),
-    "linear": (lambda x: 2 * x, lambda x: x),
-}
-
-
-class Written(GatedCell):
-    num_gates = 2
-    gate_names = ("keep", "new")
-
-    def __init__(self, input_size, hidden_size, activation):
-        super().__init__(input_size, hidden_size)
-        self.activation = activation
-
-    def update(self, input_gates, hidden_gates, state):
-        written, _ = ACTIVATIONS[self.activation]
-        keep, new = (input_gates + hidden_gates if self.recurrent else input_gates).chunk(2, -1)
-        return (torch.sigmoid(keep) * state[0] + written(new),)
-
-
-class WrittenWithoutRecurrence(Written):
-    recurrent = False
-
-
-@pytest.mark.parametrize("cell", [Written, WrittenWithoutRecurrence])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_activation_is_found_as_the_author_wrote_it(activation, cell):
-    _, expected = ACTIVATIONS[activation]
-    model = classifier(partial(cell, activation=activation))
-    batch = ragged_batch(padding=0.0)
-    activity = cell_activity(model, batch)
-    cell = model.recurrent.layers[0].cell
-    gates = batch.inputs @ cell.weight_ih.T + cell.bias_ih
+def gate_inputs(cell, inputs, states):
+    """W_ih x_t + b_ih + W_hh h_(t-1) + b_hh (B, T, G*H), and the states before each step."""
+    before = [functional.pad(part, (0, 0, 1, 0))[:, :-1] for part in states.values()]
+    gates = inputs @ cell.weight_ih.T + cell.bias_ih
     if cell.recurrent:
-        before = functional.pad(activity.states["hidden"], (0, 0, 1, 0))[:, :-1]
-        gates = gates + before @ cell.weight_hh.T + cell.bias_hh
-    keep, new = gates.detach().chunk(2, -1)
-    true = torch.arange(6) < LENGTHS[:, None]
-    torch.testing.assert_close(activity.gates["keep"][true], torch.sigmoid(keep)[true])
-    torch.testing.assert_close(activity.gates["new"][true], expected(new)[true])
+        gates = gates + before[0] @ cell.weight_hh.T + cell.bias_hh
+    return gates.detach(), before
 
 
 class ExponentialGates(GatedCell):
-    """The sLSTM's gates in log space, a peephole, and a gate that goes into a state as it is."""
+    """The sLSTM's gates in log space, a peephole, and a gate without an activation function."""
 
     num_gates = 4
     state_names = ("hidden", "cell", "normaliser", "stabiliser")
@@ -248,35 +201,53 @@ class ExponentialGates(GatedCell):
         super().__init__(input_size, hidden_size)
         self.peephole = nn.Parameter(torch.randn(hidden_size))
 
-    def update(self, input_gates, hidden_gates, state):
-        z, i, f, o = (input_gates + hidden_gates).chunk(4, -1)
+    def activations(self, input_gates, hidden_gates, state):
+        z, i, f, o = (input_gates + hidden_gates).chunk(4, 1)
         stabiliser = torch.maximum(f + state[3], i)
         i, f = torch.exp(i - stabiliser), torch.exp(f + state[3] - stabiliser)
-        cell = f * state[1] + i * z
-        normaliser = f * state[2] + i
-        output = torch.sigmoid(o + self.peephole * cell)
-        return output * torch.tanh(cell) / normaliser, cell, normaliser, stabiliser
+        return z, i, f, torch.sigmoid(o + self.peephole * (f * state[1] + i * z))
+
+    def update(self, input_gates, hidden_gates, state):
+        z, i, f, o = self.activations(input_gates, hidden_gates, state)
+        _, input_sum, forget_sum, _ = (input_gates + hidden_gates).chunk(4, 1)
+        cell, normaliser = f * state[1] + i * z, f * state[2] + i
+        return o * torch.tanh(cell) / normaliser, cell, normaliser, torch.maximum(forget_sum + state[3], input_sum)
 
 
-def test_gates_that_depend_on_states_and_parameters():
+def test_declared_activations_can_depend_on_states_and_parameters():
     model = classifier(ExponentialGates)
     inputs = torch.randn(2, 6, 2, dtype=torch.float64)
     activity = cell_activity(model, Batch(inputs, torch.ones(2), torch.tensor([6, 6])))
     cell = model.recurrent.layers[0].cell
-    hidden, c, n, m = (functional.pad(part, (0, 0, 1, 0))[:, :-1] for part in activity.states.values())
-    x = inputs @ cell.weight_ih.T + cell.bias_ih + hidden @ cell.weight_hh.T + cell.bias_hh
-    z, i, f, o = x.detach().chunk(4, -1)
+    x, (_, c, n, m) = gate_inputs(cell, inputs, activity.states)
+    z, i, f, o = x.chunk(4, -1)
     new_m = torch.maximum(f + m, i)
     expected = {"cell": z, "input": (i - new_m).exp(), "forget": (f + m - new_m).exp()}
     new_c = expected["forget"] * c + expected["input"] * expected["cell"]
     expected["output"] = torch.sigmoid(o + cell.peephole.detach() * new_c)
+    assert not activity.pre_activations
     assert activity.gates.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(activity.gates[name], value)
     torch.testing.assert_close(activity.states["normaliser"], expected["forget"] * n + expected["input"])
 
 
+class Undeclared(GatedCell):
+    num_gates = 2
+    gate_names = ("keep", "new")
+
+    def update(self, input_gates, hidden_gates, state):
+        keep, new = (input_gates + hidden_gates if self.recurrent else input_gates).chunk(2, -1)
+        return (torch.sigmoid(keep) * state[0] + torch.tanh(new),)
+
+
+class UndeclaredWithoutRecurrence(Undeclared):
+    recurrent = False
+
+
 class MixesUnits(GatedCell):
+    """No kernel supports it."""
+
     num_gates = 2
 
     def update(self, input_gates, hidden_gates, state):
@@ -284,24 +255,79 @@ class MixesUnits(GatedCell):
         return (torch.sigmoid(forget.cumsum(-1)) * state[0] + torch.tanh(new),)
 
 
-def test_update_that_cannot_be_traced_shows_pre_activations():
-    model = classifier(MixesUnits)
-    inputs = torch.randn(2, 6, 2, dtype=torch.float64)
-    batch = Batch(inputs, torch.ones(2), torch.tensor([6, 6]))
+class CoupledLSTM(LSTMCell):
+    """It inherits `activations` that its own `update` does not use."""
+
+    def update(self, input_gates, hidden_gates, state):
+        _, f, g, o = (input_gates + hidden_gates).chunk(4, -1)
+        cell = torch.sigmoid(f) * state[1] + (1 - torch.sigmoid(f)) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
+@pytest.mark.parametrize("noise", [{}, {"zoneout": 0.3}], ids=["plain", "zoneout"])
+@pytest.mark.parametrize("cell", [Undeclared, UndeclaredWithoutRecurrence, MixesUnits, CoupledLSTM])
+def test_cell_without_declared_activations_shows_pre_activations(cell, noise):
+    model = classifier(cell, **noise)
+    batch = ragged_batch(padding=0.0)
     activity = cell_activity(model, batch)
-    cell = model.recurrent.layers[0].cell
-    before = functional.pad(activity.states["hidden"], (0, 0, 1, 0))[:, :-1]
-    expected = inputs @ cell.weight_ih.T + cell.bias_ih + before @ cell.weight_hh.T + cell.bias_hh
-    torch.testing.assert_close(torch.cat([*activity.gates.values()], -1), expected.detach())
-    assert tuple(activity.gates) == ("gate 0", "gate 1")
-    assert activity.untraced
-    figure = cell_figure(model, batch)
-    assert activity.untraced in figure.get_suptitle()
-    assert "gate 0\npre-activation" in [axis.get_ylabel() for axis in figure.axes]
+    expected, _ = gate_inputs(model.recurrent.layers[0].cell, batch.inputs, activity.states)
+    real = torch.arange(6) < LENGTHS[:, None]
+    torch.testing.assert_close(torch.cat([*activity.gates.values()], -1)[real], expected[real])
+    names = cell.gate_names or ("gate 0", "gate 1")
+    assert tuple(activity.gates) == names
+    assert activity.pre_activations
+    labels = [axis.get_ylabel() for axis in cell_figure(model, batch).axes]
+    assert {f"{name}\npre-activation" for name in names} <= {*labels}
+    assert not any(label.endswith("\ngate") for label in labels)
+
+
+def test_dropout_changes_no_state_and_no_gate_in_evaluation():
+    plain = classifier(LSTMCell)
+    noisy = classifier(LSTMCell, recurrent_dropout=0.5)
+    noisy.load_state_dict(plain.state_dict())
+    batch = ragged_batch()
+    expected, found = cell_activity(plain, batch), cell_activity(noisy, batch)
+    assert not found.pre_activations
+    for name in ("states", "gates"):
+        assert list(getattr(found, name)) == list(getattr(expected, name))
+        for value, other in zip(getattr(found, name).values(), getattr(expected, name).values(), strict=True):
+            torch.testing.assert_close(value, other, equal_nan=True)
+
+
+def test_gates_under_dropout_and_zoneout_come_from_the_states_before():
+    model = classifier(LSTMCell, recurrent_dropout=0.5, zoneout=0.3)
+    batch = ragged_batch(padding=0.0)
+    activity = cell_activity(model, batch)
+    assert tuple(activity.states) == ("hidden", "cell")
+    gates, (_, before) = gate_inputs(model.recurrent.layers[0].cell, batch.inputs, activity.states)
+    i, f, g, o = lstm_gates(gates, torch.zeros(()))
+    real = torch.arange(6) < LENGTHS[:, None]
+    for value, expected in zip(activity.gates.values(), (i, f, g, o), strict=True):
+        torch.testing.assert_close(value[real], expected[real])
+    torch.testing.assert_close(activity.states["cell"][real], (0.3 * before + 0.7 * (f * before + i * g))[real])
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("result", "error", "message"),
+    [
+        (lambda new: (new,), ValueError, r"2 tensors of shape \(B, H\) for \('keep', 'new'\), got a tuple of 1: "),
+        (lambda new: (new, new[:, :2]), ValueError, r"got a tuple of 2: .*\(24, 2\) for \(B, H\) = \(24, 5\)"),
+        (lambda new: new, TypeError, "got a tensor of shape"),
+    ],
+    ids=["one-gate", "shape", "no-tuple"],
+)
+def test_wrong_activations_are_reported(result, error, message):
+    def activations(self, input_gates, hidden_gates, state):
+        return result(input_gates.chunk(2, -1)[1])
+
+    cell = type("Wrong", (Undeclared,), {"activations": activations, "update": Undeclared.update})
+    with pytest.raises(error, match=rf"Wrong: activations\(\) must be a tuple of .*{message}"):
+        cell_activity(classifier(cell), ragged_batch())
 
 
 class Running(RecurrentCell):
-    """Not a GatedCell: the sum and the number of the inputs so far, from a state drawn at random."""
+    """Not a GatedCell: the running mean of the inputs, from a random initial state."""
 
     def initial_state(self, batch_size, *, device, dtype):
         return torch.rand(batch_size, self.hidden_size).to(device, dtype), torch.zeros(
@@ -328,7 +354,7 @@ def test_general_cell_shows_its_states(names):
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("cell", [LSTMCell, Running])
-def test_model_and_random_numbers_are_left_as_they_were(cell, training, mode):
+def test_model_and_random_state_do_not_change(cell, training, mode):
     model = classifier(cell, num_layers=2, dropout=0.5, backend="auto").train(training)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 7.0)
@@ -354,19 +380,19 @@ def test_mode_is_restored_after_an_error():
 
 
 @pytest.mark.parametrize("layer", [-1, 2])
-def test_layer_that_is_not_there(layer):
+def test_layer_out_of_range_is_refused(layer):
     with pytest.raises(ValueError, match=f"layer must be between 0 and 1, got {layer}"):
         cell_activity(classifier(GRUCell, bidirectional=True), ragged_batch(), layer)
 
 
 @pytest.mark.parametrize("argument", ["num_sequences", "max_steps"])
-def test_figure_of_nothing(argument):
+def test_figure_of_no_sequence_or_step_is_refused(argument):
     with pytest.raises(ValueError, match=f"{argument} must be at least 1, got 0"):
         cell_figure(classifier(GRUCell), ragged_batch(), **{argument: 0})
 
 
 def images(figure):
-    """The heat maps' values (H, T), by caption; of each column."""
+    """The values (H, T) of the heat maps in each column, by caption."""
     found = {}
     rows = [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]
     num_columns = sum(bool(axis.get_title()) for axis in rows)
@@ -377,7 +403,7 @@ def images(figure):
     return found
 
 
-def test_heat_maps_hold_the_activity_in_one_order():
+def test_heat_maps_show_the_activity_with_units_in_one_order():
     cell = type("Named", (GRUCell,), {"gate_names": ("reset", "update", "new")})
     model = classifier(cell)
     batch = ragged_batch()
@@ -385,7 +411,7 @@ def test_heat_maps_hold_the_activity_in_one_order():
     activity = cell_activity(model, batch)
     found = images(figure)
     assert list(found) == ["hidden\nstate", "reset\ngate", "update\ngate", "new\ngate"]
-    # The only sequence of label 0 stands second.
+    # The only sequence of label 0 comes second.
     columns = [0, 3, 1, 2]
     assert [axis.get_title() for axis in figure.axes[:4]] == [
         f"sequence {index}: label {int(batch.targets[index])}" for index in columns
@@ -397,7 +423,7 @@ def test_heat_maps_hold_the_activity_in_one_order():
             torch.testing.assert_close(panel, values[index][:, order].T.float(), equal_nan=True, check_dtype=False)
 
 
-def test_colours_show_the_range():
+def test_colours_match_the_range_of_values():
     figure = cell_figure(classifier(LSTMCell), ragged_batch())
     ranges = {}
     for axis in figure.axes:
@@ -410,13 +436,13 @@ def test_colours_show_the_range():
     assert len(bars) == 6
 
 
-def test_range_grows_with_the_values():
+def test_range_widens_for_large_values():
     figure = cell_figure(classifier(Running), ragged_batch())
     [counts] = [axis for axis in figure.axes if axis.get_ylabel() == "state 1"]
     assert counts.images[0].get_clim() == (-6, 6)
 
 
-def test_unit_order_brings_together_what_acts_alike():
+def test_unit_order_groups_similar_units():
     course = torch.randn(2, 20, 1)
     sign = torch.tensor([1, -1, 1, 1, -1, -1, 1, -1])
     outputs = course * sign + 0.01 * torch.randn(2, 20, 8) + 5 * torch.randn(8)
@@ -443,7 +469,7 @@ CURVES = [("binary", {}), ("multiclass", {}), ("multilabel", {"bidirectional": T
 
 
 @pytest.mark.parametrize(("target", "options"), CURVES)
-def test_first_and_last_row_hold_input_and_probability(target, options):
+def test_first_and_last_row_show_input_and_probability(target, options):
     model = classifier(GRUCell, target, **options)
     batch = ragged_batch(target, options.get("vocab_size"))
     figure = cell_figure(model, batch, num_sequences=1)
@@ -463,14 +489,14 @@ def test_first_and_last_row_hold_input_and_probability(target, options):
 
 
 @pytest.mark.parametrize("weight", [0.1, math.nan, math.inf])
-def test_figure_can_be_drawn_of_a_model_that_diverges(weight):
+def test_figure_of_a_diverged_model_can_be_drawn(weight):
     model = classifier(partial(ElmanCell, nonlinearity="relu"), "multiclass").float()
-    nn.init.constant_(model.recurrent.layers[0].cell.bias_ih[:1], weight)  # the other units follow a step later
+    nn.init.constant_(model.recurrent.layers[0].cell.bias_ih[:1], weight)  # the other units diverge one step later
     cell_figure(model, ragged_batch("multiclass")).savefig(picture := io.BytesIO(), format="png")
     assert picture.tell() > 5000
 
 
-def test_fit_draws_it_where_the_flag_says_so(tmp_path, monkeypatch, command_line_state):
+def test_fit_draws_the_figure_only_with_the_flag(tmp_path, monkeypatch, command_line_state):
     monkeypatch.chdir(tmp_path)
     common = ("fit", "--device", "cpu", "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false")
     sizes = ("--data.num_train", "32", "--data.num_val", "40", "--model.cell", "GRUCell")
