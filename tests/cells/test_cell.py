@@ -26,7 +26,7 @@ class LeakyCell(GatedCell):
 
 
 class RunningMean(RecurrentCell):
-    """The mean of the inputs so far; its state starts elsewhere than at 0."""
+    """The mean of the inputs so far; its initial state is not 0."""
 
     def __init__(self, input_size):
         super().__init__(input_size, input_size)
@@ -56,7 +56,7 @@ class CoupledLSTM(LSTMCell):
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers_each_run():
+def _fixed_seed():
     torch.manual_seed(0)
 
 
@@ -119,7 +119,7 @@ def test_gradients_equal_finite_differences(make):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_general_cell_of_two_states_runs_over_ragged_time(reverse):
+def test_general_cell_with_two_states_runs_over_ragged_sequences(reverse):
     inputs = torch.randn(3, 5, 2, dtype=torch.float64)
     lengths = torch.tensor([5, 1, 3])
     outputs, (total, count) = RecurrentLayer(RunningMean(2), reverse=reverse)(inputs, lengths)
@@ -132,7 +132,7 @@ def test_general_cell_of_two_states_runs_over_ragged_time(reverse):
         assert (count[row] == 1 + length).all()
 
 
-def test_cell_of_own_parameters_trains_them():
+def test_own_parameters_of_a_cell_get_gradients():
     cell = LeakyCell(3, 4).double()
     outputs, _ = unroll(cell, torch.randn(2, 5, 3, dtype=torch.float64))
     outputs.sum().backward()
@@ -144,8 +144,8 @@ def test_gated_cell_must_set_num_gates():
         NoGates(3, 4)
 
 
-def served_by(layer, inputs, monkeypatch):
-    """Which of a layer's ways computes the outputs."""
+def implementations_used(layer, inputs, monkeypatch):
+    """The names of the implementations that a layer's call used."""
     seen = []
     for module, name, label in (
         (layer._kernels, "run", "kernel"),
@@ -166,21 +166,21 @@ def served_by(layer, inputs, monkeypatch):
     [(ElmanCell(2), "kernel"), (LSTMCell(2), "kernel"), (GRUCell(2), "kernel"), (MinimalGatedUnit(2), "kernel"),
      (CoupledLSTM(2), "kernel"), (RunningMean(2), "eager")],
 )  # fmt: skip
-def test_auto_takes_a_kernel_where_one_can_serve(cell, expected, monkeypatch):
-    assert served_by(RecurrentLayer(cell), torch.randn(3, 4, 2), monkeypatch) == [expected]
+def test_auto_uses_a_kernel_if_one_supports_the_cell(cell, expected, monkeypatch):
+    assert implementations_used(RecurrentLayer(cell), torch.randn(3, 4, 2), monkeypatch) == [expected]
 
 
 @pytest.mark.parametrize(
     ("cell", "expected"), [(LSTMCell(2), "torch"), (GRUCell(2), "torch"), (MinimalGatedUnit(2), "eager")]
 )
-def test_without_a_compiler_auto_takes_the_next_and_says_so_once(cell, expected, monkeypatch):
+def test_without_a_compiler_auto_falls_back_and_warns_once(cell, expected, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     for cached in (build.load, autograd._library):
-        cached.cache_clear()  # what other tests have built
+        cached.cache_clear()  # other tests have built kernels
     layer = RecurrentLayer(cell.to(torch.float64))
     inputs = torch.randn(3, 4, 2, dtype=torch.float64)
     with pytest.warns(KernelWarning, match=f"{type(cell).__name__} runs without a kernel.*no-such-compiler") as warned:
-        assert served_by(layer, torch.cat((inputs, inputs)), monkeypatch) == [expected]
+        assert implementations_used(layer, torch.cat((inputs, inputs)), monkeypatch) == [expected]
     assert len(warned) == 1
     layer(inputs)  # a second warning would be an error
 
@@ -247,7 +247,7 @@ class OneGateCell(GatedCell):
     ids=["no-tuple", "two-states", "shape", "batch-mean"],
 )
 @pytest.mark.usefixtures("without_type_checks")
-def test_a_cell_that_breaks_the_contract_is_named(backend, result, error, message):
+def test_error_names_the_cell_that_breaks_the_contract(backend, result, error, message):
     layer = RecurrentLayer(OneGateCell(result), backend=backend)
     with pytest.raises(error, match=f"OneGateCell.*{message}"):
         layer(torch.randn(3, 5, 2))
@@ -260,7 +260,7 @@ class StatesMixed(GatedCell):
         return (torch.tanh(input_gates + hidden_gates.mean(0)),)
 
 
-def test_a_cell_that_mixes_the_states_of_a_batch_is_named():
+def test_error_names_the_cell_that_mixes_states_of_a_batch():
     with pytest.raises(ValueError, match="StatesMixed mixes the sequences of a batch"):
         RecurrentLayer(StatesMixed(2, 4))(torch.randn(3, 5, 2))
 
@@ -273,7 +273,7 @@ def test_state_names_must_be_a_tuple():
         RecurrentLayer(OneName(2, 4))(torch.randn(3, 5, 2))
 
 
-def test_the_check_of_a_cell_leaves_random_numbers_and_buffers_alone():
+def test_check_of_a_cell_restores_random_state_and_buffers():
     class Counting(RecurrentCell):
         def __init__(self):
             super().__init__(2, 4)
@@ -297,7 +297,7 @@ def test_the_check_of_a_cell_leaves_random_numbers_and_buffers_alone():
     assert torch.equal(outputs, again)
 
 
-def test_the_check_of_a_cell_leaves_other_devices_alone(monkeypatch):
+def test_check_of_a_cell_does_not_touch_other_devices(monkeypatch):
     for name in ("manual_seed", "manual_seed_all"):
-        monkeypatch.setattr(torch.cuda, name, lambda seed: pytest.fail("it seeds the GPU"))
+        monkeypatch.setattr(torch.cuda, name, lambda seed: pytest.fail("the check seeds the GPU"))
     RecurrentLayer(MinimalGatedUnit(2, 4))(torch.randn(3, 5, 2))

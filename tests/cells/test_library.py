@@ -1,4 +1,4 @@
-"""The cells of the library, against formulas written from their papers."""
+"""The library's cells, against torch.nn and formulas from their papers."""
 
 import inspect
 from functools import partial
@@ -27,6 +27,8 @@ from seqlight import (
     UGRNNCell,
     unroll,
 )
+from seqlight.cells.cell import declares_activations
+from tests.user_cells import MinimalGatedUnit
 
 B, T, F, H = 3, 6, 2, 5
 LIBRARY = {
@@ -56,7 +58,7 @@ assert_close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers_each_run():
+def _fixed_seed():
     torch.manual_seed(0)
 
 
@@ -94,11 +96,15 @@ def test_one_step_equals_torch_with_the_same_state_dict(cell, reference):
     assert_close(output, expected[0])
 
 
-# Formulas of one step of one sequence. w and u are lists of the gates' matrices, b and d of their biases.
+# Formulas of one step of one sequence. For each gate, w and u contain its matrices, b and d its biases.
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
+
+
+def relu(x):
+    return np.maximum(x, 0)
 
 
 def normalised(v, weight, bias):
@@ -134,7 +140,7 @@ def janet(p, x, h, beta=1.0):
     return (sigmoid(s) * h + (1 - sigmoid(s - beta)) * c,)
 
 
-def indrnn(p, x, h, f=lambda v: np.maximum(v, 0)):
+def indrnn(p, x, h, f=relu):
     return (f(p["w"][0] @ x + p["recurrent_weight"] * h + p["b"][0]),)
 
 
@@ -171,7 +177,7 @@ FORMULAS = {
 
 
 def arrays(cell):
-    """The cell's parameters as numpy's, weights and biases split into gates."""
+    """The cell's parameters as numpy arrays, with weights and biases split into gates."""
     values = {name: parameter.detach().numpy() for name, parameter in cell.named_parameters()}
     for short, name in {"w": "weight_ih", "u": "weight_hh", "b": "bias_ih", "d": "bias_hh"}.items():
         if name in values:
@@ -182,7 +188,7 @@ def arrays(cell):
 @pytest.mark.parametrize("name", FORMULAS)
 def test_outputs_and_states_equal_the_formula(name):
     cell = LIBRARY[name](F, H).double()
-    for parameter in cell.parameters():  # 1 and 0, which layer normalisation starts with, would hide errors
+    for parameter in cell.parameters():  # the initial 1 and 0 of layer normalisation would hide errors
         nn.init.normal_(parameter)
     inputs, initial = random(B, T, F), tuple(random(B, H) for _ in cell.state_names)
     outputs, final = unroll(cell, inputs, initial)
@@ -195,6 +201,112 @@ def test_outputs_and_states_equal_the_formula(name):
             assert_close(part[row].detach(), torch.from_numpy(expected))
 
 
+# Formulas of the gates: s are the sums of both affine maps, k the hidden maps alone, then the previous states.
+
+
+def elman_gates(p, s, k, h, f=np.tanh):
+    return (f(s[0]),)
+
+
+def gru_gates(p, s, k, h):
+    reset = sigmoid(s[0])
+    return reset, sigmoid(s[1]), np.tanh(s[2] - k[2] + reset * k[2])
+
+
+def indrnn_gates(p, s, k, h, f=relu):
+    return (f(s[0] + p["recurrent_weight"] * h),)
+
+
+def lstm_gates(p, s, k, h, c):
+    return sigmoid(s[0]), sigmoid(s[1]), np.tanh(s[2]), sigmoid(s[3])
+
+
+def mgu_gates(p, s, k, h):
+    forget = sigmoid(s[0])
+    return forget, np.tanh(s[1] - k[1] + forget * k[1])
+
+
+def min_lstm_gates(p, s, k, h):
+    i, f = sigmoid(s[0]), sigmoid(s[1])
+    return i / (i + f), f / (i + f), s[2]
+
+
+def peephole_lstm_gates(p, s, k, h, c):
+    i, f = sigmoid(s[0] + p["peephole_input"] * c), sigmoid(s[1] + p["peephole_forget"] * c)
+    g = np.tanh(s[2])
+    return i, f, g, sigmoid(s[3] + p["peephole_output"] * (f * c + i * g))
+
+
+def slstm_gates(p, s, k, h, c, n, m, forget=sigmoid):
+    scale = np.maximum(forget(s[1]) * np.exp(m), np.exp(s[0]))  # exp(m_t)
+    return np.exp(s[0]) / scale, forget(s[1]) * np.exp(m) / scale, np.tanh(s[2]), sigmoid(s[3])
+
+
+def update_and_new(p, s, k, h, f=np.tanh):
+    return sigmoid(s[0]), f(s[1])
+
+
+ACTIVATIONS = {
+    "elman": elman_gates,
+    "elman-relu": partial(elman_gates, f=relu),
+    "gru": gru_gates,
+    "indrnn": indrnn_gates,
+    "indrnn-tanh": partial(indrnn_gates, f=np.tanh),
+    "janet": update_and_new,
+    "janet-beta": update_and_new,
+    "lstm": lstm_gates,
+    "mgu": mgu_gates,
+    "min-gru": partial(update_and_new, f=lambda x: x),
+    "min-lstm": min_lstm_gates,
+    "peephole-lstm": peephole_lstm_gates,
+    "slstm": slstm_gates,
+    "slstm-exponential": partial(slstm_gates, forget=np.exp),
+    "ugrnn": update_and_new,
+}
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_activations_equal_the_formula(name):
+    cell = GATED[name](F, H).double()
+    for parameter in cell.parameters():
+        nn.init.normal_(parameter)
+    inputs, state = random(B, F), tuple(random(B, H) for _ in cell.state_names)
+    input_gates = cell.project(inputs)
+    hidden_gates = state[0] @ cell.weight_hh.T + cell.bias_hh if cell.recurrent else input_gates[:, :0]
+    activations = cell.activations(input_gates, hidden_gates, state)
+    assert declares_activations(cell)
+    assert len(activations) == cell.num_gates
+    for row in range(B):
+        k = np.split(hidden_gates[row].detach().numpy(), cell.num_gates)
+        s = np.split(input_gates[row].detach().numpy(), cell.num_gates)
+        if cell.recurrent:
+            s = [by_input + by_hidden for by_input, by_hidden in zip(s, k, strict=True)]
+        expected = ACTIVATIONS[name](arrays(cell), s, k, *(part[row].numpy() for part in state))
+        for value, other in zip(activations, expected, strict=True):
+            assert_close(value[row].detach(), torch.from_numpy(other))
+
+
+class OwnUpdate(GRUCell):
+    def update(self, input_gates, hidden_gates, state):
+        return (torch.tanh(input_gates + hidden_gates).chunk(3, -1)[0],)
+
+
+class OwnActivations(OwnUpdate):
+    def activations(self, input_gates, hidden_gates, state):
+        return torch.tanh(input_gates + hidden_gates).chunk(3, -1)
+
+
+class Inherited(GRUCell):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"), [(Inherited, True), (OwnUpdate, False), (OwnActivations, True), (MinimalGatedUnit, False)]
+)
+def test_activations_of_another_update_do_not_count(cell, expected):
+    assert declares_activations(cell(F, H)) == expected
+
+
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exponential"])
 @pytest.mark.parametrize("backend", ["eager", "kernel"])
 def test_slstm_equals_the_formula_without_stabiliser(forget_gate, backend):
@@ -203,7 +315,7 @@ def test_slstm_equals_the_formula_without_stabiliser(forget_gate, backend):
     outputs, (_, c_final, n_final, m_final) = RecurrentLayer(cell, backend=backend)(inputs)
     for row in range(B):
         h, c, n = np.zeros(H), np.zeros(H), np.zeros(H)
-        weights = np.zeros((0, H))  # of each step's input in c
+        weights = np.zeros((0, H))  # the weight of each step's input in c
         for t in range(T):
             i, f, z, o = (p["w"][g] @ inputs[row, t].numpy() + p["b"][g] + p["u"][g] @ h + p["d"][g] for g in range(4))
             f = sigmoid(f) if forget_gate == "sigmoid" else np.exp(f)
@@ -214,10 +326,10 @@ def test_slstm_equals_the_formula_without_stabiliser(forget_gate, backend):
             weights = np.concatenate((f * weights, np.exp(i)[None]))
         assert_close((c_final * m_final.exp())[row].detach(), torch.from_numpy(c))
         assert_close((n_final * m_final.exp())[row].detach(), torch.from_numpy(n))
-        assert_close(m_final[row].detach(), torch.from_numpy(np.log(weights.max(0))))  # so that nothing exceeds 1
+        assert_close(m_final[row].detach(), torch.from_numpy(np.log(weights.max(0))))  # so no weight exceeds 1
 
 
-def test_slstm_may_go_on_from_zeros():
+def test_slstm_can_continue_from_zeros():
     cell = SLSTMCell(F, H).double()
     inputs = random(B, T, F)
     assert_close(unroll(cell, inputs, (torch.zeros(B, H).double(),) * 4)[0], unroll(cell, inputs)[0])
@@ -235,7 +347,7 @@ def test_peephole_lstm_without_peepholes_is_torchs():
     assert_close(cells, expected_cells[0])
 
 
-def test_layer_norm_lstm_is_made_of_torchs_layer_norm():
+def test_layer_norm_lstm_equals_torchs_layer_norm():
     cell = LayerNormLSTMCell(F, H)
     norms = nn.LayerNorm(4 * H), nn.LayerNorm(4 * H), nn.LayerNorm(H)
     x, h, c = torch.randn(B, F), torch.randn(B, H), torch.randn(B, H)
@@ -244,7 +356,7 @@ def test_layer_norm_lstm_is_made_of_torchs_layer_norm():
     torch.testing.assert_close(cell(x, (h, c))[1], (o.sigmoid() * norms[2](c_next).tanh(), c_next))
 
 
-def test_indrnn_of_weight_1_sums_up():
+def test_indrnn_with_weight_1_adds_up_its_inputs():
     cell = IndRNNCell(1, 1).double()
     for parameter, value in ((cell.recurrent_weight, 1), (cell.weight_ih, 1), (cell.bias_ih, 0)):
         nn.init.constant_(parameter, value)
@@ -260,7 +372,7 @@ def test_min_gru_is_a_weighted_sum():
     assert_close(unroll(cell, inputs)[0], keep * (z.sigmoid() * new / keep).cumsum(1))
 
 
-def test_min_lstm_of_equal_gates_takes_half():
+def test_min_lstm_with_equal_gates_halves_the_state():
     cell = MinLSTMCell(F, H).double()
     with torch.no_grad():
         for parameter in (cell.weight_ih, cell.bias_ih):
@@ -291,7 +403,7 @@ def test_kernel_equals_eager(make, with_state, lengths):
 
 @every_cell
 def test_gradients_equal_finite_differences(make):
-    layer = RecurrentLayer(make(F, 3)).double()  # on the kernel, where there is one
+    layer = RecurrentLayer(make(F, 3)).double()  # with the kernel, if there is one
     inputs, state = random(2, 3, F).requires_grad_(), unroll(layer.cell, random(2, 2, F))[1]
     state = tuple(part.detach().requires_grad_() for part in state)
     names, parameters = zip(*layer.named_parameters(), strict=True)
@@ -306,7 +418,7 @@ def test_gradients_equal_finite_differences(make):
     assert torch.autograd.gradcheck(run, (inputs, *parameters))
 
 
-# Kernels take a second each to build: here only those whose derivatives go through logarithms or exponentials.
+# A kernel takes a second to build: only kernels with logarithms or exponentials in their derivatives are tested.
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
@@ -316,7 +428,7 @@ def test_gradients_equal_finite_differences(make):
         ("slstm-exponential", "kernel"),
     ],
 )
-def test_extreme_gates_in_single_precision(name, backend):
+def test_extreme_gates_in_float32(name, backend):
     make = GATED[name]
     cell = make(make(1, 1).num_gates * H, H)
     nn.init.eye_(cell.weight_ih)  # the inputs are the gates
@@ -334,7 +446,7 @@ def test_extreme_gates_in_single_precision(name, backend):
 
 
 @pytest.mark.parametrize("cell_type", FORGETFUL)
-def test_forget_bias_is_what_both_biases_add_up_to(cell_type):
+def test_forget_bias_is_the_sum_of_both_biases(cell_type):
     def biases(**arguments):
         torch.manual_seed(0)
         cell = cell_type(F, H, **arguments)
@@ -351,7 +463,7 @@ def test_forget_bias_is_what_both_biases_add_up_to(cell_type):
     assert torch.equal(filled[others], drawn[others])
 
 
-def test_weights_drawn_anew_keep_the_forget_bias():
+def test_reset_parameters_keeps_the_forget_bias():
     cell = LSTMCell(F, H, forget_bias=2.0)
     before = cell.weight_hh.clone()
     cell.reset_parameters()
@@ -383,19 +495,19 @@ def test_forget_bias_must_be_a_finite_number(cell_type, value, error, message):
         (partial(JANETCell, beta=float("inf")), "beta must be finite, got inf"),
     ],
 )
-def test_bad_choices_are_named(make, message):
+def test_bad_choices_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make(F, H)
 
 
-def test_recurrent_weights_of_indrnn_start_within_0_and_1():
+def test_initial_recurrent_weights_of_indrnn_lie_in_0_to_1():
     weight = IndRNNCell(1, 1000).recurrent_weight
     assert weight.min() >= 0
     assert weight.max() <= 1
     assert abs(weight.mean() - 0.5) < 0.05
 
 
-def test_peepholes_start_within_torchs_range():
+def test_initial_peepholes_lie_in_torchs_range():
     cell = PeepholeLSTMCell(1, 100)
     for peephole in (cell.peephole_input, cell.peephole_forget, cell.peephole_output):
         assert peephole.shape == (100,)
@@ -412,7 +524,7 @@ def cell_class(**attributes):
     return type("SomeCell", (GatedCell,), {"update": ElmanCell.update, **attributes})
 
 
-def test_gate_names_must_be_as_many_as_gates():
+def test_number_of_gate_names_must_equal_num_gates():
     for names in (("one",), ("one", "one")):
         with pytest.raises(TypeError, match=r"SomeCell.gate_names must be a name for each of its 2 gates, got \('one'"):
             cell_class(num_gates=2, gate_names=names)(F, H)

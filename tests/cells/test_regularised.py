@@ -1,4 +1,4 @@
-"""Dropout of the recurrent state and zoneout, against their formulas, and on every backend."""
+"""Recurrent dropout and zoneout, against their formulas, with every backend."""
 
 import copy
 import pickle
@@ -25,7 +25,7 @@ both = pytest.mark.parametrize("backend", ["eager", "kernel"])
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers_each_run():
+def _fixed_seed():
     torch.manual_seed(0)
 
 
@@ -35,7 +35,7 @@ def made(cell, **noise):
 
 @both
 @pytest.mark.parametrize("cell", [ElmanCell, LSTMCell, GRUCell])
-def test_one_mask_a_sequence_multiplies_what_the_recurrent_weights_see(cell, backend):
+def test_one_dropout_mask_per_sequence_multiplies_the_hidden_state(cell, backend):
     noisy = made(cell, recurrent_dropout=0.4)
     inputs = torch.randn(50, 7, 3, dtype=torch.float64)
     outputs, final = RecurrentLayer(noisy, backend=backend)(inputs)
@@ -43,7 +43,7 @@ def test_one_mask_a_sequence_multiplies_what_the_recurrent_weights_see(cell, bac
     assert set(mask.unique().tolist()) == {0.0, 1 / 0.6}
     assert abs((mask == 0).double().mean().item() - 0.4) < 4 * (0.4 * 0.6 / mask.numel()) ** 0.5
     assert not torch.equal(mask[0], mask[1])
-    # By hand: the plain cell's update, with h dropped in the product alone.
+    # The reference is the plain cell's update with h dropped only in the product with W_hh.
     plain = noisy.cell
     state = plain.initial_state(50, device=inputs.device, dtype=inputs.dtype)
     for t in range(7):
@@ -56,7 +56,7 @@ def test_one_mask_a_sequence_multiplies_what_the_recurrent_weights_see(cell, bac
 
 @both
 @pytest.mark.parametrize("cell", [LSTMCell, GRUCell, IndRNNCell])
-def test_zoneout_keeps_or_replaces_each_state_and_has_the_given_chance(cell, backend):
+def test_zoneout_keeps_each_state_with_the_given_probability(cell, backend):
     noisy = made(cell, zoneout=0.3)
     layer = RecurrentLayer(noisy, backend=backend)
     inputs = torch.randn(200, 1, 3, dtype=torch.float64)
@@ -72,7 +72,7 @@ def test_zoneout_keeps_or_replaces_each_state_and_has_the_given_chance(cell, bac
 
 
 @both
-def test_in_evaluation_zoneout_is_its_mean_and_dropout_nothing(backend):
+def test_evaluation_uses_the_mean_of_zoneout_and_no_dropout(backend):
     noisy = made(GRUCell, zoneout=0.3, recurrent_dropout=0.5).eval()
     inputs = torch.randn(4, 5, 3, dtype=torch.float64)
     outputs, final = RecurrentLayer(noisy, backend=backend)(inputs)
@@ -86,7 +86,7 @@ def test_in_evaluation_zoneout_is_its_mean_and_dropout_nothing(backend):
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_kernel_and_loop_draw_and_compute_the_same(ragged):
+def test_kernel_and_loop_give_the_same_results(ragged):
     noisy = made(LSTMCell, zoneout=0.2, recurrent_dropout=0.3)
     lengths = torch.tensor([7, 2, 5, 1]) if ragged else None
     found = []
@@ -97,10 +97,10 @@ def test_kernel_and_loop_draw_and_compute_the_same(ragged):
         weights = torch.linspace(0, 1, outputs.numel(), dtype=torch.float64).view(outputs.shape)
         gradients = torch.autograd.grad((outputs * weights).sum(), [inputs, *noisy.parameters()])
         found.append((outputs, final, *gradients))
-    if ragged:  # packed rows draw zoneout's masks in another order: what they have in common is the dropout
+    if ragged:  # packed rows draw the zoneout masks in another order, so only the dropout masks are equal
         assert_close(found[0][1][-1], found[1][1][-1])
     else:
-        # Zoneout's masks come in the layout of the inputs, the same for both.
+        # The zoneout masks have the layout of the inputs, the same in both.
         assert_close(found[0], found[1])
 
 
@@ -117,14 +117,14 @@ def test_chunks_of_a_sequence_keep_its_dropout_mask(backend):
 
 
 @both
-def test_no_noise_is_the_cell_itself(backend):
+def test_without_noise_the_result_is_the_cells(backend):
     noisy = made(LSTMCell)
     inputs = torch.randn(3, 8, 3, dtype=torch.float64)
     assert_close(RecurrentLayer(noisy, backend=backend)(inputs), unroll(noisy.cell, inputs))
 
 
 @pytest.mark.parametrize("noise", [{"zoneout": 0.1}, {"recurrent_dropout": 0.1}])
-def test_a_checkpoint_serves_with_and_without_noise(noise):
+def test_checkpoint_loads_with_and_without_noise(noise):
     plain = RecurrentStack(partial(LSTMCell, hidden_size=6), 3, num_layers=2)
     noisy = RecurrentStack(partial(LSTMCell, hidden_size=6), 3, num_layers=2, **noise)
     assert list(noisy.state_dict()) == list(plain.state_dict())
@@ -141,11 +141,11 @@ def test_a_checkpoint_serves_with_and_without_noise(noise):
     [
         (LayerNormLSTMCell, {"zoneout": 0.1}, TypeError, "need a GatedCell, got LayerNormLSTMCell"),
         (IndRNNCell, {"recurrent_dropout": 0.1}, ValueError, "needs a cell with W_hh, got IndRNNCell"),
-        (SLSTMCell, {"zoneout": 0.1}, ValueError, "zoneout can't serve SLSTMCell"),
+        (SLSTMCell, {"zoneout": 0.1}, ValueError, "zoneout does not support SLSTMCell: .* can't be averaged"),
         (GRUCell, {"zoneout": 1.0}, ValueError, "zoneout must be at least 0 and less than 1, got 1.0"),
         (GRUCell, {"recurrent_dropout": -0.5}, ValueError, "recurrent_dropout must be at least 0"),
     ],
 )
-def test_what_can_not_be_served_is_refused_by_name(cell, noise, error, message):
+def test_unsupported_cells_and_probabilities_are_refused(cell, noise, error, message):
     with pytest.raises(error, match=message):
         RegularisedCell(cell(3, 6), **noise)

@@ -1,4 +1,4 @@
-"""When figures are drawn, for which batches they can be, and what stands on them."""
+"""The schedule of TensorBoard figures, the batches that they support, and their text."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,7 +28,7 @@ SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
 
 @pytest.fixture
 def written(monkeypatch):
-    """Names and steps of the figures that go to TensorBoard."""
+    """Names and steps of the figures written to TensorBoard."""
     figures = []
     monkeypatch.setattr(SummaryWriter, "add_figure", lambda self, name, figure, step: figures.append((name, step)))
     return figures
@@ -87,7 +87,7 @@ ENDLESS = {"max_epochs": -1}
     ],
 )
 @pytest.mark.usefixtures("undrawn")
-def test_figures_are_drawn_at(every, epochs, options, expected, written, tmp_path):
+def test_figures_are_drawn_on_schedule(every, epochs, options, expected, written, tmp_path):
     data = SyntheticSequences(SumSign(max_length=3), num_train=16, num_val=16, batch_size=4)
     model = SequenceClassifier(input_size=1, lr_schedule="constant")
     options = {"max_epochs": epochs, **options}
@@ -97,13 +97,13 @@ def test_figures_are_drawn_at(every, epochs, options, expected, written, tmp_pat
 
 @pytest.mark.parametrize(("every", "sets"), [(None, 1), (7, 1), (0, 0)])
 @pytest.mark.usefixtures("undrawn")
-def test_a_validation_alone_draws_a_set(every, sets, written, tmp_path):
+def test_validate_draws_one_set_of_figures(every, sets, written, tmp_path):
     data = SyntheticSequences(SumSign(max_length=3), num_val=64)
     trainer(tmp_path, TensorBoardFigures(every)).validate(SequenceClassifier(input_size=1), data, verbose=False)
     assert len(written) == 3 * sets
 
 
-def test_tokens_whose_padding_is_no_token(written, tmp_path):
+def test_padding_that_is_not_a_token_is_ignored(written, tmp_path):
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, 7, (16,), generator=generator)
     tokens = torch.randint(3, (16, 6), generator=generator).masked_fill(torch.arange(6) >= lengths[:, None], -1)
@@ -117,7 +117,7 @@ class Named(SumSign):
     class_names = ("negative", "positive")
 
 
-def test_classes_have_the_names_that_the_data_give_them(written, tmp_path, monkeypatch):
+def test_figures_use_the_class_names_of_the_data(written, tmp_path, monkeypatch):
     drawn = []
     for figure in ("confusion_figure", "roc_figure"):
         monkeypatch.setattr(tensorboard, figure, lambda _, names: drawn.append(tuple(names)))
@@ -127,12 +127,12 @@ def test_classes_have_the_names_that_the_data_give_them(written, tmp_path, monke
 
 
 def boxes(texts):
-    """Where these texts are on the canvas."""
+    """The bounding boxes of the non-empty texts on the canvas."""
     return [text.get_window_extent() for text in texts if text.get_text()]
 
 
 @pytest.mark.parametrize("num_classes", [2, 4, 10, 12, 13, 30, 120])
-def test_names_and_counts_have_room(num_classes):
+def test_names_and_counts_do_not_overlap(num_classes):
     names = [f"$class$ {number} {'x' * (number % 17)}" for number in range(num_classes)]
     figure = confusion_figure(12345 * torch.eye(num_classes, dtype=torch.int64), names)
     FigureCanvasAgg(figure).draw()
@@ -152,14 +152,14 @@ def test_names_and_counts_have_room(num_classes):
 
 
 @pytest.mark.parametrize("num_labels", [1, 4, 6, 9])
-def test_labels_have_a_matrix_each(num_labels):
+def test_each_label_has_its_matrix(num_labels):
     names = [f"label {number}" for number in range(num_labels)]
     figure = confusion_figure(torch.ones(num_labels, 2, 2, dtype=torch.int64), names)
     FigureCanvasAgg(figure).draw()
     assert [axis.get_title() for axis in figure.axes if axis.axison] == names[:8]
 
 
-def test_long_names_that_begin_alike_can_be_told_apart():
+def test_shortened_names_stay_distinct():
     names = [f"a very long name of a class, number {number}" for number in range(12)]
     [axis] = confusion_figure(torch.eye(12, dtype=torch.int64), names).axes
     labels = [label.get_text() for label in axis.get_yticklabels()]
@@ -168,10 +168,10 @@ def test_long_names_that_begin_alike_can_be_told_apart():
 
 
 @pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel"])
-def test_roc_curves_have_the_names_of_their_classes(target):
-    names = ("_$a$", "b")  # which matplotlib would hide and set as a formula
+def test_roc_curves_are_named_after_their_classes(target):
+    names = ("_$a$", "b")  # matplotlib would hide the first, and read it as a formula
     probabilities = torch.tensor([0.2, 0.4, 0.6, 0.7])
-    targets = torch.tensor([0, 1, 0, 1])  # of the four pairs of a 0 and a 1, three are in order
+    targets = torch.tensor([0, 1, 0, 1])  # three of the four pairs of a 0 and a 1 are in the right order
     if target != "binary":
         probabilities = torch.stack((1 - probabilities, probabilities), 1)
     if target == "multilabel":
