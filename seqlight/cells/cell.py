@@ -48,7 +48,7 @@ class RecurrentCell(nn.Module, Describable, ABC):
 class GatedCell(RecurrentCell):
     """A cell of gates: affine maps of the input and of the hidden state, and an elementwise `update`.
 
-    A subclass sets `num_gates` (G), optionally `state_names`, and writes `update`. It may also define `activations`,
+    A subclass sets `num_gates` (G), optionally `state_names`, and writes `update`. It can also define `activations`,
     for figures. The weights have the names, shapes and initial values of torch.nn's (uniform in +-1/sqrt(H)),
     so a state dict of torch.nn can be loaded, and the reverse.
 

@@ -15,7 +15,7 @@ class IndRNNCell(GatedCell):
 
         h_t = f(W x_t + b + u * h_(t-1)),   f = relu or tanh
 
-    u is drawn uniform in 0..1, so that with relu no state grows at first. The paper also keeps |u| below
+    u is drawn uniform in 0..1, so that with relu no state grows initially. The paper also keeps |u| below
     c^(1/T) for sequences of T steps, where c > 1 bounds their growth. This class does not.
 
     Source: Li et al., "Independently Recurrent Neural Network (IndRNN): Building A Longer and Deeper RNN",

@@ -1,4 +1,4 @@
-"""Do the two marked values sum to more than 1?"""
+"""The sum of two marked values, compared with 1."""
 
 from dataclasses import dataclass
 
@@ -11,20 +11,20 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class Adding(SequenceTask):
-    """Do the two marked values sum to more than 1?
+    """The sum of two marked values, compared with 1.
 
-    Values are uniform in [0, 1); the marker is 1 at two places, else 0. One place is uniform in the first
-    half of the sequence, the other in the second half, so a cell must carry a real number over half the
-    length on average. The classes are balanced by symmetry. LSTM and GRU solve it; a tanh network fails
-    as the length grows.
+    Label 1 if the sum is greater than 1. Values are uniform in [0, 1); the marker is 1 at two places, else 0. One
+    place is uniform in the first half of the sequence, the other in the second half. So a cell must remember a real
+    number over half the length on average. The classes are balanced by symmetry. LSTM and GRU solve the task; a tanh
+    network fails as the length grows.
 
     Source: Le, Jaitly and Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units",
     2015, and Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", 2016; here the sum is
-    compared with its mean in place of a regression. The definition of 1997 is `EarlyAdding`.
+    compared with its mean instead of predicted. The definition of 1997 is `EarlyAdding`.
 
     Args:
-        min_length: fewest time steps of a sequence, at least 2; None for `max_length`. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps, at least 2; None for `max_length`. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
     """
 
     min_length: int | None = None

@@ -1,4 +1,4 @@
-"""Where on a circle do steps forth and back end?"""
+"""Final position on a circle of five places."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class CycleNavigation(SequenceTask):
-    """Where on a circle do steps forth and back end?
+    """Final position on a circle of five places.
 
-    Tokens 0, 1 and 2, with equal chances: stay, go forth, go back. The class is the place 0 to 4, on a circle of
-    five, that is reached from place 0. From 10 steps on the classes are balanced to 0.002; after one step
-    only three places can be. Five states and a nonlinear recurrence suffice, as for parity, and any
-    single changed step changes the class.
+    Tokens 0, 1 and 2, with equal probabilities: stay, one step forward, one step back. The class is the final place,
+    0 to 4, after a start at place 0. From 10 steps on the classes are balanced to 0.002; after one step only three
+    places are possible. As for parity, five states and a nonlinear recurrence suffice, and a change of any single
+    step changes the class.
 
     Source: Deletang et al., "Neural Networks and the Chomsky Hierarchy", 2023.
 
     Args:
-        min_length: fewest time steps of a sequence. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
     """
 
     min_length: int = 10

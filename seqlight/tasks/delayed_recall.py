@@ -1,4 +1,4 @@
-"""Which symbol came first, before the noise?"""
+"""The first symbol, recalled after noise."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,19 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class DelayedRecall(SequenceTask):
-    """Which symbol came first, before the noise?
+    """The first symbol, recalled after noise.
 
-    Random symbols, all with equal chances; the class is the first one, and the others are noise over which it must
-    be remembered. They are of the same kinds, so their counts say little of the first, and no step but the
-    first says anything. Gates that shut after the first step solve it at any length; a tanh network forgets.
+    Random symbols, all with equal probabilities. The class is the first one; the others are noise. Noise has the same
+    symbols, so counts say little about the first symbol, and no other step says anything. Gates that close after the
+    first step solve the task at any length; a tanh network forgets.
 
-    Source: the latching of Bengio, Simard and Frasconi, "Learning Long-Term Dependencies with Gradient Descent is
+    Source: the latching task of Bengio, Simard and Frasconi, "Learning Long-Term Dependencies with Gradient Descent is
     Difficult", 1994, and experiment 2 of Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997; here with
-    several symbols, and with noise of the same ones.
+    several symbols, and noise of the same symbols.
 
     Args:
-        min_length: fewest time steps of a sequence, the symbol and its noise. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps, the symbol and its noise. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
         num_symbols: the number of classes, at least 2.
     """
 
@@ -37,12 +37,12 @@ class DelayedRecall(SequenceTask):
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]
-        """The symbols."""
+        """The number of symbols."""
         return self.num_symbols
 
     @property
     def num_outputs(self) -> int:  # type: ignore[override]
-        """A class for each symbol."""
+        """One class per symbol."""
         return self.num_symbols
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Are the brackets balanced, and not too deep?"""
+"""Balanced brackets of bounded depth."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,23 +14,23 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class Dyck(SequenceTask):
-    """Are the brackets balanced, and not too deep?
+    """Balanced brackets of bounded depth.
 
-    With k = `num_kinds`, tokens 0 to k-1 open a bracket of each kind and k to 2k-1 close it. Label 1 for words of
-    Dyck-(k, m): each bracket is closed by its kind, in order, and at most m = `max_depth` are open at a time. Half of
-    the sequences are words; the others are such words with two symbols exchanged, so that neither length nor counts
-    tell. A word of a length has a chance in proportion to how many exchanges put it out of the language, in both
-    halves. Lengths are even. A stack of depth m is
-    enough: a recurrent network can hold it in O(m log k) units, and for k = 1 it is a counter.
+    With k = `num_kinds`, tokens 0 to k-1 open a bracket of each kind, and tokens k to 2k-1 close it. Label 1 for words
+    of Dyck-(k, m): each bracket is closed by one of its kind, in order, and at most m = `max_depth` are open at a time.
+    Half of the sequences are words; the others are words with two symbols exchanged, so neither length nor counts
+    reveal the label. Among words of one length, the probability is proportional to the number of exchanges that take
+    the word out of the language, in both halves. Lengths are even. A stack of depth m is enough: a recurrent network
+    can store it in O(m log k) units, and for k = 1 it is a counter.
 
     Source: Chomsky and Schuetzenberger, "The Algebraic Theory of Context-Free Languages", 1963; with bounded depth
     Hewitt et al., "RNNs can generate bounded hierarchical languages with optimal memory", 2020.
 
     Args:
-        min_length: fewest time steps of a sequence. Lengths are uniform over the even ones.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps. Lengths are uniform over the even ones.
+        max_length: longest length in time steps; the padded T.
         num_kinds: kinds of brackets.
-        max_depth: most brackets open at a time.
+        max_depth: the maximum number of open brackets.
     """
 
     min_length: int = 2
@@ -85,14 +85,14 @@ class Dyck(SequenceTask):
         levels = _levels(opens, lengths)
         fits = (levels >= 1) & (levels <= self.max_depth)
         shape = (fits | ~true_steps(lengths, words.shape[1])).all(axis=1) & (2 * opens.sum(axis=1) == lengths)
-        # Whether brackets of a pair are of a kind matters only where the shape is right, so that they are pairs.
+        # `_pairs` gives pairs of partners only if the shape is right, so the kinds matter only then.
         kinds = np.take_along_axis(words % self.num_kinds, _pairs(levels), axis=1)
         inside: np.ndarray = shape & (kinds[:, ::2] == kinds[:, 1::2]).all(axis=1)
         return inside
 
 
 def _levels(opens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """How many brackets are open with each bracket, itself included, (B, T); padding is above all."""
+    """The number of open brackets at each bracket, including itself, (B, T); padding has the highest level."""
     small = np.int16 if opens.shape[1] < np.iinfo(np.int16).max else np.int32  # numpy sorts 16 bits fastest
     levels: np.ndarray = np.cumsum(np.where(opens, small(1), small(-1)), axis=1, dtype=small) + ~opens
     levels[~true_steps(lengths, opens.shape[1])] = np.iinfo(small).max
@@ -100,18 +100,18 @@ def _levels(opens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def _pairs(levels: np.ndarray) -> np.ndarray:
-    """The places of brackets such that each is followed by its partner, padding last, (B, T).
+    """Places of brackets in an order where each is followed by its partner, padding last, (B, T).
 
-    Those of one level open and close in turns, so that a stable sort by level puts partners side by side.
+    On one level, opening and closing brackets alternate, so a stable sort by level puts partners side by side.
     """
     return np.argsort(levels, axis=1, kind="stable")
 
 
 @lru_cache(maxsize=32)
 def _chances(max_depth: int, longest: int) -> np.ndarray:
-    """The chance of opening a bracket where r symbols are left and d brackets are open (longest + 1, max_depth + 2)."""
+    """Probability of an opening bracket, for r symbols left and d open brackets, (longest + 1, max_depth + 2)."""
     depths = np.arange(max_depth + 2)
-    # The last state stands for all that is out of bounds, and is never left.
+    # The last state is an absorbing state for everything out of bounds.
     outside = max_depth + 1
     step = np.stack([np.minimum(depths + 1, outside), np.where(depths > 0, depths - 1, outside)], axis=1)
     step[outside] = outside

@@ -1,4 +1,4 @@
-"""Is the sum of two values marked early positive?"""
+"""Sign of the sum of two values marked early."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,23 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyAdding(SequenceTask):
-    """Is the sum of two values marked early positive?
+    """Sign of the sum of two values marked early.
 
     Values are uniform in [-1, 1). The marker is 1 at two places, -1 at the first and the last step, else 0. With
-    T = `min_length`, one place is uniform in the first 10 steps, the other in the first T/2 - 1, and not the same.
-    Where the very first step is chosen its marker stays -1, and its value counts as 0. Label 1 if the sum of
-    the values with marker 1 is greater than 0; the classes are balanced by symmetry. Both places lie in
-    the first half: the sum must be kept over more than T/2 steps of noise. LSTM solves it at T = 1000.
-    The places follow `min_length`, not the length of a sequence: test lengths 41:200 have them among the first 19
-    steps, and longer sequences differ only in the noise behind. For later places raise `min_length` too, as in 200:220.
+    T = `min_length`, one place is uniform in the first 10 steps, and the other, a different one, in the first T/2 - 1.
+    If the first step is chosen, its marker stays -1 and its value counts as 0. Label 1 if the sum of the values with
+    marker 1 is greater than 0; the classes are balanced by symmetry. Both places lie in the first half, so the sum
+    must be remembered over more than T/2 steps of noise. LSTM solves the task at T = 1000.
+    The places depend on `min_length`, not on the length of a sequence. With test lengths 41:200 they are among the
+    first 19 steps, and longer sequences only have more noise at the end. For later places raise `min_length` too, as
+    in 200:220.
 
-    Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, experiment 4, with the sign in place
-    of a regression; there `max_length` is T + T/10. `Adding` is the later definition.
+    Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, experiment 4, with the sign instead of
+    a regression; the paper's `max_length` is T + T/10. `Adding` is the later definition.
 
     Args:
-        min_length: fewest time steps of a sequence, at least 12. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded length.
+        min_length: shortest length in time steps, at least 12. Lengths are uniform.
+        max_length: longest length in time steps; the padded length.
     """
 
     min_length: int = 50
@@ -46,7 +47,7 @@ class EarlyAdding(SequenceTask):
         rows, half = np.arange(num_samples), self.min_length // 2 - 1
         lengths = draw_lengths(rng, num_samples, self._lengths())
         first = rng.integers(0, 10, num_samples)
-        # One of the `half` steps, less the first choice if that is among them.
+        # One of the first `half` steps, excluding the first choice.
         second = rng.integers(0, half - (first < half))
         second += second >= first
         inputs = np.zeros((num_samples, self.max_length, 2), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Is the number of changes between neighbours even?"""
+"""Parity of the number of changes between bits."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class EvenPairs(SequenceTask):
-    """Is the number of changes between neighbours even?
+    """Parity of the number of changes between bits.
 
-    Random bits; label 1 if the pairs 01 and 10 are, together, of an even number. That is so where the first bit
-    equals the last: it is enough to remember the first. The classes are balanced from length 2 on. Any
-    gated cell solves it; what makes it hard is the length.
+    Random bits; label 1 if the total number of pairs 01 and 10 is even. This is equivalent to an equal first and last
+    bit, so it is enough to remember the first. The classes are balanced from length 2 on. Any gated cell solves the
+    task; the length makes it hard.
 
     Source: Deletang et al., "Neural Networks and the Chomsky Hierarchy", 2023.
 
     Args:
-        min_length: fewest time steps of a sequence, at least 2. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps, at least 2. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
     """
 
     min_length: int = 2

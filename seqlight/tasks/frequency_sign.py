@@ -1,4 +1,4 @@
-"""Does the frequency of a noisy wave rise?"""
+"""Rising or falling frequency of a noisy sine."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,20 @@ _LOWEST, _HIGHEST, _CHANGE = 0.02, 0.2, 0.08  # cycles per time step
 
 @dataclass(frozen=True, kw_only=True)
 class FrequencySign(SequenceTask):
-    """Does the frequency of a noisy wave rise?
+    """Rising or falling frequency of a noisy sine.
 
-    A sine of unit amplitude and random phase, whose frequency goes linearly from one value to another over the
-    sequence, plus normal noise; label 1 if it rises, 0 if it falls. Both values are uniform from 0.02 to 0.2
-    cycles per time step, and at least 0.08 apart. The classes are balanced by symmetry: one is the other run
-    backwards. The random phase makes every linear function of the values useless, and single ones too: a cell must
-    measure a frequency, and compare early with late. A GRU of 32 units learns it from 5000 sequences in 15 epochs.
+    A sine of unit amplitude and random phase, whose frequency changes linearly over the sequence, plus normal noise.
+    Label 1 if the frequency rises, 0 if it falls. Its first and last values are uniform from 0.02 to 0.2 cycles per
+    time step, and at least 0.08 apart. The classes are balanced by symmetry: each is the other in reverse order.
+    The random phase makes single values and all linear functions of the values useless. A cell must measure a
+    frequency early and late, and compare. A GRU with 32 units learns it from 5000 sequences in 15 epochs.
 
-    Source: ours; linear chirps are textbook signals of time-frequency analysis.
+    Source: this project; linear chirps are textbook signals of time-frequency analysis.
 
     Args:
-        min_length: fewest time steps of a sequence, at least 20. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
-        noise: standard deviation of the noise, at least 0; the sine's is 0.71.
+        min_length: shortest length in time steps, at least 20. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
+        noise: standard deviation of the noise, at least 0; that of the sine is 0.71.
     """
 
     min_length: int = 50
@@ -50,12 +50,12 @@ class FrequencySign(SequenceTask):
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Inputs (B, T, 1), targets (B,)."""
         lengths = draw_lengths(rng, num_samples, self._lengths())
-        # Two values at least so far apart, uniform over all such pairs: those of a smaller range, moved apart.
+        # Uniform over all pairs at least _CHANGE apart: draw a pair from a smaller range and move the higher value up.
         pair = rng.uniform(_LOWEST, _HIGHEST - _CHANGE, (num_samples, 2))
         rises = pair[:, 1] > pair[:, 0]
         start, end = pair[:, 0] + _CHANGE * ~rises, pair[:, 1] + _CHANGE * rises
         phase = rng.random(num_samples)
-        # In cycles: the integral of the frequency.
+        # The phase in cycles is the integral of the frequency.
         steps = np.arange(self.max_length, dtype=np.float32)
         slope = (end - start) / (2 * (lengths - 1))
         cycles = (slope.astype(np.float32)[:, None] * steps + start.astype(np.float32)[:, None]) * steps

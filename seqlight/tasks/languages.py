@@ -1,4 +1,4 @@
-"""Words of a language, and others that are nearly words."""
+"""Words of a formal language, and near-words that are outside it."""
 
 from collections.abc import Callable
 
@@ -16,17 +16,18 @@ def draw_members(
     contains: Callable[[np.ndarray, np.ndarray], np.ndarray],
     edit: Edit,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Words and, with equal chances, words that an edit has put out of the language.
+    """Draw words and, with equal probabilities, words that an edit took out of the language.
 
-    A word that its edit leaves in the language is drawn anew, whichever of the two is wanted: thus the words before the
-    edit have the same distribution in both classes, and what the edit does not change tells nothing. It is not quite
-    that of `draw`: each word weighs as much as the chance that an edit puts it out, and where none can it never comes.
+    If the edited word is still in the language, the word is drawn again in both classes. So the words before the edit
+    have the same distribution in both classes, and anything that the edit preserves does not reveal the label. This
+    distribution is that of `draw` weighted by the probability that an edit takes the word out of the language. Words
+    that no edit takes out never occur.
 
     Args:
-        rng: all randomness.
-        lengths: of the words, (B,); each must have words that can be edited out of the language.
-        num_steps: T, to which the words are padded.
-        draw: gives words of these lengths (N,), int64 (N, the longest) with padding 0.
+        rng: the source of all randomness.
+        lengths: the lengths of the words, (B,); each length must have words that can be edited out of the language.
+        num_steps: T, the padded length.
+        draw: returns words of these lengths (N,), int64 (N, the longest) with padding 0.
         contains: whether words (N, any) of these lengths (N,) are in the language, bool (N,).
         edit: changes words (N, any) of these lengths (N,) in place, and returns them.
 
@@ -47,7 +48,7 @@ def draw_members(
 
 
 def swap_two(rng: np.random.Generator, words: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Exchange the symbols at two places of each word: it keeps its length, and how often each symbol occurs."""
+    """Exchange the symbols at two places of each word, which keeps its length and the counts of its symbols."""
     rows = np.arange(len(words))
     first, second = rng.integers(0, lengths), rng.integers(0, lengths)
     words[rows, first], words[rows, second] = words[rows, second], words[rows, first]
@@ -55,21 +56,22 @@ def swap_two(rng: np.random.Generator, words: np.ndarray, lengths: np.ndarray) -
 
 
 def flip_one(rng: np.random.Generator, words: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Turn over one bit of each word."""
+    """Flip one bit of each word."""
     words[np.arange(len(words)), rng.integers(0, lengths)] ^= 1
     return words
 
 
 def step_chances(step: np.ndarray, ends: np.ndarray, longest: int) -> np.ndarray:
-    """How a walk chooses among its steps so that all walks of a length that end well have the same chance.
+    """Probabilities of symbols that make all accepted words of one length equally likely.
 
     Args:
-        step: the state that each of the S states comes to by each of the K symbols, int (S, K).
-        ends: in which states a walk may end, bool (S,).
-        longest: the most steps that may be left.
+        step: the next state for each of the S states and K symbols, int (S, K).
+        ends: the accepting states, bool (S,).
+        longest: the maximum number of symbols left.
 
     Returns:
-        The chance of each symbol where r steps are left, float64 (longest + 1, S, K); 0 where there is no way.
+        The probability of each symbol for r symbols left and each state, float64 (longest + 1, S, K); 0 if no
+        accepting state can be reached.
     """
     ways = ends.astype(np.float64)
     chances = np.zeros((longest + 1, *step.shape))
@@ -77,5 +79,5 @@ def step_chances(step: np.ndarray, ends: np.ndarray, longest: int) -> np.ndarray
         choices = ways[step]
         ways = choices.sum(axis=1)
         np.divide(choices, ways[:, None], out=chances[left], where=ways[:, None] > 0)
-        ways /= ways.max()  # only ratios count, and the numbers of ways outgrow floats
+        ways /= ways.max()  # only ratios matter, and the counts would overflow
     return chances

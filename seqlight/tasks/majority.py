@@ -1,4 +1,4 @@
-"""Are there more ones than zeros?"""
+"""The more frequent bit of a sequence."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,19 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class Majority(SequenceTask):
-    """Are there more ones than zeros?
+    """The more frequent bit of a sequence.
 
-    Random bits; label 1 if more than half of them are ones. Where ones and zeros are equally many, one bit, chosen at
-    random, is turned over, so that there are no ties and the classes are balanced by symmetry. The count
-    alone solves it, and so does the baseline that has it; a cell must learn to count. An LSTM and a relu network can
-    without bound, a GRU and a tanh network only as far as the precision of a bounded state goes.
+    Random bits; label 1 if more than half of them are ones. If there are as many ones as zeros, one random bit is
+    flipped, so there are no ties and the classes are balanced by symmetry. The count alone solves the task, and so
+    does the baseline that has it; a cell must learn to count. An LSTM and a relu network can count without bound, a
+    GRU and a tanh network only within the precision of a bounded state.
 
     Source: Minsky and Papert, "Perceptrons", 1969; on counting Weiss, Goldberg and Yahav, "On the Practical
     Computational Power of Finite Precision RNNs for Language Recognition", 2018.
 
     Args:
-        min_length: fewest time steps of a sequence. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
     """
 
     min_length: int = 2

@@ -1,4 +1,4 @@
-"""What is an expression worth, modulo a number?"""
+"""Value of an arithmetic expression modulo a number."""
 
 from dataclasses import dataclass
 
@@ -12,24 +12,24 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class ModularArithmetic(SequenceTask):
-    """What is an expression worth, modulo a number?
+    """Value of an arithmetic expression modulo a number.
 
-    Numbers 0 to `modulus` - 1 alternate with operators, `modulus` for +, then -, then *; all have equal
-    chances. The class is the value modulo `modulus`. Lengths are odd.
+    Numbers, tokens 0 to `modulus` - 1, alternate with the operators +, - and *, tokens `modulus` and up. All numbers
+    have equal probabilities, and so do all operators. The class is the value modulo `modulus`. Lengths are odd.
 
-    Two definitions are told apart, and differ: 1 + 2 * 3 is 7 with precedence, and 9 from left to right. With
-    precedence, products are taken before sums, as in arithmetic and as in the source ("modular arithmetic (simple)",
-    without brackets): a finite automaton must keep the sum so far and the product under way. From left to right it
-    keeps one number; that is not the source's task, though it is easily read so.
+    There are two definitions: 1 + 2 * 3 is 7 with precedence, and 9 from left to right. With precedence, products are
+    computed before sums, as in arithmetic and in the source ("modular arithmetic (simple)", without brackets); a finite
+    automaton must store the sum so far and the current product. From left to right it stores one number; that is
+    not the source's task, though the source is easily misread so.
 
-    A product with 0 is 0, so the class 0 is more frequent than 1 / `modulus`: see the baselines. A nonlinear
-    recurrence that can keep the state solves it; short expressions are easily learnt by heart.
+    A product with 0 is 0, so class 0 is more frequent than 1 / `modulus`: see the baselines. A nonlinear recurrence
+    that can store the state solves the task; short expressions are easily memorised.
 
     Source: Deletang et al., "Neural Networks and the Chomsky Hierarchy", 2023.
 
     Args:
-        min_length: fewest time steps of a sequence. Lengths are uniform over the odd ones.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps. Lengths are uniform over the odd ones.
+        max_length: longest length in time steps; the padded T.
         precedence: whether products come before sums; else operators are applied from left to right.
         modulus: the number of classes, at least 2.
     """
@@ -47,12 +47,12 @@ class ModularArithmetic(SequenceTask):
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]
-        """Numbers and operators."""
+        """The number of tokens: numbers and operators."""
         return self.modulus + 3
 
     @property
     def num_outputs(self) -> int:  # type: ignore[override]
-        """A class for each number."""
+        """One class per number."""
         return self.modulus
 
     def __post_init__(self) -> None:

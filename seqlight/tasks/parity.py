@@ -1,4 +1,4 @@
-"""Is the number of ones odd?"""
+"""Parity of the number of ones."""
 
 from dataclasses import dataclass
 
@@ -11,20 +11,19 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class Parity(SequenceTask):
-    """Is the number of ones odd?
+    """Parity of the number of ones.
 
-    Random bits; label 1 if the number of ones is odd. Tokens are 0 and 1 with equal chance, so the
-    classes are balanced. Any single changed bit changes the label: no proper subset of the bits says
-    anything about it, and their number of ones does, though to no linear model. Two states suffice, and a
-    network with a nonlinear recurrence can hold them; one whose recurrence is linear with positive coefficients
-    cannot.
+    Random bits; label 1 if the number of ones is odd. Tokens 0 and 1 have equal probabilities, so the classes are
+    balanced. A change of any single bit changes the label: no proper subset of the bits says anything about it. The
+    number of ones does, but not to a linear model. Two states suffice. A network with a nonlinear recurrence can store
+    them; one with a linear recurrence and positive coefficients cannot.
 
     Source: Minsky and Papert, "Perceptrons", 1969; for recurrent networks Hochreiter and Schmidhuber,
     "Long Short-Term Memory", 1997.
 
     Args:
-        min_length: fewest time steps of a sequence. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
     """
 
     min_length: int = 2

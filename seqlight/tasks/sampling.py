@@ -1,4 +1,4 @@
-"""What tasks share when they draw samples."""
+"""Functions that tasks use to draw samples."""
 
 import numpy as np
 import torch
@@ -10,17 +10,17 @@ from seqlight.common.validation import check_at_least
 def allowed_lengths(
     min_length: int | None, max_length: int, *, fewest: int = 1, first: int = 1, step: int = 1
 ) -> range:
-    """The lengths from `min_length` (None: `max_length`) to `max_length` that a task has sequences of.
+    """The lengths of a task's sequences, from `min_length` to `max_length`.
 
     Args:
-        min_length: fewest time steps asked for.
-        max_length: most time steps asked for.
-        fewest: below it, the definition of the task makes no sense.
-        first: the shortest length that there are sequences of; the others follow each `step`.
-        step: from one such length to the next.
+        min_length: the user's minimum number of time steps; `max_length` if None.
+        max_length: the user's maximum number of time steps.
+        fewest: the minimum for which the task is defined.
+        first: the shortest length that has sequences.
+        step: the distance between lengths that have sequences.
 
     Raises:
-        ValueError: for lengths below `fewest`, or if there is none in the range.
+        ValueError: if a length is below `fewest`, or no length in the range has sequences.
     """
     if min_length is None:
         check_at_least("max_length", max_length, fewest)
@@ -32,30 +32,30 @@ def allowed_lengths(
     if not lengths:
         raise ValueError(
             f"min_length to max_length must include one of {first}, {first + step}, {first + 2 * step}, ..., "
-            f"which there are sequences of; got {min_length} to {max_length}"
+            f"the lengths that have sequences; got {min_length} to {max_length}"
         )
     return lengths
 
 
 def draw_lengths(rng: np.random.Generator, num_samples: int, allowed: range) -> np.ndarray:
-    """Uniform over the allowed lengths, int64 (B,); where there is but one, `rng` stays as it is."""
+    """Uniform over the allowed lengths, int64 (B,); if there is only one, `rng` does not change."""
     return allowed.start + allowed.step * rng.integers(0, len(allowed), num_samples)
 
 
 def true_steps(lengths: np.ndarray, num_steps: int) -> np.ndarray:
-    """Which of the `num_steps` time steps are no padding, bool (B, T)."""
+    """A mask of the `num_steps` time steps, bool (B, T): False for padding."""
     return np.arange(num_steps) < lengths[:, None]
 
 
 def draw_tokens(rng: np.random.Generator, lengths: np.ndarray, num_steps: int, vocab_size: int) -> np.ndarray:
-    """Independent tokens with equal chances, int64 (B, T) with padding 0."""
+    """Independent tokens with equal probabilities, int64 (B, T) with padding 0."""
     tokens = rng.integers(0, vocab_size, (len(lengths), num_steps))
     tokens *= true_steps(lengths, num_steps)
     return tokens
 
 
 def to_batch(inputs: np.ndarray, targets: np.ndarray, lengths: np.ndarray) -> Batch:
-    """A batch that shares the arrays' memory; targets that are bool become the floats of a binary task."""
+    """A batch that shares the arrays' memory; bool targets become the float targets of a binary task."""
     if targets.dtype == bool:
         targets = targets.astype(np.float32)
     return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(lengths))

@@ -1,4 +1,4 @@
-"""Is the sum of the sequence positive?"""
+"""Sign of the sum of a sequence."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from seqlight.tasks.task import Baselines, SequenceTask
 
 @dataclass(frozen=True, kw_only=True)
 class SumSign(SequenceTask):
-    """Is the sum of the sequence positive?
+    """Sign of the sum of a sequence.
 
     Independent standard normal values; label 1 if their sum is greater than 0. The classes are balanced by
-    symmetry. Every time step matters equally, so a cell must remember all of them; a single linear unit that
+    symmetry. Every time step matters equally, so a cell must remember all of them. A single linear unit that
     adds up its inputs solves the task, and so does the baseline that has the sum.
 
     Source: the task of the tutorial listing that this project grew from.
 
     Args:
-        min_length: fewest time steps of a sequence; None for `max_length`. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
+        min_length: shortest length in time steps; None for `max_length`. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
     """
 
     min_length: int | None = None

@@ -1,4 +1,4 @@
-"""What a synthetic task must say about itself."""
+"""The base class of synthetic tasks."""
 
 import dataclasses
 import inspect
@@ -16,14 +16,14 @@ Target = Literal["binary", "multiclass", "multilabel"]
 
 @dataclass(frozen=True, kw_only=True)
 class Baselines:
-    """The accuracies that a task gives away for nothing: what a network must beat to have learnt anything.
+    """Accuracies of simple models, which a network must exceed to have learnt the task.
 
     Attributes:
-        majority: of the most frequent class.
-        last_symbol: of the best guess from the last time step: for tokens the most frequent class after each, for
-            features a linear model.
-        bag_of_symbols: of a linear model (logistic regression) on the length and the number of times that each token
-            occurs; for features, on the length and their sums over time.
+        majority: accuracy of the most frequent class.
+        last_symbol: accuracy of a linear model (logistic regression) of the last time step; for tokens, that is the
+            most frequent class after each token.
+        bag_of_symbols: accuracy of a linear model of the length and the counts of all tokens; for features, of the
+            length and their sums over time.
     """
 
     majority: float
@@ -34,17 +34,17 @@ class Baselines:
 class SequenceTask(Describable, ABC):
     """A distribution of labelled sequences.
 
-    A subclass is a frozen dataclass whose fields are the task's arguments. (Any class does that keeps
-    each argument of its `__init__` under the same name, so that a checkpoint can write it down.)
+    A subclass is a frozen dataclass whose fields are the task's arguments. (Any class works that stores
+    each argument of its `__init__` as an attribute of the same name, so that a checkpoint can contain it.)
 
     Attributes:
         input_size: the number of features F of a time step, for float inputs; else None.
         vocab_size: the number of tokens, for token inputs; else None.
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
-        class_names: of the two classes for binary, else of the classes or labels; None if they are numbers.
-        measured: what is reached without learning the task, for the arguments, here by name, that it was measured with;
-            all others have their defaults. `seqlight tasks` lists these.
+        class_names: the names of the classes (two for binary) or labels; None if they are numbers.
+        measured: pairs of arguments by name and the baselines measured with them; arguments not given have their
+            defaults. `seqlight tasks` lists these.
     """
 
     described_by = "instance"
@@ -58,7 +58,7 @@ class SequenceTask(Describable, ABC):
 
     @property
     def baselines(self) -> Baselines | None:
-        """What is reached without learning the task; None if nobody has measured it with these arguments."""
+        """The measured accuracies of simple models; None if they were not measured with these arguments."""
         defaults = {name: given.default for name, given in inspect.signature(type(self)).parameters.items()}
         for arguments, known in self.measured:
             if all(getattr(self, name) == value for name, value in {**defaults, **arguments}.items()):
@@ -70,10 +70,10 @@ class SequenceTask(Describable, ABC):
         """Draw `num_samples` labelled sequences; all randomness comes from `rng`."""
 
     def with_lengths(self, min_length: int, max_length: int) -> "SequenceTask":
-        """The task with other lengths of sequences.
+        """A copy of the task with other lengths.
 
         Raises:
-            ValueError: if it is no dataclass with the fields `min_length` and `max_length`.
+            ValueError: if the task is not a dataclass with the fields `min_length` and `max_length`.
         """
         task: Any = self
         fields = {field.name for field in dataclasses.fields(task)} if dataclasses.is_dataclass(task) else set()

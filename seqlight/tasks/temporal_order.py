@@ -1,4 +1,4 @@
-"""In which order do X and Y come?"""
+"""Order of two symbols X or Y among noise."""
 
 from dataclasses import dataclass
 
@@ -13,21 +13,22 @@ _X, _START, _END = 4, 6, 7  # Y is 5
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalOrder(SequenceTask):
-    """In which order do X and Y come, at two places?
+    """Order of two symbols X or Y among noise.
 
     Tokens: 0 to 3 are noise, 4 is X, 5 is Y, 6 starts and 7 ends every sequence. With T = `min_length`, one X or Y
-    stands at a step uniform from T/10 to 2T/10, another from 5T/10 to 6T/10, all else is noise. The
-    four classes, with equal chances, are what the two are, in their order. Their counts tell XX and YY but not XY
-    from YX. LSTM solves it at T = 100; a tanh network fails, for the noise is ten times as long. The places follow
-    `min_length`, not the length of a sequence: test lengths 41:200 have them at steps 4 to 24, and longer sequences
-    differ only in the noise behind. For places further apart raise `min_length` too, as in 200:220.
+    is at a step uniform from T/10 to 2T/10, another from 5T/10 to 6T/10; all else is noise. The four classes are
+    the two symbols in their order, with equal probabilities. Counts reveal XX and YY, but do not separate XY from YX.
+    LSTM solves the task at T = 100; a tanh network fails, since the noise is ten times as long.
+    The places depend on `min_length`, not on the length of a sequence. With test lengths 41:200 they are at steps 4 to
+    24, and longer sequences only have more noise at the end. For places further apart raise `min_length` too, as
+    in 200:220.
 
-    Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, experiment 6a, where the classes are Q, R, S
+    Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, experiment 6a, which calls the classes Q, R, S
     and U.
 
     Args:
-        min_length: fewest time steps of a sequence, at least 10. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded length.
+        min_length: shortest length in time steps, at least 10. Lengths are uniform.
+        max_length: longest length in time steps; the padded length.
     """
 
     min_length: int = 100

@@ -1,4 +1,4 @@
-"""Is it a word of one of Tomita's seven languages?"""
+"""Membership in one of Tomita's seven languages."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,8 +10,8 @@ from seqlight.tasks.languages import draw_members, flip_one, step_chances, swap_
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch
 from seqlight.tasks.task import Baselines, SequenceTask
 
-# For each language: the states that 0 and 1 lead to, from state 0 on; the states in which a word ends;
-# the shortest length with words and non-words of the same kind, and the distance from one such length to the next.
+# For each language: the next states for 0 and 1, from state 0 on; the accepting states; the shortest length
+# that has pairs of a word and a near-word, and the distance between such lengths.
 _LANGUAGES = {
     1: ([(1, 0), (1, 1)], [0], 1, 1),
     2: ([(2, 1), (0, 2), (2, 2)], [0], 2, 2),
@@ -26,7 +26,7 @@ _BY_COUNT = (1, 5, 6)
 
 @dataclass(frozen=True, kw_only=True)
 class Tomita(SequenceTask):
-    """Is it a word of one of Tomita's seven languages?
+    """Membership in one of Tomita's seven languages.
 
     Bits; label 1 for words of the language
 
@@ -38,20 +38,20 @@ class Tomita(SequenceTask):
     6. the numbers of 0s and 1s are equal modulo 3
     7. 0*1*0*1*
 
-    Half of the sequences are words; the others are such words with two bits exchanged, so that neither length nor
-    counts tell. A word of a length has a chance in proportion to how many exchanges put it out of the language, in
-    both halves: those that none does never come, as words without a 0 in 4. In 1, 5 and 6 the counts do tell, by
-    definition, and one bit is turned over instead: a linear model of the counts finds 1, and no linear model finds 5
-    and 6. Lengths without such pairs, as odd ones in 2, are left out. All are regular, of 2 to 5 states, and
-    second-order and gated cells learn them from short words.
+    Half of the sequences are words; the others are words with two bits exchanged, so neither length nor counts reveal
+    the label. Among words of one length, the probability is proportional to the number of exchanges that take the word
+    out of the language, in both halves. Words that no exchange takes out never occur, such as words without a 0 in 4.
+    In 1, 5 and 6 the counts define the label, so one bit is flipped instead. A linear model of the counts solves 1,
+    and no linear model solves 5 and 6. Lengths without such pairs are left out, such as odd lengths in 2. All
+    languages are regular, with 2 to 5 states, and second-order and gated cells learn them from short words.
 
     Source: Tomita, "Dynamic construction of finite-state automata from examples using hill-climbing", 1982; number 5
-    as Watrous and Kuhn, "Induction of Finite-State Languages Using Second-Order Recurrent Networks", 1992, have it.
+    as in Watrous and Kuhn, "Induction of Finite-State Languages Using Second-Order Recurrent Networks", 1992.
 
     Args:
-        min_length: fewest time steps of a sequence. Lengths are uniform.
-        max_length: most time steps of a sequence; the padded T.
-        number: which language, 1 to 7.
+        min_length: shortest length in time steps. Lengths are uniform.
+        max_length: longest length in time steps; the padded T.
+        number: the number of the language, 1 to 7.
     """
 
     min_length: int = 2
@@ -92,7 +92,7 @@ class Tomita(SequenceTask):
         return to_batch(tokens, is_word, lengths)
 
     def _draw(self, rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
-        """Words of these lengths, each with the same chance."""
+        """Words of these lengths, all with equal probabilities."""
         step, _ = _automaton(self.number)
         chance_of_one = _chances(self.number, self.max_length)
         words = np.zeros((int(lengths.max()), len(lengths)), dtype=np.int64)
@@ -113,12 +113,12 @@ class Tomita(SequenceTask):
 
 
 def _automaton(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The state after each state and bit (S, 2), and whether a word may end in a state (S,)."""
+    """The next state for each state and bit (S, 2), and the accepting states (S,)."""
     table, ends, _, _ = _LANGUAGES[number]
     return np.array(table), np.isin(np.arange(len(table)), ends)
 
 
 @lru_cache(maxsize=32)
 def _chances(number: int, longest: int) -> np.ndarray:
-    """The chance of a 1 where r bits are left (longest + 1, S)."""
+    """The probability of a 1 for r bits left and each state, (longest + 1, S)."""
     return step_chances(*_automaton(number), longest)[..., 1].copy()

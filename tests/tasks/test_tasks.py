@@ -1,4 +1,4 @@
-"""Every task against a slow checker in plain Python, and against what would give its label away."""
+"""Every task, against a slow checker in plain Python and simple models of its label."""
 
 import dataclasses
 import itertools
@@ -137,14 +137,14 @@ def in_tomita(tokens, number):
 
 
 def cycle_shares(task):
-    """Of each class, by adding up over all lengths the chance to be there."""
+    """The share of each class: the mean over all lengths of the probability of each place."""
     step = sum(np.roll(np.eye(5), turn, axis=1) for turn in (-1, 0, 1)) / 3
     lengths = range(task.min_length, task.max_length + 1)
     return np.mean([np.linalg.matrix_power(step, length)[0] for length in lengths], axis=0)
 
 
 def arithmetic_shares(task):
-    """Of each class, from the chance of each pair of a sum and a last term."""
+    """The share of each class, from the probability of each pair of a sum and a last term."""
     modulus, numbers = task.modulus, range(task.modulus)
     chances, by_length = dict.fromkeys(itertools.product([0], numbers), 1 / modulus), {}
     for length in range(1, task.max_length + 1, 2):
@@ -164,7 +164,7 @@ class Case:
     task: SequenceTask
     label: object
     lengths: range
-    shares: object = None  # of the task's classes; equal ones by default
+    shares: object = None  # gives the share of each class of a task; equal by default
 
     def __str__(self):
         return re.sub(r"m\w\w_length=|\w+=", "", str(self.task))
@@ -236,13 +236,13 @@ each_membership_case = pytest.mark.parametrize("case", MEMBERSHIP, ids=str)
 
 
 @each_case
-def test_labels_are_right(case):
+def test_labels_equal_the_checkers(case):
     batch = draw(case.task)
     assert batch.targets.tolist() == [float(case.label(steps)) for steps in sequences(batch)]
 
 
 @each_case_and_frequency
-def test_classes_have_the_shares_they_should(case):
+def test_classes_have_the_expected_shares(case):
     classes = max(case.task.num_outputs, 2)
     shares = case.shares(case.task) if case.shares else np.full(classes, 1 / classes)
     found = np.bincount(draw(case.task).targets.long(), minlength=classes) / MANY
@@ -258,7 +258,7 @@ def test_lengths_are_uniform(case):
 
 
 @each_case_and_frequency
-def test_samples_are_what_the_task_says(case):
+def test_samples_match_the_tasks_attributes(case):
     task, batch = case.task, draw(case.task)
     assert isinstance(batch, Batch)
     padding = torch.arange(task.max_length) >= batch.lengths[:, None]
@@ -269,7 +269,7 @@ def test_samples_are_what_the_task_says(case):
     else:
         assert task.input_size is None
         assert (batch.inputs.shape, batch.inputs.dtype) == ((MANY, task.max_length), torch.int64)
-        # A vocabulary with tokens that never come would be no use.
+        # Each token of the vocabulary occurs.
         assert set(batch.inputs.unique().tolist()) - {0} == set(range(1, task.vocab_size))
     expected = {"binary": torch.float32, "multiclass": torch.int64}[task.target]
     assert (batch.targets.shape, batch.targets.dtype) == ((MANY,), expected)
@@ -278,7 +278,7 @@ def test_samples_are_what_the_task_says(case):
 
 
 @pytest.mark.parametrize("cls", TASKS)
-def test_randomness_comes_from_the_generator_alone(cls):
+def test_randomness_comes_only_from_the_generator(cls):
     state = torch.random.get_rng_state()
     np.random.seed(0)  # noqa: NPY002
     first, again, other = (cls().sample(50, np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -288,7 +288,7 @@ def test_randomness_comes_from_the_generator_alone(cls):
     assert np.random.randint(1 << 30) == np.random.RandomState(0).randint(1 << 30)  # noqa: NPY002
 
 
-def test_fixed_lengths_leave_the_generator_alone():
+def test_fixed_length_draws_nothing_from_the_generator():
     rng, reference = np.random.default_rng(5), np.random.default_rng(5)
     values = reference.standard_normal((20, 10, 1), dtype=np.float32)
     assert np.array_equal(SumSign().sample(20, rng).inputs, values)
@@ -324,7 +324,7 @@ def test_early_adding_marks_two_early_places_and_both_ends(task):
         assert markers[0] == markers[-1] == -1
         assert set(markers[1:-1]) <= {0, 1}
         marked = [place for place, marker in enumerate(markers) if marker == 1]
-        assert len(marked) in (1, 2)  # one where the first step was chosen
+        assert len(marked) in (1, 2)  # one if the first step was chosen
         assert marked[0] < max(10, half)
         assert any(place < half for place in marked) or len(marked) == 1
         places.update(marked)
@@ -335,7 +335,7 @@ def test_early_adding_marks_two_early_places_and_both_ends(task):
 
 
 @pytest.mark.parametrize("task", [TemporalOrder(), TemporalOrder(min_length=10, max_length=14)])
-def test_temporal_order_has_its_symbols_where_they_belong(task):
+def test_temporal_order_places_its_symbols_as_documented(task):
     unit = task.min_length
     first, second = set(), set()
     for tokens in sequences(draw(task)):
@@ -349,9 +349,9 @@ def test_temporal_order_has_its_symbols_where_they_belong(task):
 
 
 @pytest.mark.parametrize(("noise", "right"), [(0.0, 1.0), (0.3, 0.99)])
-def test_frequency_rises_where_the_label_says(noise, right):
+def test_frequency_label_equals_the_best_matching_chirp(noise, right):
     batch = draw(FrequencySign(noise=noise), 500)
-    # Which of two chirps a sequence resembles more: of all on a grid, those that rise, or those that fall.
+    # The reference label: whether the most similar chirp on a grid rises.
     grid = np.arange(0.02, 0.2001, 0.01)
     start, end = (values.ravel() for values in np.meshgrid(grid, grid))
     agree = []
@@ -363,7 +363,7 @@ def test_frequency_rises_where_the_label_says(noise, right):
     assert np.mean(agree) >= right
 
 
-def test_frequency_has_the_noise_it_is_told():
+def test_frequency_noise_has_the_given_standard_deviation():
     clean, noisy = (draw(FrequencySign(noise=noise, min_length=100)).inputs.double() for noise in (0.0, 0.5))
     assert abs(clean).max() <= 1
     assert abs((clean**2).mean().item() - 0.5) < 0.01
@@ -371,7 +371,7 @@ def test_frequency_has_the_noise_it_is_told():
 
 
 @pytest.mark.parametrize("cls", TASKS)
-def test_tasks_are_values_with_lengths(cls):
+def test_tasks_are_immutable_values_with_lengths(cls):
     assert cls() == cls()
     assert len({cls(), cls(), cls().with_lengths(31, 37)}) == 2
     changed = cls().with_lengths(31, 37)
@@ -391,7 +391,7 @@ class Unchosen(SequenceTask):
         raise NotImplementedError
 
 
-def test_lengths_are_of_tasks_that_have_them():
+def test_with_lengths_needs_a_task_with_lengths():
     with pytest.raises(ValueError, match="the lengths of Unchosen can't be chosen: expected a dataclass with"):
         Unchosen().with_lengths(1, 2)
 
@@ -413,7 +413,7 @@ def test_lengths_are_of_tasks_that_have_them():
         (lambda: ModularArithmetic(modulus=1), "modulus must be at least 2, got 1"),
         (
             lambda: ModularArithmetic(min_length=4, max_length=4),
-            r"min_length to max_length must include one of 1, 3, 5, \.\.\., which .*; got 4 to 4",
+            r"min_length to max_length must include one of 1, 3, 5, \.\.\., the lengths that have .*; got 4 to 4",
         ),
         (lambda: DelayedRecall(num_symbols=1), "num_symbols must be at least 2, got 1"),
         (lambda: DelayedRecall(min_length=1), "min_length must be at least 2, got 1"),
@@ -440,7 +440,7 @@ def test_lengths_must_be_integers():
 
 
 def occurrences(task, batch):
-    """How often each token occurs; of features the sums over time."""
+    """The counts of each token, or the sums of features over time."""
     if task.vocab_size is None:
         return batch.inputs.sum(1).numpy()
     true_step = torch.arange(batch.inputs.shape[1]) < batch.lengths[:, None]
@@ -453,7 +453,7 @@ def linear_accuracy(features, targets, more_features, more_targets):
 
 
 @pytest.mark.parametrize("task", [cls(**arguments) for cls in TASKS for arguments, _ in cls.measured], ids=str)
-def test_baselines_are_those_of_independent_models(task):
+def test_baselines_equal_accuracies_of_simple_models(task):
     train, test = (draw(task, 20_000, seed) for seed in (1, 2))
     targets = [batch.targets.numpy() for batch in (train, test)]
     bags = [np.column_stack([occurrences(task, batch), batch.lengths]) for batch in (train, test)]
@@ -470,7 +470,7 @@ def test_baselines_are_those_of_independent_models(task):
 
 
 @pytest.mark.parametrize("cls", TASKS)
-def test_baselines_hold_for_the_arguments_that_they_were_measured_with(cls):
+def test_baselines_are_given_only_for_the_measured_arguments(cls):
     others = [field.name for field in dataclasses.fields(cls) if field.name not in ("min_length", "max_length")]
     assert cls().baselines is not None
     assert cls().with_lengths(31, 37).baselines is None
@@ -490,7 +490,7 @@ def test_baselines_are_known_for_each_language_and_definition():
 
 
 @each_membership_case
-def test_neither_length_nor_counts_give_a_word_away(case):
+def test_length_and_counts_do_not_reveal_the_label(case):
     task, train, test = case.task, draw(case.task, 8000, 1), draw(case.task, 8000, 2)
     chance = 0.5 + 4 * 0.5 / 8000**0.5
     by_count = isinstance(task, Tomita) and task.number in (1, 5, 6)
@@ -498,13 +498,13 @@ def test_neither_length_nor_counts_give_a_word_away(case):
     targets = [batch.targets.numpy() for batch in (train, test)]
     linear = linear_accuracy(bags[0], targets[0], bags[1], targets[1])
     assert (linear > 0.99) if by_count and task.number == 1 else (linear < chance)
-    for columns, gives_away in ((slice(-1, None), False), (slice(None), by_count)):
+    for columns, reveals in ((slice(-1, None), False), (slice(None), by_count)):
         table = {}
         for bag, target in zip(bags[0][:, columns].tolist(), targets[0].tolist(), strict=True):
             table.setdefault(tuple(bag), Counter())[target] += 1
         guesses = {bag: counts.most_common(1)[0][0] for bag, counts in table.items()}
         found = np.mean([guesses.get(tuple(bag), 0) for bag in bags[1][:, columns].tolist()] == targets[1])
-        assert (found > 0.99) if gives_away else (found < chance)
+        assert (found > 0.99) if reveals else (found < chance)
 
 
 def edits(tokens, by_count):
@@ -519,7 +519,7 @@ def edits(tokens, by_count):
 
 
 @each_membership_case
-def test_what_is_no_word_is_one_edit_away_from_one(case):
+def test_each_near_word_is_one_edit_away_from_a_word(case):
     batch = draw(case.task)
     by_count = isinstance(case.task, Tomita) and case.task.number in (1, 5, 6)
     outside = [tokens for tokens, target in zip(sequences(batch), batch.targets, strict=True) if target == 0]
@@ -537,7 +537,7 @@ def test_what_is_no_word_is_one_edit_away_from_one(case):
     ],
     ids=str,
 )
-def test_words_and_others_come_as_often_as_edits_lead_from_one_to_the_other(case):
+def test_frequencies_of_words_and_near_words_are_proportional_to_edits(case):
     task, by_count = case.task, isinstance(case.task, Tomita) and case.task.number in (1, 5, 6)
     batch = draw(task, 10_000)
     words, others = Counter(), Counter()
@@ -556,7 +556,7 @@ def test_words_and_others_come_as_often_as_edits_lead_from_one_to_the_other(case
 
 @pytest.mark.parametrize("left", [1, 2, 5, 8])
 @pytest.mark.parametrize("number", range(1, 8))
-def test_words_of_a_length_have_equal_chances(number, left):
+def test_words_of_one_length_have_equal_probabilities(number, left):
     words = [word for word in itertools.product((0, 1), repeat=left) if in_tomita(word, number)]
     chances = step_chances(*tomita._automaton(number), left)[left, 0]
     if words:
@@ -566,15 +566,15 @@ def test_words_of_a_length_have_equal_chances(number, left):
 
 
 @pytest.mark.parametrize(("depth", "left"), [(1, 4), (2, 8), (3, 8), (9, 10)])
-def test_shapes_of_brackets_have_equal_chances(depth, left):
+def test_shapes_of_brackets_have_equal_probabilities(depth, left):
     words = [word for word in itertools.product((0, 1), repeat=left) if balanced(word, 1, depth)]
     assert dyck._chances(depth, left)[left, 0] == pytest.approx(1)
     after_one = sum(word[1] == 0 for word in words) / len(words)
     assert dyck._chances(depth, left)[left - 1, 1] == pytest.approx(after_one)
 
 
-def test_long_words_are_no_trouble():
-    # There are more of them than a float can count.
+def test_long_words_do_not_overflow():
+    # The number of words exceeds the range of floats.
     for task, label in (
         (Tomita(number=4, min_length=3000, max_length=3000), partial(in_tomita, number=4)),
         (Dyck(num_kinds=1, min_length=3000, max_length=3000, max_depth=40), partial(balanced, kinds=1, depth=40)),
