@@ -40,7 +40,7 @@ class JANETCell(GatedCell):
         self.beta = beta
 
     def _gates(self, input_gates: torch.Tensor, hidden_gates: torch.Tensor, state: State) -> State:
-        """(f, n) and the input's gate i, which depends on s too."""
+        """(f, n, i); i is not a gate with weights of its own."""
         s, n = (input_gates + hidden_gates).chunk(2, -1)
         return torch.sigmoid(s), torch.tanh(n), 1 - torch.sigmoid(s - self.beta)
 
