@@ -1,7 +1,7 @@
-"""What batches of similar length save: padding, and time of an epoch of training.
+"""Padding and epoch time saved by batches of similar length (buckets).
 
-Padding is the number of steps that are computed over that of the steps that there are; the time is that of an epoch
-with buckets as a ratio to one without, in turns.
+Padding is the number of computed steps divided by the number of true steps. Time is the time of a training epoch with
+buckets divided by that of an epoch without; the two take turns.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def make_sequences(lengths: np.ndarray, rng: np.random.Generator) -> Sequences:
 
 
 def train_epoch(loader: SequenceLoader, model: SequenceClassifier, optimizer: torch.optim.Optimizer) -> float:
-    """Seconds of an epoch."""
+    """Train for an epoch; returns the seconds it took."""
     start = time.perf_counter()
     for batch in loader:
         classification_loss(model(batch.inputs, batch.lengths), batch.targets, "binary").backward()

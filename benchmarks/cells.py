@@ -1,19 +1,19 @@
-"""Time of a training step of cells that a user wrote, against three other ways to run the same equations.
+"""Training steps of a user's cells, run as kernels, against three other ways to run the same equations.
 
     kernel    seqlight's generated kernel: RecurrentLayer(cell, backend="kernel")
-    torch.nn  nn.RNN, nn.LSTM or nn.GRU, with PackedSequence where lengths are ragged; nn.GRU stands by for the MGU
+    torch.nn  nn.RNN, nn.LSTM or nn.GRU, with PackedSequence for ragged lengths; the MGU is compared with nn.GRU
     flax      nnx.RNN and the same cell under jit, with optax's Adam (flax_steps.py; `pip install -e '.[bench]'`)
     loop      the plain loop in Python: seqlight.unroll, at small sizes
 
 A step is forward, squared error of the last output, backward and fused Adam. All ways start from the same
-weights, and must show the same losses before they are timed. They take turns within each round; a ratio, of
-another way's time to the kernel's, is taken within a round, and medians over rounds are printed, each with its
-target. With one thread, time is that on the processor, which other work on the machine disturbs less; with all
-threads it is that on the clock.
+weights, and must have the same losses before they are timed. They take turns within each round. A ratio is the
+time of another way divided by the time of the kernel, within a round; the script prints medians over rounds, each
+with its target. With one thread, times are processor times, which other work on the machine disturbs less. With
+all threads, they are wall-clock times.
 
-Besides: how long it takes to have a kernel (trace the cell; then build, or load from the cache), and how many
-floating-point operations a second a step comes to in its three products with W_hh or its gradient, against
-MKL and oneDNN in products of the same shapes.
+The script also prints how long it takes to get a kernel (trace the cell; then build, or load from the cache), and
+the floating-point operations per second of a step's three products with W_hh or its gradient, against MKL and
+oneDNN in products of the same shapes.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,7 @@ CELLS = {"Elman": (Elman, nn.RNN), "LSTM": (LSTM, nn.LSTM), "GRU": (GRU, nn.GRU)
 
 
 class Size(NamedTuple):
-    """A batch: lengths are spread evenly from the shortest to the longest."""
+    """The size of a batch. Lengths are spread evenly from the shortest to the longest."""
 
     batch: int
     shortest: int
@@ -99,7 +100,7 @@ class Size(NamedTuple):
 
     @property
     def ragged(self) -> bool:
-        """Whether there are lengths."""
+        """Whether lengths differ."""
         return self.shortest < self.longest
 
     def __str__(self) -> str:
@@ -117,14 +118,14 @@ SIZES = ("32x10x32", "64x100x64", "128x100x256", "8x1000x64", "64x10-100x64")
 
 
 def least_torch(name: str, size: Size) -> float:
-    """The target against torch.nn."""
+    """The target for the ratio to torch.nn."""
     if name == "LSTM" and not size.ragged:
         return 1.3 if str(size) == SIZES[2] else 1.0
     return 2.0
 
 
 class Data(NamedTuple):
-    """inputs (B, T, F), targets (B, H), lengths (B,) or None."""
+    """A batch: inputs (B, T, F), targets (B, H), lengths (B,) or None."""
 
     inputs: Tensor
     targets: Tensor
@@ -139,18 +140,18 @@ def draw(size: Size) -> Data:
 
 
 Clock = Callable[[], float]
-# What runs a number of times, and gives the time that took and the last result: of a training step, the loss.
+# Runs a given number of times; returns the time that took and the last result (for a training step, the loss).
 Way = Callable[[int], tuple[float, Any]]
 
 
 def processor_time() -> float:
-    """Seconds on the processor of this process and of those it waited for (compilers)."""
+    """Processor time of this process and of the processes it waited for (compilers), in seconds."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def repeat(once: Callable[[], Any], clock: Clock, num_times: int) -> tuple[float, Any]:
-    """The time, and the last result."""
+    """Call a function several times; returns the time and the last result."""
     start = clock()
     for _ in range(num_times):
         result = once()
@@ -158,7 +159,7 @@ def repeat(once: Callable[[], Any], clock: Clock, num_times: int) -> tuple[float
 
 
 def training(run: Callable[[Data], Tensor], parameters: Iterable[Tensor], data: Data, clock: Clock) -> Way:
-    """Training of what gives the last outputs (B, H)."""
+    """Training steps of a function that returns the last outputs (B, H)."""
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
 
     def step() -> Tensor:
@@ -196,25 +197,25 @@ def with_torch(layer: nn.RNNBase) -> Callable[[Data], Tensor]:
 
 
 class Flax:
-    """The process of flax_steps.py."""
+    """A process that runs flax_steps.py."""
 
     def __init__(self, one_core: bool) -> None:
         command = [sys.executable, str(Path(__file__).with_name("flax_steps.py")), "1" if one_core else "all"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, message: Any) -> Any:
-        """Its answer."""
+        """Send a message; returns the answer."""
         pickle.dump(message, self._process.stdin)
         self._process.stdin.flush()
         return pickle.load(self._process.stdout)
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.stdin.close()
         self._process.wait()
 
     def training(self, name: str, cell: GatedCell, data: Data) -> Way:
-        """Of a cell from CELLS, until the next is asked for."""
+        """Training steps of a cell from CELLS. The next call replaces it."""
         weights = {key: value.detach().numpy() for key, value in cell.named_parameters()}
         arrays = tuple(None if part is None else part.numpy() for part in data)
         self.ask((name, weights, arrays, LEARNING_RATE))
@@ -222,7 +223,7 @@ class Flax:
 
 
 def ways_to_train(name: str, size: Size, clock: Clock, flax: Flax | None) -> dict[str, Way]:
-    """Each way, from the same weights."""
+    """Each way to train a cell, from the same weights."""
     cell_type, layer_type = CELLS[name]
     cell, data = cell_type(INPUT_SIZE, size.hidden), draw(size)
     layer = layer_type(INPUT_SIZE, size.hidden, batch_first=True)
@@ -238,17 +239,17 @@ def ways_to_train(name: str, size: Size, clock: Clock, flax: Flax | None) -> dic
 
 
 def check_losses(name: str, ways: dict[str, Way]) -> None:
-    """Whether all ways have the same loss in the first step, and in the fifth, after steps of Adam."""
+    """Raise RuntimeError unless all ways have the same loss in the first step, and in the fifth, after Adam steps."""
     for num_steps in (1, 4):
         losses = {way: float(run(num_steps)[1]) for way, run in ways.items()}
         if name == "MGU":
-            del losses["torch.nn"]  # which is a GRU
+            del losses["torch.nn"]  # a GRU
         if not all(math.isclose(loss, losses["kernel"], rel_tol=1e-4) for loss in losses.values()):
             raise RuntimeError(f"{name} is not the same in all ways: after steps of Adam the losses are {losses}")
 
 
 def alternate(ways: dict[str, Way], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds of one run of each way, round by round, from runs of at least `seconds` together."""
+    """Seconds per run of each way in each round. In a round, each way runs for at least `seconds`."""
     for run in ways.values():
         run(1)
     numbers = {way: math.ceil(seconds / max(run(1)[0], 1e-6)) for way, run in ways.items()}
@@ -260,12 +261,12 @@ def alternate(ways: dict[str, Way], rounds: int, seconds: float) -> dict[str, li
 
 
 def median_ratio(these: list[float], those: list[float]) -> float:
-    """The median over rounds of the ratio within a round."""
+    """Median over rounds of the ratio within a round."""
     return statistics.median(one / other for one, other in zip(these, those, strict=True))
 
 
 def print_builds(clock: Clock, rounds: int) -> None:
-    """Milliseconds to a kernel: the first time, and from the cache. A process's first trace does not count."""
+    """Print the milliseconds to build a kernel, and to load it from the cache. A process's first trace is not timed."""
     print(f"{'cell':6}{'trace':>9}{'+ build':>9}{'(<= ' + str(MOST_FIRST_BUILD) + ' ms)':>15}", end="")
     print(f"{'+ load from the cache':>24} (<= {MOST_CACHED_BUILD} ms)")
     for name, (cell_type, _) in CELLS.items():
@@ -278,7 +279,7 @@ def print_builds(clock: Clock, rounds: int) -> None:
                 os.environ["SEQLIGHT_CACHE"] = f"{folder}/first"
                 build.load.cache_clear()
                 first, _ = repeat(partial(build.load, text), clock, 1)
-                # A copy, since the system knows a library that it has loaded by its file.
+                # A copy, because the system recognises a loaded library by its file.
                 shutil.copytree(f"{folder}/first", f"{folder}/again")
                 os.environ["SEQLIGHT_CACHE"] = f"{folder}/again"
                 build.load.cache_clear()
@@ -302,9 +303,9 @@ def print_ratios(size: Size, clock: Clock, rounds: int, seconds: float, flax: Fl
 
 
 def print_rates(size: Size, clock: Clock, rounds: int, seconds: float) -> None:
-    """GFLOP/s of a step, of its forward pass, and of the libraries in its products."""
-    print(f"\nGFLOP/s at {size}: of the products with W_hh in a kernel's training step, forward pass, and the rest;")
-    print("of MKL and oneDNN in products as of one step forward, one step backward, and for the gradient of W_hh")
+    """Print GFLOP/s of a step, of its forward pass, and of the libraries in the same products."""
+    print(f"\nGFLOP/s at {size}: products with W_hh in a kernel's training step, in its forward pass, and in the rest;")
+    print("MKL and oneDNN in the products of one step forward, of one step backward, and for the gradient of W_hh")
     print(f"{'cell':6}{'step':>6}{'forward':>9}{'rest':>6}{'MKL':>19}{'oneDNN':>19}   step / best (>= {LEAST_RATE})")
     for name, (cell_type, _) in CELLS.items():
         cell, data, rows = cell_type(INPUT_SIZE, size.hidden), draw(size), cell_type.num_gates * size.hidden
@@ -318,7 +319,7 @@ def print_rates(size: Size, clock: Clock, rounds: int, seconds: float) -> None:
         shapes = ((size.batch, size.hidden, rows), (size.batch, rows, size.hidden), (rows, all_steps, size.hidden))
         for index, (m, k, n) in enumerate(shapes):
             left, right = torch.randn(m, k), torch.randn(k, n)
-            packed = torch.ops.mkldnn._reorder_linear_weight(right.t().contiguous(), m)  # as oneDNN likes it best
+            packed = torch.ops.mkldnn._reorder_linear_weight(right.t().contiguous(), m)  # oneDNN's fastest layout
             linear = partial(torch.ops.mkldnn._linear_pointwise, left, packed, None, "none", [], "")
             torch.testing.assert_close(linear(), left @ right, rtol=1e-3, atol=1e-2)
             ways[f"MKL {index}"] = partial(repeat, partial(torch.mm, left, right), clock)
@@ -339,8 +340,8 @@ def print_rates(size: Size, clock: Clock, rounds: int, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", choices=("1", "all"), default="1")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds, of each way once; at most 3 for builds")
-    parser.add_argument("--seconds", type=float, default=0.1, help="at least, per measurement")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds, with one run of each way; at most 3 for builds")
+    parser.add_argument("--seconds", type=float, default=0.1, help="shortest time of a measurement")
     parser.add_argument("--sizes", type=parse_size, nargs="+", metavar="BxTxH", help="ragged: Bx10-100xH")
     arguments = parser.parse_args()
     sizes = arguments.sizes or [parse_size(text) for text in SIZES]
@@ -351,12 +352,13 @@ def main() -> None:
     has_flax = all(importlib.util.find_spec(name) for name in ("flax", "optax"))
     flax = Flax(one_thread) if has_flax else None
 
-    of_what = "processor time" if one_thread else "time on the clock"
-    print(f"{torch.get_num_threads()} thread(s), {of_what}; medians of {arguments.rounds} rounds")
+    kind_of_time = "processor time" if one_thread else "wall-clock time"
+    print(f"{torch.get_num_threads()} thread(s), {kind_of_time}; medians of {arguments.rounds} rounds")
     if flax is None:
-        print("flax and optax are not installed: without them (pip install -e '.[bench]')")
+        print("no comparison with flax: flax and optax are not installed (pip install -e '.[bench]')")
     print()
-    print_builds(clock, min(arguments.rounds, 3))
+    with mock.patch.dict(os.environ):  # print_builds sets SEQLIGHT_CACHE
+        print_builds(clock, min(arguments.rounds, 3))
     print(f"\n{'cell':6}{'BxTxH':>14}{'kernel, ms':>12}", end="")
     print(f"{'torch.nn / kernel':>19}{'flax / kernel':>19}{'loop / kernel':>19}")
     for size in sizes:

@@ -40,7 +40,7 @@ def main(path: str) -> None:
                 axis.plot([p.step for p in points], [p.value for p in points], label=cell.__name__, linewidth=1.2)
                 axis.set_title(tag, fontsize=10)
                 axis.set_xlabel("step")
-        # On sequences ten times as long as those it was trained on.
+        # On sequences ten times as long as the training sequences.
         curve = memory_curve(model, SyntheticSequences(SumSign(max_length=100)).split("test"))
         memory_axis.semilogy(curve.numpy(), label=cell.__name__, linewidth=1.2)
     memory_axis.set_title("norm of d loss / d input", fontsize=10)

@@ -1,6 +1,6 @@
-"""The cells of cells.py in flax, in a process of their own, so that XLA can be kept to one core.
+"""The cells of cells.py in flax, in a process of their own, so that XLA can be limited to one core.
 
-cells.py starts it and asks through pipes: arguments of `prepare` for a training step, a number to repeat it.
+cells.py starts it and sends messages through a pipe: the arguments of `prepare`, or a number of training steps to run.
 """
 
 import os
@@ -17,7 +17,7 @@ import optax
 from flax import nnx
 from jax import nn
 
-# The updates of cells.py, word for word, with jax for torch.
+# The updates of cells.py, with jax in place of torch.
 
 
 def elman(input_gates, hidden_gates, state):
@@ -50,7 +50,7 @@ CELLS = {"Elman": (elman, 1), "LSTM": (lstm, 2), "GRU": (gru, 1), "MGU": (mgu, 1
 
 
 class Cell(nnx.RNNCellBase):
-    """A step as flax's own cells have it: two dense layers, and an update."""
+    """A cell in the form of flax's own: two dense layers and an update."""
 
     num_feature_axes = 1
 
@@ -65,25 +65,25 @@ class Cell(nnx.RNNCellBase):
             dense.bias[...] = jnp.asarray(weights[f"bias_{kind}"])
 
     def __call__(self, carry, inputs):
-        """The next state, and the first of it as output."""
+        """Return the next state, and its first part as the output."""
         carry = self.update(self.dense_i(inputs), self.dense_h(carry[0]), carry)
         return carry, carry[0]
 
     def initialize_carry(self, input_shape, rngs=None, carry_init=None):
-        """Zeros."""
+        """Return zeros."""
         return (jnp.zeros((*input_shape[:-1], self.hidden_size)),) * self.num_states
 
 
 def prepare(
     name: str, weights: dict[str, np.ndarray], data: tuple[np.ndarray | None, ...], learning_rate: float
 ) -> Callable[[], jax.Array]:
-    """A training step that returns its loss; `data` are inputs, targets, and lengths or None."""
+    """Make a function that runs a training step and returns its loss; `data` is (inputs, targets, lengths or None)."""
     graph, state = nnx.split(nnx.RNN(Cell(name, weights), rngs=False))
-    # Compiled code takes a plain list of parameters in less time than a State.
+    # Compiled code takes a plain list of parameters faster than a State.
     parameters, structure = jax.tree.flatten(state)
     optimizer = optax.adam(learning_rate)
     moments = optimizer.init(parameters)
-    data = jax.device_put(data)  # given as arguments: XLA would compute with constants once and for all
+    data = jax.device_put(data)  # passed as arguments, because XLA computes with constants only once
 
     def loss(parameters, inputs, targets, lengths):
         model = nnx.merge(graph, jax.tree.unflatten(structure, parameters))
@@ -110,7 +110,7 @@ def prepare(
 def main() -> None:
     one_core = sys.argv[1] == "1"
     if one_core:
-        # Before XLA counts the cores, which it does at its first computation. XLA_FLAGS do not keep it to one.
+        # Before XLA's first computation, when it counts the cores. XLA_FLAGS can't limit it to one.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     step = None
     while True:
@@ -126,7 +126,7 @@ def main() -> None:
                 loss = step()
             on_processor, on_clock = time.process_time() - on_processor, time.perf_counter() - on_clock
             if one_core and on_processor > 1.1 * on_clock + 0.01:
-                raise RuntimeError(f"XLA took {on_processor} s of processor time in {on_clock} s: more than one core")
+                raise RuntimeError(f"XLA used more than one core: {on_processor} s of processor time in {on_clock} s")
             answer = (on_processor if one_core else on_clock, float(loss))
         pickle.dump(answer, sys.stdout.buffer)
         sys.stdout.buffer.flush()

@@ -1,8 +1,7 @@
-"""What it takes to load users' files and train on them: memory as a ratio to the array of all values, and rates.
+"""Memory and time to load users' files and train on them.
 
-For each format a process of its own makes `SequenceFiles` of a file, takes a fifth for validation, and trains for some
-steps. Its peak of memory, above what it had after the imports, is divided by the size of the values in float32.
-Linux only.
+For each format, a separate process makes `SequenceFiles` from a file, takes a fifth for validation, and trains for some
+steps. Its peak memory, less its memory after the imports, is divided by the size of all values in float32. Linux only.
 """
 
 import argparse
@@ -51,7 +50,7 @@ def write(path: Path, num_sequences: int, num_steps: int) -> None:
 
 
 def load_and_train(path: str, num_steps: int) -> None:
-    """In a process of its own: print seconds of loading and the peaks of memory after loading and after training."""
+    """Print the seconds of loading, and peak memory after loading and after training; runs in its own process."""
     import lightning.pytorch as pl
     import pyarrow
     import torch
@@ -60,7 +59,7 @@ def load_and_train(path: str, num_steps: int) -> None:
 
     torch.set_num_threads(1)
     pyarrow.set_cpu_count(1)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = memory("VmRSS")
     start = time.perf_counter()
     data = SequenceFiles(path)

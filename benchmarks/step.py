@@ -1,19 +1,18 @@
-"""Time of one training step at seqlight's defaults, against two ways to do without seqlight.
+"""Time of one training step at seqlight's defaults, against two ways without seqlight.
 
-    loop      a loop written by hand: DataLoader, torch.nn layer, Adam; no clipping, curves or checkpoints
-    port      the LightningModule one would write first: `self.log` of loss and accuracy in every step
+    loop      a hand-written loop: DataLoader, torch.nn layer, Adam; no clipping, curves or checkpoints
+    port      a first, plain LightningModule: `self.log` of loss and accuracy in every step
     torch     SequenceClassifier as `seqlight fit` trains it (clipping, schedule, curves, checkpoints), with
               torch's own layers: backend="torch"
     kernel    the same with generated kernels, the default: backend="auto"
 
-All on one thread and in one process, in turns. A step's time is that of an epoch's steps, with fetching of
-batches, progress bar and logging, through their number; it is the time on the processor, which other work
-on the machine disturbs less than the time on the clock. Validation is off, and what is done once per epoch
-or run (writing checkpoints, starting the Trainer) is not counted. Ratios are taken within a round, and the
-medians over rounds are printed.
+All run on one thread and in one process, in turns. The time of a step is the time of an epoch's steps, including
+fetching batches, progress bar and logging, divided by their number. It is processor time, which other work on the
+machine disturbs less than wall-clock time. Validation is off. Work done once per epoch or run (writing checkpoints,
+starting the Trainer) is not counted. Ratios are taken within a round, and the script prints medians over rounds.
 
-`--check` prints instead what it costs to look whether losses and gradients are finite, as a share of a step without:
-steps with and without take turns within one run, and the lowest tenths of both are compared.
+`--check` prints instead the cost of the check that losses and gradients are finite, as a share of a step without it.
+Steps with and without the check take turns within one run, and the lowest tenths of both are compared.
 """
 
 import argparse
@@ -65,7 +64,7 @@ MOST_KERNEL = {"RNN": 1.0, "LSTM": 1.0, "GRU": 0.7}  # targets with kernels, aga
 
 
 class Net(nn.Module):
-    """A recurrent layer of torch.nn, and a linear layer on its last output."""
+    """A torch.nn recurrent layer, and a linear layer on its last output."""
 
     def __init__(self, layer: type[nn.RNNBase]) -> None:
         super().__init__()
@@ -79,7 +78,7 @@ class Net(nn.Module):
 
 
 class Port(pl.LightningModule):
-    """The plain port of the loop to Lightning."""
+    """The loop as a plain LightningModule."""
 
     def __init__(self, layer: type[nn.RNNBase]) -> None:
         super().__init__()
@@ -88,7 +87,7 @@ class Port(pl.LightningModule):
         self.accuracy = BinaryAccuracy()
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        """The loss, logged in every step, as is the accuracy."""
+        """Return the loss; log loss and accuracy in every step."""
         inputs, targets = batch
         probabilities = self.net(inputs)
         loss = self.loss(probabilities, targets)
@@ -98,22 +97,22 @@ class Port(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """As in the loop."""
+        """Return the same optimizer as in the loop."""
         return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
 
 
 class Clock(pl.Callback):
-    """Seconds per step of each epoch, without the epoch's end."""
+    """Measure the seconds per step of each epoch, without the epoch's end."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start."""
+        """Start the clock."""
         self._start = time.process_time()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop, before checkpoints are written."""
+        """Stop the clock, before checkpoints are written."""
         self.times.append((time.process_time() - self._start) / trainer.num_training_batches)
 
 
@@ -177,54 +176,54 @@ def time_seqlight(name: str, num_epochs: int, folder: str, backend: Backend) -> 
     return clock.times
 
 
-class Unlooking(FiniteCheck):
-    """Takes every step."""
+class NoCheck(FiniteCheck):
+    """Accepts every step without a check."""
 
     def watch(self, loss: Tensor) -> Tensor:
-        """As it came."""
+        """Return the loss unchanged."""
         return loss
 
     def accepts(self, module: pl.LightningModule, parameters: Sequence[Tensor], total: float | Tensor) -> bool:
-        """Without a look."""
+        """Return True."""
         return True
 
 
 class Alternating(pl.Callback):
-    """Has losses and gradients looked at in every other step, and times the steps."""
+    """Switches the check on and off in turns, and times the steps."""
 
     def __init__(self) -> None:
         self.times: tuple[list[float], list[float]] = ([], [])
-        self._ways = (Unlooking("stop"), FiniteCheck("stop"))
+        self._ways = (NoCheck("stop"), FiniteCheck("stop"))
         self._number = 0
         self._start: float | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start anew: what lies between epochs is no step."""
+        """Discard the start time: the time between epochs is not part of a step."""
         self._start = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Change over."""
+        """Note the time of the last step, and switch."""
         now = time.process_time()
         if self._start is not None:
             self.times[self._number % 2].append(now - self._start)
         self._number += 1
-        looks = self._number % 2 == 1
+        checked = self._number % 2 == 1
         assert isinstance(pl_module, SequenceClassifier)
-        pl_module._monitor._check = self._ways[looks]
-        training_steps.gradient_total = gradient_total if looks else lambda parameters: 0.0
+        pl_module._monitor._check = self._ways[checked]
+        training_steps.gradient_total = gradient_total if checked else lambda parameters: 0.0
         self._start = time.process_time()
 
 
 def check_share(name: str, hidden_size: int, clipped: bool, num_epochs: int) -> tuple[float, float]:
-    """Seconds of a step without the check, and what it adds as a share of them."""
+    """Seconds of a step without the check, and the cost of the check as a share of them."""
     steps = Alternating()
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=num_epochs,
         gradient_clip_val=1.0 if clipped else None,
-        log_every_n_steps=11,  # odd, lest the points fall on one way only
+        log_every_n_steps=11,  # odd, so that curve points fall on both kinds of steps
         limit_val_batches=0,
         enable_model_summary=False,
         enable_checkpointing=False,
@@ -237,13 +236,13 @@ def check_share(name: str, hidden_size: int, clipped: bool, num_epochs: int) -> 
         partial(CELLS[name][1], hidden_size=hidden_size), input_size=1, learning_rate=LEARNING_RATE
     )
     trainer.fit(model, SyntheticSequences(SumSign(), batch_size=BATCH_SIZE))
-    # The time that a tenth of the steps stay below: the others show what else runs on the machine.
+    # The lowest tenth: longer times show other work on the machine.
     without, with_check = (statistics.quantiles(times, n=10)[0] for times in steps.times)
     return without, with_check / without - 1
 
 
 def print_checks(num_epochs: int) -> None:
-    print(f"{'':20}us per step{'':4}share of the check (<= {MOST_CHECK:.0%}), clipped{'':4}without clipping")
+    print(f"{'':20}us per step{'':4}cost of the check (<= {MOST_CHECK:.0%}), clipped{'':5}without clipping")
     for name in CELLS:
         for hidden_size in (HIDDEN_SIZE, 256):
             step, clipped = check_share(name, hidden_size, True, num_epochs)
@@ -261,8 +260,8 @@ WAYS: dict[str, Callable[[str, int, str], list[float]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="print what the check for finite numbers costs")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, of each way once")
+    parser.add_argument("--check", action="store_true", help="print the cost of the check for finite values")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, with one run of each way")
     parser.add_argument("--epochs", type=int, default=8, help="timed epochs of 32 steps per round")
     arguments = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -281,10 +280,10 @@ def main() -> None:
             with (
                 tempfile.TemporaryDirectory() as folder,
                 open(os.devnull, "w") as nowhere,
-                contextlib.redirect_stdout(nowhere),  # the progress bars are on, and written to nowhere
+                contextlib.redirect_stdout(nowhere),  # the progress bars are on, and their output is discarded
                 contextlib.redirect_stderr(nowhere),
             ):
-                # The first epoch of each fit warms up.
+                # The first epoch of each fit is a warm-up.
                 rounds.append([statistics.median(way(name, 1 + arguments.epochs, folder)[1:]) for way in WAYS.values()])
         loop, port, torch_layers, kernel = (list(times) for times in zip(*rounds, strict=True))
         times = "".join(f"{1e6 * statistics.median(way):8.0f}" for way in (loop, port, torch_layers, kernel))
@@ -296,7 +295,7 @@ def main() -> None:
 
 
 def median_ratio(these: list[float], those: list[float]) -> float:
-    """The median over rounds of the ratio within a round."""
+    """Median over rounds of the ratio within a round."""
     return statistics.median(one / other for one, other in zip(these, those, strict=True))
 
 

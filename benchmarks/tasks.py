@@ -1,4 +1,4 @@
-"""How many sequences of 100 steps each task draws in a second of processor time, on one thread.
+"""Sequences of 100 steps that each task draws per second of processor time, on one thread.
 
 python benchmarks/tasks.py [--rounds 7]
 """
@@ -15,7 +15,7 @@ from seqlight import Dyck, ModularArithmetic, SequenceTask, Tomita
 from seqlight.data.synthetic import draw
 
 STEPS, SEQUENCES = 100, 8192
-TARGET = 100_000  # of the simple tasks
+TARGET = 100_000  # for the simple tasks
 CLASSES = [getattr(seqlight, name) for name in seqlight.__all__]
 TASKS = [
     cls(**arguments)
@@ -28,12 +28,12 @@ LANGUAGES = (Dyck, Tomita)
 
 
 def name(task: SequenceTask) -> str:
-    """As Python writes it, without the lengths."""
+    """The task's repr, without the lengths."""
     return re.sub(r"m\w\w_length=\w+,? ?", "", str(task))
 
 
 def rate(task: SequenceTask, rounds: int) -> float:
-    """Sequences per second as splits are drawn: sampled in blocks, checked, and put together; the median."""
+    """Median of the sequences drawn per second. Splits are sampled in blocks, checked and put together."""
     shortest = STEPS - 1 if isinstance(task, ModularArithmetic) else STEPS  # its lengths are odd
     task = task.with_lengths(shortest, STEPS)
     draw(task, SEQUENCES, 0, "train")
@@ -47,7 +47,7 @@ def rate(task: SequenceTask, rounds: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="times that each split is drawn")
+    parser.add_argument("--rounds", type=int, default=7, help="number of splits drawn for each task")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'task':<46}  1000 sequences of {STEPS} steps a second")

@@ -1,6 +1,6 @@
-"""When does a second thread pay? Time of a training step with all threads, as a ratio to that with one.
+"""Time of a training step with all threads, divided by the time with one: when does a second thread pay?
 
-seqlight/cli/threads.py takes its constant from here: the operations of one time step, 2 B (F + H) G H, from
+seqlight/cli/threads.py takes its constant from here: the number of operations of one time step, 2 B (F + H) G H, from
 which the ratio is clearly below 1.
 """
 
@@ -31,7 +31,7 @@ SIZES = (
 
 
 def seconds_per_step(layer: RecurrentLayer, inputs: Tensor, num_threads: int, min_seconds: float) -> float:
-    """Forward, backward and Adam, repeated for `min_seconds`."""
+    """Seconds of a step (forward, backward and Adam), repeated for at least `min_seconds`."""
     torch.set_num_threads(num_threads)
     optimizer = torch.optim.Adam(layer.parameters(), fused=True)
     num_steps = 0
@@ -49,8 +49,8 @@ def seconds_per_step(layer: RecurrentLayer, inputs: Tensor, num_threads: int, mi
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="rounds, of one thread and all threads in turns")
-    parser.add_argument("--seconds", type=float, default=0.1, help="at least, per measurement")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds, with one run on one thread and one on all")
+    parser.add_argument("--seconds", type=float, default=0.1, help="shortest time of a measurement")
     arguments = parser.parse_args()
     all_threads = torch.get_num_threads()
     torch.manual_seed(0)

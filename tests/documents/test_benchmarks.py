@@ -1,15 +1,14 @@
-"""The benchmarks run, and compare what is the same."""
+"""The benchmarks run, and compare equal computations."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
+
+from tests.documents.programs import run_program
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "cells.py"
 
@@ -24,18 +23,16 @@ def cells():
 
 
 def test_cells_prints_each_ratio_beside_its_target(tmp_path):
-    command = [sys.executable, SCRIPT, "--rounds", "1", "--seconds", "0.001", "--sizes", "3x4x5", "4x2-6x3"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    flags = ["--rounds", "1", "--seconds", "0.001", "--sizes", "3x4x5", "4x2-6x3"]
+    status, out, err = run_program(SCRIPT, *flags, folder=tmp_path)
+    assert status == 0, err
+    lines = out.splitlines()
     for name, targets in {"Elman": "22", "LSTM": "12", "GRU": "22", "MGU": "22"}.items():
         for size, target in zip(("3x4x5", "4x2-6x3"), targets, strict=True):
             [row] = [line for line in lines if line.startswith(name) and f" {size} " in line]
             assert f"(>= {target}.0)" in row
             assert ("(>= 4.0)" in row) == (size == "3x4x5")  # the loop
-        assert sum(line.startswith(name) for line in lines) == 4  # and a row of the builds, and one of the rates
+        assert sum(line.startswith(name) for line in lines) == 4  # with a row of the builds and one of the rates
 
 
 class OtherInputs(nn.LSTM):
@@ -66,8 +63,7 @@ def test_cells_refuses_to_time_another_cell_or_other_gradients(cells, size, monk
 
 @pytest.mark.parametrize("flags", [("--rounds=1", "--epochs=2"), ("--rounds=1", "--epochs=1", "--check")])
 def test_step_runs(flags, tmp_path):
-    script = SCRIPT.with_name("step.py")
-    done = subprocess.run([sys.executable, script, *flags], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    status, out, err = run_program(SCRIPT.with_name("step.py"), *flags, folder=tmp_path)
+    assert status == 0, err
     for name in ("RNN", "LSTM", "GRU"):
-        assert any(line.startswith(name) for line in done.stdout.splitlines()), done.stdout
+        assert any(line.startswith(name) for line in out.splitlines()), out
