@@ -1,4 +1,4 @@
-"""What docs/kernels.md shows is what is so now, and CONTRIBUTING names what is there."""
+"""docs/ and CONTRIBUTING agree with the code."""
 
 import contextlib
 import io
@@ -17,15 +17,15 @@ from tests.documents.test_readme import PYTHON as README_PYTHON
 from tests.documents.test_readme import README
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "kernels.md").read_text()
-REFUSED = re.findall(r"^\| `(.*new.*)` \| `(.*?)`", PAGE, re.MULTILINE)
+KERNELS = (ROOT / "docs" / "kernels.md").read_text()
+REFUSED = re.findall(r"^\| `(.*new.*)` \| `(.*?)`", KERNELS, re.MULTILINE)
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", KERNELS, re.DOTALL)
 
 
-def test_shown_code_is_what_the_shown_call_prints(monkeypatch):
+def test_kernel_code_is_current(monkeypatch):
     mycells = types.ModuleType("mycells")
     exec(README_PYTHON[1], vars(mycells))
     monkeypatch.setitem(sys.modules, "mycells", mycells)
@@ -36,15 +36,15 @@ def test_shown_code_is_what_the_shown_call_prints(monkeypatch):
     assert forward.startswith("  static void forward(")
     assert backward.startswith("  static void backward(")
     for code in (forward, backward):
-        assert code in printed.getvalue(), f"docs/kernels.md is out of date; now it is\n{printed.getvalue()}"
+        assert code in printed.getvalue(), f"docs/kernels.md is out of date; the code is now\n{printed.getvalue()}"
 
 
-def test_there_are_refusals():
+def test_six_refusals_are_listed():
     assert len(REFUSED) == 6
 
 
 @pytest.mark.parametrize(("expression", "message"), REFUSED)
-def test_refusal_is_named_so(expression, message):
+def test_refusal_has_the_listed_message(expression, message):
     class Unusual(GatedCell):
         num_gates = 1
 
@@ -57,7 +57,7 @@ def test_refusal_is_named_so(expression, message):
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/kernels.md", "docs/reliability.md", ".github/SECURITY.md"])
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     path = ROOT / page
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
     assert targets
@@ -65,27 +65,31 @@ def test_links_lead_somewhere(page):
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
-def test_what_is_guaranteed_names_its_tests():
-    [section] = re.findall(r"## What seqlight guarantees\n(.*?)\n## ", README, re.DOTALL)
-    promises = section.split("\n- ")[1:]
-    assert len(promises) == 8
-    for promise in promises:
-        assert re.search(r"\(tests/\w+/test_\w+\.py\)", promise), promise
+def test_each_guarantee_names_its_tests():
+    [section] = re.findall(r"## Reliability guarantees\n(.*?)\n## ", README, re.DOTALL)
+    guarantees = section.split("\n- ")[1:]
+    assert len(guarantees) == 8
+    for guarantee in guarantees:
+        assert re.search(r"\(tests/\w+/test_\w+\.py\)", guarantee), guarantee
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
-def test_python_of_reliability_runs(tmp_path, monkeypatch, capsys):
+def test_python_of_reliability_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reliability.md").read_text(), re.DOTALL)
     exec(code, {})
     assert list(tmp_path.rglob("last.ckpt"))
 
 
-def test_paths_of_contributing_are_there():
+def test_paths_in_contributing_exist():
     text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
     paths = re.findall(r"`((?:seqlight|tests|docs|notebooks|benchmarks)/[\w./]*)`", text)
     assert len(paths) > 15
     for path in paths:
         assert (ROOT / path).exists(), path
-    folders = {path.name for path in (ROOT / "seqlight").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert {f"seqlight/{name}/" for name in folders} <= set(paths)
+    rooms = {path.name for path in (ROOT / "seqlight").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert {f"seqlight/{name}/" for name in rooms} <= set(paths)
+    files = re.findall(rf"`((?:{'|'.join(rooms)})/[\w/]*\.py)`", text)
+    assert len(files) > 30
+    for file in files:
+        assert (ROOT / "seqlight" / file).exists(), file
