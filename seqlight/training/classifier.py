@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -15,7 +13,6 @@ from seqlight.cells.lstm import LSTMCell
 from seqlight.checkpoints.load import load_model
 from seqlight.common.batch import Batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
-from seqlight.common.private_api import FastHookName
 from seqlight.common.processes import weigh_by_share
 from seqlight.common.validation import check_choice
 from seqlight.recurrent.embedding import embed, new_embedding
@@ -26,13 +23,12 @@ from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
 from seqlight.training.evaluation import Evaluation, log_evaluation
 from seqlight.training.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
-from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
-from seqlight.training.schedule import Kind, Schedule, check_settings, keep_patience
-from seqlight.training.steps import StepMonitor
-from seqlight.training.trainer_data import describe_with_data, trainer_of
+from seqlight.training.monitored_module import MonitoredModule
+from seqlight.training.non_finite import OnNonFinite, check_metrics
+from seqlight.training.schedule import Kind
 
 
-class SequenceClassifier(FastHookName, pl.LightningModule):
+class SequenceClassifier(MonitoredModule):
     """A recurrent stack, a summary of its outputs, and a linear layer.
 
     Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass targets with
@@ -94,21 +90,17 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
         lr_schedule: Kind = "cosine",
         non_finite: OnNonFinite = "stop",
     ) -> None:
-        super().__init__()
+        super().__init__(target, learning_rate, lr_schedule, non_finite)
         if (input_size is None) == (vocab_size is None):
             raise ValueError(f"give either input_size or vocab_size, got {input_size} and {vocab_size}")
         check_num_outputs(num_outputs, target)
         check_choice("readout", readout, ("last", "mean", "max"))
-        Schedule(learning_rate, lr_schedule)  # checks both
-        check_choice("non_finite", non_finite, ("stop", "skip"))
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
         weights = None if class_weights is None else check_class_weights(class_weights, target, num_outputs)
         self.register_buffer("class_weights", weights, persistent=False)
         self.readout: Readout = readout
-        self.learning_rate = learning_rate
-        self.lr_schedule: Kind = lr_schedule
         self.embedding = None if vocab_size is None else new_embedding(vocab_size, embedding_size)
         self.recurrent = RecurrentStack(
             cell,
@@ -126,7 +118,6 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
         self.head = nn.Linear(self.recurrent.output_size, num_outputs)
         self.val_evaluation = Evaluation(target, num_outputs)
         self.test_evaluation = Evaluation(target, num_outputs)
-        self._monitor = StepMonitor(target, non_finite)
 
     def features(
         self,
@@ -212,105 +203,14 @@ class SequenceClassifier(FastHookName, pl.LightningModule):
         require_batch(batch)
         return to_probabilities(self(batch.inputs, batch.lengths), self.target)
 
-    def configure_optimizers(self) -> Any:
-        """Adam with the learning rate schedule."""
-        return self._schedule.configure(self)
-
-    @property
-    def _schedule(self) -> Schedule:
-        return Schedule(self.learning_rate, self.lr_schedule)
-
-    @property
-    def _has_own_schedule(self) -> bool:
-        """Whether a subclass has its own optimizer."""
-        return type(self).configure_optimizers is not SequenceClassifier.configure_optimizers
-
-    @property
-    def skipped_batches(self) -> int:
-        """The number of batches that training has skipped, with `non_finite="skip"`."""
-        return self._monitor.skipped
-
-    # The hooks of Lightning, in the order in which they run. `StepMonitor` says what happens in a training step.
-
-    def on_fit_start(self) -> None:
-        """Check, before the first step, that a checkpoint can be written and that the schedule has an end."""
-        self.describe()
-        check_settings(self.trainer)
-        self._schedule.check(self.trainer)
-
-    def on_train_start(self) -> None:
-        """Begin the curves, and set the learning rate of this step, in a resumed run too."""
-        self._monitor.begin(self.trainer)
-        if not self._has_own_schedule and self.automatic_optimization:
-            self._schedule.begin(self.trainer)
-
-    def on_train_epoch_start(self) -> None:
-        """Begin the epoch's totals."""
-        self._monitor.begin_epoch(self.trainer)
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute gradients; the loss is checked before the optimizer's step."""
-        super().backward(self._monitor.watch(loss), *args, **kwargs)
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Check losses and gradients in manual optimization, where Lightning does not call the next hook."""
-        if not self.automatic_optimization:
-            self.configure_gradient_clipping(optimizer)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Check losses and gradients, then clip the gradients."""
-        self._monitor.check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Write a point of the training curves, if one is due."""
-        self._monitor.write_due_point(self)
-
     def on_validation_epoch_end(self) -> None:
         """Log `val/...`, and stop the training if the loss is not finite."""
         log_evaluation(self, "val", self.val_evaluation.take())
         check_metrics(self.trainer, ("val/loss",))
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, for the progress bar, callbacks and the table at the end of a run."""
-        metrics = self._monitor.take_epoch(self.trainer)
-        if metrics:  # none if a subclass's training_step logs its own
-            self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
-        check_metrics(self.trainer)
-
     def on_test_epoch_end(self) -> None:
         """Log `test/...`."""
         log_evaluation(self, "test", self.test_evaluation.take())
-
-    def describe(self) -> dict[str, Any]:
-        """The classes and arguments of model and data, as plain data, from which `seqlight.load` rebuilds them.
-
-        Raises:
-            TypeError: if a hyperparameter of a subclass has no plain form.
-        """
-        return describe_with_data(self)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the description and the state of the curves. Weights that are not finite raise NonFiniteError."""
-        check_weights(self)
-        own = {"schedule": asdict(self._schedule), "steps": self._monitor.state_dict(self.trainer)}
-        checkpoint["seqlight"] = {**self.describe(), **own}
-        checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the curves. This run's learning rate, schedule and patience replace those of the checkpoint."""
-        self._monitor.load_state_dict(checkpoint["seqlight"].get("steps", {}))
-        if not self._has_own_schedule:
-            self._schedule.replace_in(checkpoint)
-        trainer = trainer_of(self)
-        if trainer is not None:
-            if trainer.precision == "64-true":
-                self.double()  # the Trainer does it too, but after it has loaded, and rounded, the weights
-            keep_patience(trainer, checkpoint)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = "cpu") -> Any:  # type: ignore[override]

@@ -1,0 +1,129 @@
+"""Hooks of a LightningModule that check and record its training, and save its state."""
+
+from dataclasses import asdict
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from seqlight.common.batch import Batch
+from seqlight.common.private_api import FastHookName
+from seqlight.common.validation import check_choice
+from seqlight.tasks.task import Target
+from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
+from seqlight.training.schedule import Kind, Schedule, check_settings, keep_patience
+from seqlight.training.steps import StepMonitor
+from seqlight.training.trainer_data import describe_with_data, trainer_of
+
+
+class MonitoredModule(FastHookName, pl.LightningModule):
+    """A module with an optimizer, whose training steps are checked and recorded, and whose runs can be resumed.
+
+    `SequenceClassifier` adds the model and the steps. The hooks stand here in the order in which Lightning calls them.
+
+    Args:
+        target: "binary", "multiclass" or "multilabel".
+        learning_rate, lr_schedule, non_finite: as for `SequenceClassifier`.
+
+    Raises:
+        ValueError: if an argument is out of its range, naming it.
+    """
+
+    def __init__(self, target: Target, learning_rate: float, lr_schedule: Kind, non_finite: OnNonFinite) -> None:
+        super().__init__()
+        Schedule(learning_rate, lr_schedule)  # checks both
+        check_choice("non_finite", non_finite, ("stop", "skip"))
+        self.learning_rate = learning_rate
+        self.lr_schedule: Kind = lr_schedule
+        self._monitor = StepMonitor(target, non_finite)
+
+    @property
+    def skipped_batches(self) -> int:
+        """The number of batches that training has skipped, with `non_finite="skip"`."""
+        return self._monitor.skipped
+
+    def configure_optimizers(self) -> Any:
+        """Adam with the learning rate schedule."""
+        return self._schedule.configure(self)
+
+    @property
+    def _schedule(self) -> Schedule:
+        """The schedule of the current attributes, which may have been set since."""
+        return Schedule(self.learning_rate, self.lr_schedule)
+
+    @property
+    def _has_own_schedule(self) -> bool:
+        """Whether a subclass has its own optimizer."""
+        return type(self).configure_optimizers is not MonitoredModule.configure_optimizers
+
+    def on_fit_start(self) -> None:
+        """Check, before the first step, that a checkpoint can be written and that the schedule has an end."""
+        self.describe()
+        check_settings(self.trainer)
+        self._schedule.check(self.trainer)
+
+    def on_train_start(self) -> None:
+        """Begin the curves, and set the learning rate of this step, in a resumed run too."""
+        self._monitor.begin(self.trainer)
+        if not self._has_own_schedule and self.automatic_optimization:
+            self._schedule.begin(self.trainer)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's totals."""
+        self._monitor.begin_epoch(self.trainer)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute gradients; the loss is checked before the optimizer's step."""
+        super().backward(self._monitor.watch(loss), *args, **kwargs)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Check losses and gradients in manual optimization, where Lightning does not call the next hook."""
+        if not self.automatic_optimization:
+            self.configure_gradient_clipping(optimizer)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Check losses and gradients, then clip the gradients."""
+        self._monitor.check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Write a point of the training curves, if one is due."""
+        self._monitor.write_due_point(self)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means, for the progress bar, callbacks and the table at the end of a run."""
+        metrics = self._monitor.take_epoch(self.trainer)
+        if metrics:  # none if a subclass's training_step logs its own
+            self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
+        check_metrics(self.trainer)
+
+    def describe(self) -> dict[str, Any]:
+        """The classes and arguments of model and data, as plain data, from which `seqlight.load` rebuilds them.
+
+        Raises:
+            TypeError: if a hyperparameter of a subclass has no plain form.
+        """
+        return describe_with_data(self)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the description and the state of the curves. Weights that are not finite raise NonFiniteError."""
+        check_weights(self)
+        own = {"schedule": asdict(self._schedule), "steps": self._monitor.state_dict(self.trainer)}
+        checkpoint["seqlight"] = {**self.describe(), **own}
+        checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the curves. This run's learning rate, schedule and patience replace those of the checkpoint."""
+        self._monitor.load_state_dict(checkpoint["seqlight"].get("steps", {}))
+        if not self._has_own_schedule:
+            self._schedule.replace_in(checkpoint)
+        trainer = trainer_of(self)
+        if trainer is not None:
+            if trainer.precision == "64-true":
+                self.double()  # the Trainer does it too, but after it has loaded, and rounded, the weights
+            keep_patience(trainer, checkpoint)
