@@ -52,7 +52,7 @@ from seqlight.callbacks.logger import CurvesLogger
 from seqlight.callbacks.profiler import NoProfiler
 from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.recurrent.layer import Backend
-from seqlight.training import steps as training_steps
+from seqlight.training import step_monitor
 from seqlight.training.gradients import gradient_total
 from seqlight.training.non_finite import FiniteCheck
 
@@ -212,7 +212,7 @@ class Alternating(pl.Callback):
         checked = self._number % 2 == 1
         assert isinstance(pl_module, SequenceClassifier)
         pl_module._monitor._check = self._ways[checked]
-        training_steps.gradient_total = gradient_total if checked else lambda parameters: 0.0
+        step_monitor.gradient_total = gradient_total if checked else lambda parameters: 0.0
         self._start = time.process_time()
 
 

@@ -15,7 +15,7 @@ class GRUCell(GatedCell):
         h_t = (1 - z) * n + z * h_(t-1)
 
     Gate order: reset, update, new. The reset gate is applied after the product with W_hn, as in torch,
-    in cuDNN and in version 3 of the paper; version 1 applies it before.
+    in cuDNN and in version 1 of the paper; version 3 applies it before.
 
     Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
     Machine Translation", 2014 (arXiv:1406.1078).

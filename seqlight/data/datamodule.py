@@ -11,7 +11,7 @@ import torch
 from seqlight.common.batch import Batch, check_batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.validation import check_at_least
-from seqlight.data.load import kind_of, load_data_module
+from seqlight.data.load import load_data_module, shared_arguments
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
 from seqlight.tasks.task import Target
@@ -107,7 +107,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
                 data,
                 f"{type(self).__name__}.split({split!r})",
                 predict=split == "predict",
-                **kind_of(self),
+                **shared_arguments(self),
             )
         rank, world_size = 0, 1
         if self.trainer is not None:

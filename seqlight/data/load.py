@@ -15,8 +15,8 @@ from seqlight.tasks.task import SequenceTask
 Data = TypeVar("Data")
 
 
-def kind_of(source: Any) -> dict[str, Any]:
-    """The arguments, by name, that must be equal for a model and its data module, task or encoding."""
+def shared_arguments(source: Any) -> dict[str, Any]:
+    """The arguments that a model must share with its data module, task or encoding, by name."""
     return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
 
 
@@ -96,7 +96,7 @@ def description_of(
 
 
 def _arguments(part: dict[str, Any], described: str) -> dict[str, Any]:
-    """The arguments of a class. `described` must not be a string, because that would be imported by name."""
+    """The arguments of a class. The one named `described` must not be a string: a string would be imported."""
     arguments: dict[str, Any] = from_plain(part["init_args"])
     if isinstance(arguments.get(described), str):
         raise ValueError(f"{described} must be a class_path with init_args, got {arguments[described]!r}")
@@ -109,6 +109,6 @@ def _check_kind(data: dict[str, Any], model: dict[str, Any]) -> None:
     if data.get("encoding") is not None:
         source = SequenceEncoding.from_plain(data["encoding"])
     if isinstance(source, SequenceTask | SequenceEncoding):
-        for name, value in kind_of(source).items():
+        for name, value in shared_arguments(source).items():
             if model.get(name, value) != value:
                 raise ValueError(f"{name} is {value!r} for the data, but {model[name]!r} for the model")

@@ -9,7 +9,7 @@ from seqlight.common.batch import Batch, BatchError, check_batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
-from seqlight.data.load import kind_of
+from seqlight.data.load import shared_arguments
 from seqlight.tasks.task import SequenceTask
 
 
@@ -87,7 +87,7 @@ def draw(task: SequenceTask, num_samples: int, seed: int, split: Literal["train"
     for start in range(0, num_samples, _BLOCK):
         key = np.random.SeedSequence((seed, _STREAMS[split], start // _BLOCK))
         block = task.sample(_BLOCK, np.random.Generator(np.random.Philox(key)))
-        check_batch(block, f"{type(task).__name__}.sample()", **kind_of(task))
+        check_batch(block, f"{type(task).__name__}.sample()", **shared_arguments(task))
         if whole is None:  # allocated once, since joining blocks would take twice the memory
             whole = Batch(*(part.new_empty((num_samples, *part.shape[1:])) for part in block))
         if block.inputs.shape[:2] != (_BLOCK, whole.inputs.shape[1]):

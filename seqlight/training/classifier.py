@@ -22,21 +22,21 @@ from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
 from seqlight.training.evaluation import Evaluation, log_evaluation
+from seqlight.training.lightning_hooks import TrainingHooks
 from seqlight.training.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
-from seqlight.training.monitored_module import MonitoredModule
 from seqlight.training.non_finite import OnNonFinite, check_metrics
 from seqlight.training.schedule import Kind
 
 
-class SequenceClassifier(MonitoredModule):
+class SequenceClassifier(TrainingHooks):
     """A recurrent stack, a summary of its outputs, and a linear layer.
 
     Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass targets with
     cross-entropy, by Adam, with a learning rate that falls to 0 along a cosine.
 
-    Logged scalars: every `log_every_n_steps` steps and at least once an epoch, `train/loss` and `train/accuracy`, means
-    over the steps since the last point, `train/learning_rate`, and `train/gradient_norm`, before clipping; at the end
-    of a split, loss, accuracy, AUROC and F1 as `val/...` and `test/...`.
+    Logged scalars: every `log_every_n_steps` steps, and at least once an epoch, `train/loss` and `train/accuracy`
+    (means since the last point), `train/learning_rate` and `train/gradient_norm` (before clipping). After each split,
+    loss, accuracy, AUROC and F1 as `val/...` and `test/...`.
 
     A subclass may override `features`, `classify`, `forward`, the four `..._step` methods and `configure_optimizers`,
     and may extend the hooks (`on_...`) if it calls the hook of this class.
@@ -54,12 +54,12 @@ class SequenceClassifier(MonitoredModule):
         input_dropout, recurrent_dropout, zoneout, residual, norm: as for `RecurrentStack`.
         readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
         backend: as for `RecurrentLayer`.
-        class_weights: factors of the loss: for multiclass (C,) and for binary (2,), by the sequence's class; for
-            multilabel (L,), for each label that is 1. A loss is always the mean over sequences of weight times loss.
-            None for 1.
+        class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
+            (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not
+            divided by the sum of the weights. None for 1.
         learning_rate: Adam's learning rate at the start.
         lr_schedule: "cosine" falls to 0 over the run, "constant" stays.
-        non_finite: the reaction to a loss or gradient that is NaN or infinite: "stop" raises NonFiniteError before the
+        non_finite: what to do if a loss or gradient is NaN or infinite: "stop" raises NonFiniteError before the
             optimizer's step; "skip" skips the step and counts its batches, as `train/skipped`.
 
     Raises:
@@ -92,7 +92,7 @@ class SequenceClassifier(MonitoredModule):
     ) -> None:
         super().__init__(target, learning_rate, lr_schedule, non_finite)
         if (input_size is None) == (vocab_size is None):
-            raise ValueError(f"give either input_size or vocab_size, got {input_size} and {vocab_size}")
+            raise ValueError(f"give exactly one of input_size and vocab_size, got {input_size} and {vocab_size}")
         check_num_outputs(num_outputs, target)
         check_choice("readout", readout, ("last", "mean", "max"))
         save_plain_hyperparameters(self)
@@ -135,7 +135,7 @@ class SequenceClassifier(MonitoredModule):
         """Logits of features (B, T, F), in the shape that `forward` gives."""
         checked = check_lengths(lengths, features)
         outputs, final = self.recurrent(features, checked)
-        # The final states hold the last outputs. Indexing all outputs takes a tenth of a small model's backward pass.
+        # For "last", use the final states: indexing `outputs` takes a tenth of a small model's backward pass.
         summary = self.recurrent.last_outputs(final) if self.readout == "last" else None
         if summary is None:
             summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions)
@@ -181,7 +181,10 @@ class SequenceClassifier(MonitoredModule):
             self.train(was_training)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of the batch, weighted by its share of the step if several processes share one."""
+        """The mean loss of the batch, scaled so that the mean over processes is the mean over all sequences.
+
+        `TrainingHooks` says what happens next.
+        """
         require_batch(batch)
         logits = self(batch.inputs, batch.lengths)
         loss = classification_loss(logits, batch.targets, self.target, class_weights=self.class_weights)

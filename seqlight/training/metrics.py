@@ -22,7 +22,7 @@ def classification_loss(
 ) -> Float[Tensor, "..."]:
     """Binary cross-entropy of logits for binary (B,) and multilabel (B, L); cross-entropy for multiclass (B, C).
 
-    Class weights are as for `SequenceClassifier`. The mean divides by the number of sequences, not by their weights.
+    Class weights are as for `SequenceClassifier`.
     """
     if target == "multiclass":
         if class_weights is None or reduction != "mean":

@@ -27,17 +27,17 @@ class NonFiniteError(ArithmeticError):
 class _Found(NamedTuple):
     """The non-finite values of a step, in one process."""
 
-    losses: list[float]  # the non-finite ones
-    batches: list[int]  # the batches with such a loss, or all batches of the step
+    losses: list[float]  # the non-finite losses
+    batches: list[int]  # the batches with a non-finite loss, else all batches of the step
     samples: list[str]  # the samples of these batches
-    unsound: list[str]  # the samples with non-finite inputs or targets
+    non_finite_samples: list[str]  # the samples with non-finite inputs or targets
 
 
 class FiniteCheck:
     """Check, before each step of the optimizer, that losses and gradients are finite.
 
-    A loss counts even if its gradients are finite. Infinite gradients are left to a GradScaler, if there is one: it
-    finds its scale by them.
+    A loss counts even if its gradients are finite. A GradScaler handles infinite gradients itself: it uses them to
+    choose its scale.
 
     Args:
         on_non_finite: "stop" raises NonFiniteError, "skip" skips the step and counts its batches.
@@ -75,13 +75,15 @@ class FiniteCheck:
     def watch(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """Keep a loss of the next step; returns the tensor to call `backward` on."""
         self._losses.append(loss.item() if loss.is_cpu else loss.detach())
-        # A NaN loss then gives NaN gradients, which reach all processes, so that all of them stop or none.
+        # The factor is 1, or NaN if the loss is not finite. DDP spreads NaN gradients, so all processes decide alike.
         return loss * (1 + 0 * loss.detach()) if self._is_shared else loss
 
     def accepts(
         self, module: pl.LightningModule, parameters: Sequence[Tensor], total: float | Float[Tensor, ""]
     ) -> bool:
-        """Whether the optimizer takes the step. If not, the gradients are set to None, so that it changes nothing.
+        """Whether the optimizer takes the step. If not, the gradients are set to None, and it changes nothing.
+
+        Infinite gradients under a GradScaler are accepted: the scaler skips the step.
 
         Args:
             module: the module that is trained.
@@ -96,6 +98,7 @@ class FiniteCheck:
         return _are_finite(total, losses) or self._judge(module, parameters, losses)
 
     def _judge(self, module: pl.LightningModule, parameters: Sequence[Tensor], losses: list[float | Tensor]) -> bool:
+        """Find the non-finite values; accept the step, skip it, or raise NonFiniteError."""
         trainer = module.trainer
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         gradients = [
@@ -106,7 +109,7 @@ class FiniteCheck:
         finite = [math.isfinite(loss) for loss in losses]
         bad_losses = [float(loss) for loss, is_finite in zip(losses, finite, strict=True) if not is_finite]
         if not (gradients or bad_losses):
-            return True  # finite gradients whose sum is not
+            return True  # all gradients are finite, and only their sum overflowed
         # In manual optimization one batch can have several losses.
         num_batches = max(1, len(losses)) if module.automatic_optimization else 1
         last = trainer.fit_loop.epoch_loop.batch_idx
@@ -131,7 +134,7 @@ class FiniteCheck:
         return False
 
     def _nothing_is_left(self, trainer: pl.Trainer, num_batches: int) -> bool:
-        """Whether an epoch, or the run, would end with this step without having taken any."""
+        """Whether the epoch or the run ends now, and all its steps were skipped."""
         done = trainer.fit_loop.epoch_loop.batch_progress
         epoch = trainer.is_last_batch and self._skipped_in_epoch + num_batches >= done.current.ready
         ends = 0 <= trainer.max_steps <= trainer.global_step + 1
@@ -151,15 +154,15 @@ class FiniteCheck:
         place = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch}, batch {_listed(batches)})"
         what = f"the loss is {losses[0]}" if losses else f"the gradient of {_listed(gradients, 3)} is not finite"
         if weights:
-            what = f"the weights of {_listed(weights, 3)} are not finite: expected a smaller learning_rate"
+            what = f"the weights of {_listed(weights, 3)} are not finite: try a smaller learning_rate"
         lines = [f"{place}: {what}"]
         samples = [sample for each in found for sample in each.samples]
         if samples and not weights:
-            unsound = [sample for each in found for sample in each.unsound]
-            more = f"; non-finite inputs or targets in {_listed(unsound)}" if unsound else ""
+            bad_samples = [sample for each in found for sample in each.non_finite_samples]
+            more = f"; non-finite inputs or targets in {_listed(bad_samples)}" if bad_samples else ""
             lines.append(f"training samples: {_listed(samples)}{more}")
         if self.skips and not weights:
-            lines.append(f"all steps of an epoch would be skipped; skipped before: {self.skipped} batches")
+            lines.append(f"no step of the epoch or run would be taken; skipped so far: {self.skipped} batches")
         lines.append("the step was not taken and nothing was saved; earlier checkpoints are unchanged")
         if not self.skips and not weights:
             lines.append('to skip such batches: `non_finite="skip"`')
@@ -199,7 +202,7 @@ def check_weights(module: pl.LightningModule) -> None:
         )
     if weights := _non_finite_parameters(module):
         raise NonFiniteError(
-            f"after step {module.global_step}: the weights of {_listed(weights, 3)} are not finite: expected a "
+            f"after step {module.global_step}: the weights of {_listed(weights, 3)} are not finite: try a "
             "smaller learning_rate\nnothing was saved; earlier checkpoints are unchanged"
         )
 

@@ -394,8 +394,8 @@ def test_a_run_that_stops_within_an_epoch_goes_on_with_the_next_batch(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, ValueError, "either input_size or vocab_size, got None and None"),
-        ({"input_size": 1, "vocab_size": 2}, ValueError, "either input_size or vocab_size, got 1 and 2"),
+        ({}, ValueError, "exactly one of input_size and vocab_size, got None and None"),
+        ({"input_size": 1, "vocab_size": 2}, ValueError, "exactly one of input_size and vocab_size, got 1 and 2"),
         ({"input_size": 1, "target": "multiclass"}, ValueError, "num_outputs must be at least 2, got 1"),
         ({"input_size": 1, "num_outputs": 3}, ValueError, "num_outputs must be 1 for a binary target, got 3"),
         ({"input_size": 1, "learning_rate": 0.0}, ValueError, "learning_rate must be greater than 0 and finite, got 0"),

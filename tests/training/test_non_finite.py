@@ -332,7 +332,7 @@ def test_skipping_is_leaving_out(where, accumulate, clips, tmp_path):
 
 
 def test_an_epoch_without_a_step_stops(tmp_path):
-    with pytest.raises(NonFiniteError, match=r"step 5 .*\n.*\nall steps of an epoch would be skipped"):
+    with pytest.raises(NonFiniteError, match=r"step 5 .*\n.*\nno step of the epoch or run would be taken"):
         trainer_for(tmp_path).fit(Breaking("gradient", at="always", non_finite="skip"), data())
     with pytest.raises(NonFiniteError, match=r"step 3 "):
         trainer_for(tmp_path, max_steps=3).fit(Breaking("loss", at="always", non_finite="skip"), data())

@@ -19,12 +19,7 @@ from seqlight.training.optimizer_state import check_optimizers
 class StepMonitor:
     """Check the numbers of each training step, clip its gradients, and record the training curves.
 
-    A LightningModule calls these methods in the order of a step:
-
-    1. `add`: record loss, logits and targets, in `training_step`;
-    2. `watch`: keep the loss for the check, in `backward`;
-    3. `check_and_clip`: check losses and gradients, then clip, in `configure_gradient_clipping`;
-    4. `write_due_point`: write a point of the curves, in `on_train_batch_end`, after the optimizer's step.
+    In each step, `TrainingHooks` calls `add`, `watch`, `check_and_clip` and `write_due_point`, in this order.
 
     Args:
         target: "binary", "multiclass" or "multilabel".
@@ -55,7 +50,8 @@ class StepMonitor:
     ) -> None:
         """Check losses and gradients, then clip the gradients.
 
-        One pass over the gradients gives their norm, which serves the check, the clipping and the curves.
+        The norm of the gradients serves all three: it is finite only if they are, and clipping and curves need it. If
+        neither does, a faster pass checks the gradients.
 
         Args:
             module: the module that is trained.
@@ -68,9 +64,9 @@ class StepMonitor:
         """
         parameters = parameters_of(optimizer)
         max_norm = clip_value if clip_value and algorithm != "value" else None
-        norm = None
-        if max_norm is not None or self._curves.point_is_due(module.trainer, module.global_step + 1):
-            norm = gradient_norm(parameters)
+        next_step = module.global_step + 1  # the optimizer counts the step after this
+        needs_norm = max_norm is not None or self._curves.point_is_due(module.trainer, next_step)
+        norm = gradient_norm(parameters) if needs_norm else None
         accepted = self._check.accepts(module, parameters, gradient_total(parameters) if norm is None else norm)
         self._curves.close_step(accepted)
         self._norm = norm if accepted else None
@@ -112,6 +108,6 @@ class StepMonitor:
         return {"curves": self._curves.state_dict(trainer), "skipped": self._check.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state at the next `begin`; missing parts start again."""
+        """Store a state, which `begin` restores. Missing parts start at zero."""
         self._restored = state.get("curves")
         self._check.load_state(state.get("skipped", [0, 0]))

@@ -1,4 +1,4 @@
-"""Hooks of a LightningModule that check and record its training, and save its state."""
+"""The hooks of the LightningModule: checks of each step, training curves, checkpoint contents."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,14 +13,23 @@ from seqlight.common.validation import check_choice
 from seqlight.tasks.task import Target
 from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
 from seqlight.training.schedule import Kind, Schedule, check_settings, keep_patience
-from seqlight.training.steps import StepMonitor
+from seqlight.training.step_monitor import StepMonitor
 from seqlight.training.trainer_data import describe_with_data, trainer_of
 
 
-class MonitoredModule(FastHookName, pl.LightningModule):
-    """A module with an optimizer, whose training steps are checked and recorded, and whose runs can be resumed.
+class TrainingHooks(FastHookName, pl.LightningModule):
+    """Base of `SequenceClassifier`: the hooks that Lightning calls around the model's steps.
 
-    `SequenceClassifier` adds the model and the steps. The hooks stand here in the order in which Lightning calls them.
+    In automatic optimization, Lightning calls `optimizer.step(closure)`, and the closure runs a training step:
+
+    1. `training_step` computes the loss, and `StepMonitor.add` records it;
+    2. `backward` computes the gradients, and `StepMonitor.watch` keeps the loss for the check;
+    3. `configure_gradient_clipping` calls `StepMonitor.check_and_clip`, also if there is nothing to clip. The step
+       can't be cancelled any more, so skipping it means setting the gradients to None;
+    4. the optimizer updates the weights;
+    5. `on_train_batch_end` writes a point of the curves, if one is due.
+
+    The hooks of a step are in this order below; those of checkpoints come last.
 
     Args:
         target: "binary", "multiclass" or "multilabel".
@@ -49,13 +58,13 @@ class MonitoredModule(FastHookName, pl.LightningModule):
 
     @property
     def _schedule(self) -> Schedule:
-        """The schedule of the current attributes, which may have been set since."""
+        """The schedule, made on each access: the attributes can change after `__init__`."""
         return Schedule(self.learning_rate, self.lr_schedule)
 
     @property
-    def _has_own_schedule(self) -> bool:
-        """Whether a subclass has its own optimizer."""
-        return type(self).configure_optimizers is not MonitoredModule.configure_optimizers
+    def _has_own_optimizer(self) -> bool:
+        """Whether a subclass overrides `configure_optimizers`."""
+        return type(self).configure_optimizers is not TrainingHooks.configure_optimizers
 
     def on_fit_start(self) -> None:
         """Check, before the first step, that a checkpoint can be written and that the schedule has an end."""
@@ -64,9 +73,9 @@ class MonitoredModule(FastHookName, pl.LightningModule):
         self._schedule.check(self.trainer)
 
     def on_train_start(self) -> None:
-        """Begin the curves, and set the learning rate of this step, in a resumed run too."""
+        """Begin or restore the curves, and set the learning rate of this step."""
         self._monitor.begin(self.trainer)
-        if not self._has_own_schedule and self.automatic_optimization:
+        if not self._has_own_optimizer and self.automatic_optimization:
             self._schedule.begin(self.trainer)
 
     def on_train_epoch_start(self) -> None:
@@ -78,7 +87,7 @@ class MonitoredModule(FastHookName, pl.LightningModule):
         super().backward(self._monitor.watch(loss), *args, **kwargs)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Check losses and gradients in manual optimization, where Lightning does not call the next hook."""
+        """In manual optimization, check here: Lightning does not call `configure_gradient_clipping`."""
         if not self.automatic_optimization:
             self.configure_gradient_clipping(optimizer)
 
@@ -120,10 +129,10 @@ class MonitoredModule(FastHookName, pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the curves. This run's learning rate, schedule and patience replace those of the checkpoint."""
         self._monitor.load_state_dict(checkpoint["seqlight"].get("steps", {}))
-        if not self._has_own_schedule:
+        if not self._has_own_optimizer:
             self._schedule.replace_in(checkpoint)
         trainer = trainer_of(self)
         if trainer is not None:
             if trainer.precision == "64-true":
-                self.double()  # the Trainer does it too, but after it has loaded, and rounded, the weights
+                self.double()  # before the weights are loaded, which would round them to float32
             keep_patience(trainer, checkpoint)
