@@ -1,1 +1,1 @@
-"""Checks of a cell, one property per file."""
+"""Checks of a cell's properties, grouped in one file per subject."""

@@ -1,4 +1,4 @@
-"""Is a cell sound? The properties that a cell must have, tried on small cases first."""
+"""Check the properties that a cell must have, on small cases first."""
 
 import itertools
 import os
@@ -28,7 +28,14 @@ _SMALL_FIRST = _cases((1, 2, 3), (1, 2, 5))
 
 @dataclass(frozen=True)
 class _Property:
-    """A function that raises where the property does not hold; gives a remark where it can't be told, or measured."""
+    """A property of a cell.
+
+    Attributes:
+        name: the property's name.
+        function: raises if the property does not hold; returns a remark if it can't be checked, or is measured.
+        cases: the cases to check, smallest first.
+        needs: the properties that must hold before this one is checked.
+    """
 
     name: str
     function: Callable[[Subject, Case], str | None]
@@ -76,22 +83,22 @@ MEASURES = (
 
 
 def check_cell(cell: Callable[[int], RecurrentCell], *, input_size: int = 3, measure: bool = False) -> CellReport:
-    """Check that a cell computes what a recurrent network can be built of: one line in a test.
+    """Check that a cell has the properties that recurrent layers rely on: one line in a test.
 
-    Each property is tried on small batches (B 1, 2, 3) of short sequences (T 1, 2, 5) first, so that what a
-    failure shows is the smallest case. torch's random numbers are left as they were.
+    Each property is checked on small batches (B 1, 2, 3) of short sequences (T 1, 2, 5) in turn, so that a failure
+    shows the smallest case. The state of torch's random generator does not change.
 
     Args:
         cell: makes a cell from its input size, as for `RecurrentStack`: `partial(LeakyCell, hidden_size=16)`.
         input_size: the number of input features F.
-        measure: whether to tell how gradients decay with time lag, and the time per step: 0.3 s more.
+        measure: whether to measure how gradients decay with the time lag, and the time per step; takes 0.3 s more.
 
     Returns:
-        What was found, as a table if printed.
+        The result for each property; printed, it is a table.
 
     Raises:
-        CellError: if a property does not hold; an AssertionError.
-        TypeError: if `cell` can't be called.
+        CellError: if a property does not hold; it is an AssertionError.
+        TypeError: if `cell` is not callable.
         ValueError: if `input_size` is below 1.
     """
     if not callable(cell) or isinstance(cell, nn.Module):
@@ -111,12 +118,12 @@ def check_cell(cell: Callable[[int], RecurrentCell], *, input_size: int = 3, mea
 
 
 def _skip(prop: _Property, missing: Row) -> Row:
-    remark = f"not checked, since it needs: {missing.name}" if missing.status == "BROKEN" else missing.remark
+    remark = f"not checked because this is broken: {missing.name}" if missing.status == "BROKEN" else missing.remark
     return Row(prop.name, "-", remark)
 
 
 def _try(prop: _Property, subject: Subject) -> Row:
-    """The property on its cases, up to the first in which it does not hold."""
+    """Check the property on its cases, up to the first one in which it does not hold."""
     for case in prop.cases:
         try:
             with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -132,7 +139,7 @@ def _try(prop: _Property, subject: Subject) -> Row:
 
 
 def _describe(subject: Subject) -> str:
-    """The cell's name and sizes, as far as it can be made."""
+    """The cell's name and sizes; only the name if the cell can't be made."""
     made = _made(subject)
     if made is None:
         return str(getattr(getattr(subject.make, "func", subject.make), "__name__", subject.make))
@@ -150,7 +157,7 @@ def _made(subject: Subject) -> RecurrentCell | None:
     try:
         with torch.random.fork_rng(devices=[]):
             return subject.cell(Case())
-    except Exception:  # which is the first property's to report
+    except Exception:  # the first property reports it
         return None
 
 
@@ -161,7 +168,7 @@ def _one_line(text: str) -> str:
 
 
 def _place(error: Exception) -> str:
-    """The last line that is neither torch's nor seqlight's, where the cell's author can look."""
+    """The last line of the traceback outside torch and seqlight, which is the cell author's own."""
     libraries = ("<", *(os.path.dirname(module.__file__ or "") + os.sep for module in (torch, seqlight)))
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(libraries)]
     return f" ({os.path.basename(own[-1].filename)}:{own[-1].lineno})" if own else ""

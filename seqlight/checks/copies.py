@@ -1,4 +1,4 @@
-"""Properties of a cell as a module: copies of it, its state_dict, its graph."""
+"""Properties of a cell as a module: copy, pickle, state_dict and export."""
 
 import contextlib
 import copy
@@ -15,7 +15,7 @@ from seqlight.recurrent.unroll import unroll
 
 
 def deepcopy_and_pickle(subject: Subject, case: Case) -> None:
-    """A cell that has been used can be copied and pickled, and its copies give what it gives."""
+    """Check that a cell that has run can be copied and pickled, and that its copies give the same results."""
     cell, inputs = subject.cell(case), subject.inputs(case)
     results = name_results(*unroll(cell, inputs))
     for name, make in {"copy.deepcopy": copy.deepcopy, "pickle": lambda cell: pickle.loads(pickle.dumps(cell))}.items():
@@ -27,7 +27,7 @@ def deepcopy_and_pickle(subject: Subject, case: Case) -> None:
 
 
 def state_dict(subject: Subject, case: Case) -> None:
-    """What `state_dict` gives, saved and read again as data, makes another cell give the same."""
+    """Check that another cell gives the same results after it has loaded the saved `state_dict`."""
     cell, inputs = subject.cell(case), subject.inputs(case)
     results = name_results(*unroll(cell, inputs))
     file = io.BytesIO()
@@ -39,14 +39,14 @@ def state_dict(subject: Subject, case: Case) -> None:
 
 
 def export_of_a_step(subject: Subject, case: Case) -> None:
-    """torch.export takes a step, for any batch size, and gives the same numbers for another one."""
+    """Check that torch.export can export a step for any batch size, with the same results for another size."""
     cell = subject.cell(case)
     any_batch = {0: torch.export.Dim.AUTO}
-    # Clones: one tensor given twice would be one argument of the graph.
+    # Clones, because export makes one argument of a tensor that is passed twice.
     state = tuple(part.clone() for part in initial_state(cell, case))
     shapes: Any = (any_batch, (any_batch,) * len(state))
     level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # torch logs and prints at length what it then raises
+    logging.disable(logging.CRITICAL)  # torch logs and prints at length before it raises
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")

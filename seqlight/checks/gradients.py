@@ -14,7 +14,7 @@ from seqlight.recurrent.unroll import unroll
 
 
 def gradients(cell: RecurrentCell, inputs: Tensor, results: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of one random combination of all results, the gradients by the inputs and each trainable parameter."""
+    """The gradients of one random combination of all results by the inputs and each trainable parameter."""
     generator = torch.Generator().manual_seed(3)
     weights = [torch.randn(value.shape, generator=generator, dtype=torch.float64) for value in results.values()]
     total = torch.stack([(value * weight).sum() for value, weight in zip(results.values(), weights, strict=True)]).sum()
@@ -24,7 +24,7 @@ def gradients(cell: RecurrentCell, inputs: Tensor, results: Mapping[str, Tensor]
 
 
 def finite_gradients(subject: Subject, case: Case) -> None:
-    """Outputs, states, and their gradients by inputs and parameters are finite."""
+    """Check that outputs, states and their gradients by inputs and parameters are finite."""
     cell, inputs = subject.cell(case), subject.inputs(case).requires_grad_()
     results = name_results(*unroll(cell, inputs))
     for name, value in (results | gradients(cell, inputs, results)).items():
@@ -34,7 +34,7 @@ def finite_gradients(subject: Subject, case: Case) -> None:
 
 
 def parameters_used(subject: Subject, case: Case) -> None:
-    """Every trainable parameter has a gradient that is not zero everywhere."""
+    """Check that the gradient of every trainable parameter is not 0 everywhere."""
     cell = subject.cell(case)
     unused = {f"gradient of {name}" for name, value in cell.named_parameters() if value.requires_grad}
     for seed in range(3):
@@ -46,7 +46,7 @@ def parameters_used(subject: Subject, case: Case) -> None:
 
 
 class _Run(nn.Module):
-    """`unroll` of a cell as a module's call, for `torch.func.functional_call`."""
+    """A module whose call is `unroll` of a cell, for `torch.func.functional_call`."""
 
     def __init__(self, cell: RecurrentCell) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _Run(nn.Module):
 
 
 def gradcheck(subject: Subject, case: Case) -> None:
-    """Gradients equal finite differences along random directions (torch.autograd.gradcheck's fast mode)."""
+    """Check that gradients equal finite differences in random directions (fast mode of torch.autograd.gradcheck)."""
     run, inputs = _Run(subject.cell(case)), subject.inputs(case)
     tensors = {name: value.detach() for name, value in run.named_parameters() if value.requires_grad}
     tensors["inputs"] = inputs
@@ -69,15 +69,14 @@ def gradcheck(subject: Subject, case: Case) -> None:
         return results
 
     for name, value in tensors.items():
-        of_what = f"gradient of {name.removeprefix('cell.')}"
+        gradient = f"gradient of {name.removeprefix('cell.')}"
         try:
             torch.autograd.gradcheck(partial(run_with, name), value.clone().requires_grad_(), fast_mode=True)
         except GradcheckError as error:
             found = re.search(r"numerical:(\S+)\s+analytical:(\S+)", str(error))
-            if found is None:  # what else gradcheck looks at
-                raise PropertyError(f"{of_what}: {error}") from error
+            if found is None:  # gradcheck also checks other things
+                raise PropertyError(f"{gradient}: {error}") from error
             numerical, analytical = map(float, found.groups())
-            raise PropertyError(
-                f"{of_what}: along some direction finite differences give {numerical:.6g}, backward {analytical:.6g}",
-                abs(numerical - analytical),
-            ) from error
+            values = f"finite differences give {numerical:.6g}, backward {analytical:.6g}"
+            difference = abs(numerical - analytical)
+            raise PropertyError(f"{gradient}: in a random direction {values}", difference) from error

@@ -1,23 +1,31 @@
-"""The property that a cell's kernel is what the loop is."""
+"""The property that a cell's kernel gives the same results as the loop."""
 
 from torch import Tensor
 
+from seqlight.cells.cell import RecurrentCell
 from seqlight.checks.case import Case, Subject, expect_equal, name_results
 from seqlight.checks.gradients import gradients
 from seqlight.kernels.autograd import Kernel
 from seqlight.recurrent.layer import RecurrentLayer
 
 
+def kernel_layer(subject: Subject, cell: RecurrentCell) -> RecurrentLayer:
+    """A layer that runs the cell's kernel. Layers of one subject share their kernels."""
+    layer = RecurrentLayer(cell, backend="kernel")
+    layer._kernels = subject.kernels
+    return layer
+
+
 def why_no_kernel(layer: RecurrentLayer, inputs: Tensor) -> str | None:
-    """Why no kernel can serve; None if one can."""
+    """The reason why no kernel can serve; None if one can."""
     found = layer._kernels.find(layer.cell, inputs)
     return None if isinstance(found, Kernel) else found
 
 
 def eager_is_kernel(subject: Subject, case: Case) -> str | None:
-    """The generated kernel gives the loop's values and gradients; says why if there is none."""
+    """Check that the kernel gives the loop's values and gradients; return the reason if there is no kernel."""
     cell = subject.cell(case)
-    layers = RecurrentLayer(cell, backend="kernel"), RecurrentLayer(cell, backend="eager")
+    layers = kernel_layer(subject, cell), RecurrentLayer(cell, backend="eager")
     if reason := why_no_kernel(layers[0], subject.inputs(case)):
         return f"no kernel: {reason}"
     for reverse in (False, True):

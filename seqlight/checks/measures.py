@@ -1,4 +1,4 @@
-"""What is measured of a cell, and neither holds nor is broken."""
+"""Measurements of a cell: gradient by time lag, and time per step."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.checks.case import Case, Subject, initial_state
-from seqlight.checks.kernel import why_no_kernel
+from seqlight.checks.kernel import kernel_layer, why_no_kernel
 from seqlight.recurrent.layer import RecurrentLayer
 from seqlight.recurrent.unroll import unroll
 
@@ -20,7 +20,7 @@ _ROUNDS = 9
 
 
 def gradient_by_lag(subject: Subject, case: Case) -> str:
-    """The Frobenius norm of d h_T / d x_(T-k), root mean square over the case's sequences, for each lag k."""
+    """The Frobenius norm of d h_T / d x_(T-k) for each lag k, root mean square over the case's sequences."""
     inputs = subject.inputs(case).requires_grad_()
     outputs, _ = unroll(subject.cell(case), inputs)
     # With random signs s, the mean of |s J|^2 is |J|^2.
@@ -31,11 +31,11 @@ def gradient_by_lag(subject: Subject, case: Case) -> str:
 
 
 def time_per_step(subject: Subject, case: Case) -> str:
-    """A training step's time over the case's time steps, on one thread: of the loop, and of others against it."""
+    """The time of a training step on one thread, per time step: of the loop, and of kernel and torch relative to it."""
     cell = subject.cell(case).train()
     inputs = subject.inputs(case)
     runs: dict[str, Callable[[Tensor], Any]] = {"eager": RecurrentLayer(cell, backend="eager")}
-    with_kernel = RecurrentLayer(cell, backend="kernel")
+    with_kernel = kernel_layer(subject, cell)
     if not why_no_kernel(with_kernel, inputs):
         runs["kernel"] = with_kernel
     name, layer_type = _nearest_torch_layer(cell, case)
@@ -64,7 +64,7 @@ def _train(run: Callable[[Tensor], Any], inputs: Tensor) -> None:
 
 
 def _alternate(runs: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """The median time of each, taken in turns, after a first run that does not count."""
+    """The median time of each function in seconds; they run in turns, and the first round does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(1 + _ROUNDS):
         for name, run in runs.items():

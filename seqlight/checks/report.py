@@ -1,4 +1,4 @@
-"""What was found of a cell's properties."""
+"""The report on a cell's properties."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,14 +8,14 @@ Status = Literal["holds", "BROKEN", "-"]
 
 @dataclass(frozen=True)
 class Row:
-    """What was found of one property.
+    """The result for one property.
 
     Attributes:
-        name: of the property.
-        status: "holds", "BROKEN", or "-" for what was not checked or is only measured.
-        remark: what shows that it is broken, why it was not checked, or what was measured.
+        name: the property's name.
+        status: "holds", "BROKEN", or "-" if it was not checked or is only measured.
+        remark: evidence that it is broken, the reason why it was not checked, or the measurement.
         error: the size of the error, if it is broken and has one.
-        case: the smallest case (B, T, H) that shows it, if it is broken.
+        case: the smallest case (B, T, H) in which it is broken; empty if it is not.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Row:
 
 @dataclass(frozen=True)
 class CellReport:
-    """What holds of a cell; as a string, a table."""
+    """The results for all properties of a cell; as a string, a table."""
 
     cell: str
     rows: tuple[Row, ...]
 
     @property
     def broken(self) -> tuple[Row, ...]:
-        """The properties that do not hold."""
+        """The results for the properties that do not hold."""
         return tuple(row for row in self.rows if row.status == "BROKEN")
 
     def __str__(self) -> str:
@@ -50,9 +50,9 @@ class CellReport:
 
 
 class CellError(AssertionError):
-    """A cell is not sound; the message says which properties are broken, `report` what else was found."""
+    """A cell has broken properties; the message lists them, and `report` has the results for all properties."""
 
     def __init__(self, report: CellReport) -> None:
         lines = [f"  {row.name}: {row}" for row in report.broken]
-        super().__init__("\n".join([f"not sound: {report.cell}", *lines]))
+        super().__init__("\n".join([f"broken properties of {report.cell}", *lines]))
         self.report = report

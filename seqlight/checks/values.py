@@ -1,4 +1,4 @@
-"""Properties of what a cell computes: shapes, and that a result depends on a sequence's own past alone."""
+"""Properties of a cell's results: shapes, dtypes, and that they depend on a sequence's own past only."""
 
 from collections.abc import Callable
 
@@ -16,13 +16,13 @@ from seqlight.recurrent.unroll import unroll
 
 
 def first_step(subject: Subject, case: Case) -> None:
-    """The cell can be made, and takes a step."""
+    """Check that the cell can be made and can take a step."""
     cell = subject.cell(case)
     cell(subject.inputs(case)[:, 0], initial_state(cell, case))
 
 
 def shapes_and_dtypes(subject: Subject, case: Case) -> None:
-    """Output and states are tensors (B, H) of the type of the inputs, as many states as there were."""
+    """Check that output and states are tensors (B, H) of the inputs' dtype, and the number of states is constant."""
     cell = subject.cell(case)
     state = initial_state(cell, case)
     check_state(cell, "initial_state()", state, case.batch_size)
@@ -34,27 +34,27 @@ def shapes_and_dtypes(subject: Subject, case: Case) -> None:
 
 def _expect_dtype(where: str, tensors: State, case: Case) -> None:
     if wrong := [tensor.dtype for tensor in tensors if tensor.dtype != case.dtype]:
-        raise PropertyError(f"{where} gives {wrong[0]}, where inputs and parameters are {case.dtype}")
+        raise PropertyError(f"{where} gives {wrong[0]}, but inputs and parameters are {case.dtype}")
 
 
 def arguments_unchanged(subject: Subject, case: Case) -> None:
-    """A step leaves its inputs and its state as they are."""
+    """Check that a step changes neither its inputs nor its state in place."""
     cell = subject.cell(case)
     state = initial_state(cell, case)
     with torch.no_grad():
         for step, now in enumerate(subject.inputs(case).unbind(1)):
-            given = {"inputs": now} | {f"state {index}": part for index, part in enumerate(state)}
-            before = {name: (tensor.clone(), version_of(tensor)) for name, tensor in given.items()}
+            arguments = {"inputs": now} | {f"state {index}": part for index, part in enumerate(state)}
+            before = {name: (tensor.clone(), version_of(tensor)) for name, tensor in arguments.items()}
             _, state = cell(now, state)
-            for name, tensor in given.items():
+            for name, tensor in arguments.items():
                 value, version = before[name]
                 if version_of(tensor) != version or not torch.allclose(tensor, value, rtol=0, atol=0, equal_nan=True):
                     error = (tensor - value).abs().max().item()
-                    raise PropertyError(f"step {step} changes {name}, which it was given, in place", error)
+                    raise PropertyError(f"step {step} changes {name} in place", error)
 
 
 def deterministic(subject: Subject, case: Case) -> None:
-    """In evaluation mode a second run gives the same, to the last bit, whatever torch's seed is."""
+    """Check that a second run in evaluation mode gives exactly the same results with another seed of torch."""
     cell, inputs = subject.cell(case), subject.inputs(case)
     results = []
     for seed in (0, 1):
@@ -64,13 +64,13 @@ def deterministic(subject: Subject, case: Case) -> None:
 
 
 def batched_is_one_by_one(subject: Subject, case: Case) -> None:
-    """A batch gives what its sequences give alone; in training mode, too, no sequence changes the others."""
+    """Check that a batch gives the results of its sequences alone, and that in training none changes the others."""
     cell, inputs = subject.cell(case), subject.inputs(case)
     full = torch.full((case.batch_size,), case.num_steps)
     alone = _one_by_one(lambda sequence: unroll(cell, sequence), inputs, full)
     expect_equal("batched", name_results(*unroll(cell, inputs)), alone)
 
-    # Dropout draws for the whole batch: so the same batch, with the same numbers drawn and another first sequence.
+    # Dropout draws numbers for the whole batch, so compare two batches of one size and seed: only sequence 0 differs.
     cell.train()
     others = torch.cat((subject.inputs(case, seed=2)[:1], inputs[1:]))
     results = []
@@ -82,7 +82,7 @@ def batched_is_one_by_one(subject: Subject, case: Case) -> None:
 
 
 def whole_is_chunks(subject: Subject, case: Case) -> None:
-    """A whole run equals steps, and chunks of steps, that hand on the state, whatever runs in between."""
+    """Check that a whole run equals single steps and chunks that pass on the state, with other runs in between."""
     cell, inputs = subject.cell(case), subject.inputs(case)
     whole = name_results(*RecurrentLayer(cell, backend="eager")(inputs))
     between = subject.inputs(Case(case.batch_size + 1, 2, case.dtype), seed=2)
@@ -91,14 +91,14 @@ def whole_is_chunks(subject: Subject, case: Case) -> None:
         for chunk in inputs.split(size, 1):
             output, state = unroll(cell, chunk, state)
             outputs.append(output)
-            unroll(cell, between)  # another run,
-            initial_state(cell, case)  # and one that is about to begin
+            unroll(cell, between)  # another run
+            initial_state(cell, case)  # the beginning of another run
         where = "step by step" if size == 1 else f"in chunks of {size} steps"
         expect_equal(where, name_results(torch.cat(outputs, 1), state), whole)
 
 
 def padding_never_matters(subject: Subject, case: Case) -> None:
-    """Sequences padded to one length give what they give alone, in values and gradients, in both directions."""
+    """Check that padded sequences give the values and gradients of sequences alone, in both directions."""
     cell, inputs = subject.cell(case), subject.inputs(case)
     padding = torch.arange(case.num_steps) >= case.ragged[:, None]
     for reverse in (False, True):
@@ -116,7 +116,7 @@ def padding_never_matters(subject: Subject, case: Case) -> None:
 
 
 def _one_by_one(run: Callable[[Tensor], tuple[Tensor, State]], inputs: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-    """The results of a batch, from one sequence at a time, without its padding."""
+    """The results of a batch (B, T, F), computed from one sequence at a time, without padding."""
     outputs, states = [], []
     for row, length in enumerate(lengths.tolist()):
         output, state = run(inputs[row : row + 1, :length])

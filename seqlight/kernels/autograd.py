@@ -20,14 +20,14 @@ from seqlight.kernels.cpp import Source, print_cpp
 from seqlight.kernels.trace import own_tensors, trace_update
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
-# Below so many multiplications in the loop, two threads took 0.9 to 1.4 times as long as one: beside torch's own,
-# which wait for work at full speed.
+# With fewer multiplications than this in the loop, two threads took 0.9 to 1.4 times as long as one, because torch's
+# own threads keep the cores busy while they wait.
 _WORTH_A_THREAD = 400_000_000
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """The generated loop of a cell, for one type of numbers: plain data, which can be copied and pickled."""
+    """The generated loop of a cell, for one dtype: plain data, which can be copied and pickled."""
 
     source: Source
     dtype: torch.dtype
@@ -38,11 +38,11 @@ class Kernel:
 
 
 def make_kernel(cell: GatedCell, dtype: torch.dtype) -> Kernel:
-    """Trace the cell as it is configured now, and build its kernel, or find it in the cache.
+    """Trace the cell in its current configuration, and build its kernel or load it from the cache.
 
     Raises:
-        UnsupportedUpdateError: if its `update` has no expression in C++, naming the operation.
-        BuildError: if there is no working compiler, naming it.
+        UnsupportedUpdateError: if `update` can't be expressed in C++; the message names the operation.
+        BuildError: if there is no working compiler; the message names it.
     """
     program = trace_update(cell, dtype)
     source = print_cpp(program, _REAL[dtype], recurrent=cell.recurrent, output_state=cell.output_state)
@@ -57,21 +57,21 @@ def run_kernel(
     batch_sizes: Int64[Tensor, " time"] | None,
     state: State | None,
 ) -> tuple[Float[Tensor, "batch time hidden"] | Float[Tensor, "rows hidden"], State]:
-    """Outputs of all steps and each sequence's final state.
+    """Run a kernel over all time steps.
 
     Args:
-        kernel: made from `cell`.
-        cell: whose weights are used.
-        inputs: (B, T, F); or, with `batch_sizes`, the rows (N, F) of all time steps, as in a `PackedSequence`:
+        kernel: the kernel that was made from `cell`.
+        cell: the cell, which holds the weights.
+        inputs: (B, T, F); with `batch_sizes`, the rows (N, F) of all time steps in the order of a `PackedSequence`,
             longest sequences first.
-        batch_sizes: how many sequences take each step, (T,), on the host; None if every sequence takes all.
+        batch_sizes: the number of sequences at each time step, (T,), on the CPU; None if all have T steps.
         state: the state before the first step, tensors (B, H); zeros if None.
 
     Returns:
         Outputs (B, T, H), or (N, H) with `batch_sizes`, and the final state.
     """
     own = [_in_blocks(tensor.to(kernel.dtype), cell.hidden_size) for tensor in own_tensors(cell).values()]
-    # A projection of the cell's own is left to torch.
+    # If the cell overrides `project`, torch runs it.
     projected = type(cell).project is GatedCell.project
     outputs, final = _Recurrence.apply(
         kernel,
@@ -89,15 +89,15 @@ def run_kernel(
 
 
 def _in_blocks(tensor: Tensor, hidden_size: int) -> Tensor:
-    """A parameter as rows of H."""
+    """A parameter as rows (P, H)."""
     return tensor.reshape(1, 1).expand(1, hidden_size) if tensor.numel() == 1 else tensor.reshape(-1, hidden_size)
 
 
 class _Recurrence(torch.autograd.Function):
     """Input projection, the loop over time, and the gradients of both.
 
-    A small model's step is as long as the operations around the loop: so they are few. Without `weight_ih`
-    the inputs are the input gates.
+    There are few torch operations around the loop, because they take most of a small model's step. If `weight_ih`
+    is None, the inputs are the input gates.
     """
 
     @staticmethod
@@ -132,8 +132,8 @@ class _Recurrence(torch.autograd.Function):
             ctx.save_for_backward(rows, *weights, states, saved)
             ctx.kernel, ctx.batch_sizes, ctx.shape = kernel, batch_sizes, inputs.shape
             ctx.set_materialize_grads(False)
-        given = [rows, *weights[:2], None] if weight_ih is not None else [None, None, None, rows]
-        tensors = [*given, *weights[2:], initial, states, final, saved]
+        input_tensors = [rows, *weights[:2], None] if weight_ih is not None else [None, None, None, rows]
+        tensors = [*input_tensors, *weights[2:], initial, states, final, saved]
         _call(_library(kernel.source.text).seqlight_forward, kernel, batch_sizes, states, rows.shape[1], tensors)
         outputs = states[kernel.output_state, batch_size:]
         return outputs.view(-1, batch_size, hidden_size).transpose(0, 1) if inputs.ndim == 3 else outputs, final
@@ -142,17 +142,17 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> Any:
         if not torch.is_grad_enabled():
             return _differentiate(ctx, grad_outputs, grad_final)
-        # A second derivative may be asked for.
+        # The caller may ask for a second derivative.
         with torch.no_grad():
             gradients = _differentiate(ctx, grad_outputs, grad_final)
-        return tuple(None if gradient is None else _NotTwice.apply(gradient, _ANY) for gradient in gradients)
+        return tuple(None if gradient is None else _FirstOrderOnly.apply(gradient, _ANY) for gradient in gradients)
 
 
 _ANY = torch.zeros((), requires_grad=True)
 
 
-class _NotTwice(torch.autograd.Function):
-    """A gradient that has none of its own."""
+class _FirstOrderOnly(torch.autograd.Function):
+    """A gradient that can't be differentiated again."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, differentiable: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class _NotTwice(torch.autograd.Function):
 
 
 def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The gradients by the arguments of `_Recurrence.forward`."""
+    """The gradients with respect to the arguments of `_Recurrence.forward`."""
     rows, weight_ih, bias_ih, weight_hh, bias_hh, parameters, states, saved = ctx.saved_tensors
     kernel, batch_sizes, source = ctx.kernel, ctx.batch_sizes, ctx.kernel.source
     num_rows, hidden_size = len(rows), states.shape[-1]
@@ -201,7 +201,7 @@ def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | N
         by_inputs = by_inputs.view(-1, batch_size, ctx.shape[2]).transpose(0, 1)
     by_bias_hh, first_own = None, input_size
     if weight_hh is not None and source.same_gate_gradients:
-        by_bias_hh = sums[:size].clone()  # each parameter's gradient has memory of its own
+        by_bias_hh = sums[:size].clone()  # two parameters' gradients must not share memory
     elif weight_hh is not None:
         first_own = input_size + size
         by_bias_hh = sums[input_size:first_own]
@@ -219,7 +219,7 @@ def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | N
     )
 
 
-_ARGUMENTS = struct.Struct("7q19P")  # of recurrence.h
+_ARGUMENTS = struct.Struct("7q19P")  # `Arguments` in recurrence.h
 
 
 def _call(
@@ -230,7 +230,10 @@ def _call(
     num_features: int,
     tensors: Sequence[Tensor | None],
 ) -> None:
-    """Run a library's function on `Arguments` of recurrence.h, for one model; the last tensors may be left out."""
+    """Call a library's function for one model. `tensors` are in the order of `Arguments` in recurrence.h.
+
+    Missing tensors at the end are passed as null.
+    """
     num_steps, batch_size, hidden_size = len(batch_sizes), int(batch_sizes[0]), states.shape[-1]
     num_rows = states.shape[1] - batch_size
     large = num_rows * kernel.num_gates * hidden_size * hidden_size > _WORTH_A_THREAD
@@ -245,9 +248,9 @@ _thread = threading.local()
 
 
 def _scratch(like: Tensor, *shape: int) -> Tensor:
-    """Memory for what lives within one call, kept for the next: fresh memory costs a large model a tenth of a step.
+    """Memory for use within one call; it is kept, because new memory costs a large model a tenth of a step.
 
-    Each thread has one piece, so the next call of this function takes it back.
+    Each thread has one block of memory, so the next call of this function in the thread overwrites it.
     """
     size = math.prod(shape) * like.element_size()
     kept: Tensor | None = getattr(_thread, "kept", None)

@@ -1,4 +1,4 @@
-"""C++ to a loaded library, by the machine's compiler, with a cache on disk."""
+"""Compile C++ and load the library, with a cache on disk."""
 
 import ctypes
 import functools
@@ -14,27 +14,27 @@ from pathlib import Path
 import platformdirs
 
 HEADERS = Path(__file__).parent
-# No -ffast-math: it would switch the whole process to flush denormal numbers to zero, and break NaN.
+# No -ffast-math: it makes the whole process flush denormal numbers to zero, and breaks NaN.
 FLAGS = (
     "-std=c++17 -O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=fast -fPIC -shared -pthread".split()
 )
 
 
 class BuildError(Exception):
-    """No library; the message names the compiler and what it said."""
+    """A library can't be built; the message names the compiler and its error."""
 
 
 def find_compiler() -> list[str]:
-    """The C++ compiler: `$CXX`, with its arguments, or the first of c++, g++ and clang++ that is there.
+    """The C++ compiler: `$CXX`, with its arguments, or the first of c++, g++ and clang++ that is installed.
 
     Raises:
         BuildError: if there is none.
     """
-    given = os.environ.get("CXX", "").strip()
+    cxx = os.environ.get("CXX", "").strip()
     try:
-        candidates = [shlex.split(given)] if given else [["c++"], ["g++"], ["clang++"]]
+        candidates = [shlex.split(cxx)] if cxx else [["c++"], ["g++"], ["clang++"]]
     except ValueError as error:
-        raise BuildError(f"CXX={given!r}: {error}") from error
+        raise BuildError(f"CXX={cxx!r}: {error}") from error
     for program, *arguments in candidates:
         if path := shutil.which(program):
             return [path, *arguments]
@@ -43,16 +43,16 @@ def find_compiler() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Where libraries are kept: `$SEQLIGHT_CACHE`, or the user's cache folder."""
+    """The folder of built libraries: `$SEQLIGHT_CACHE`, or the user's cache folder."""
     return Path(os.environ.get("SEQLIGHT_CACHE") or platformdirs.user_cache_dir("seqlight"))
 
 
 @functools.cache
 def load(source: str) -> ctypes.CDLL:
-    """The library of a source, from the cache or built now.
+    """Load the library of a C++ source from the cache; build it if it is not there.
 
     Raises:
-        BuildError: if it can't be built.
+        BuildError: if it can't be built or stored in the cache.
     """
     compiler = find_compiler()
     key = _digest(
@@ -65,7 +65,7 @@ def load(source: str) -> ctypes.CDLL:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A library's name holds the hash of its content: what is broken or was put there by others does not match.
+        # The file name contains the hash of the content, so a damaged file does not match its name.
         for path in folder.glob(f"{key}-*.so"):
             if _is_sound(path, key):
                 return ctypes.CDLL(str(path))
@@ -73,10 +73,10 @@ def load(source: str) -> ctypes.CDLL:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             built = _compile(compiler, source, Path(scratch))
             path = folder / f"{key}-{_digest(built.read_bytes())}.so"
-            os.replace(built, path)  # whole or not at all, for all processes that build the same
+            os.replace(built, path)  # atomic, because several processes can build the same library
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise BuildError(f"can't keep a kernel in {folder}: {error}") from error
+        raise BuildError(f"can't store a kernel in {folder}: {error}") from error
 
 
 def _compile(compiler: list[str], source: str, folder: Path) -> Path:
@@ -90,8 +90,8 @@ def _compile(compiler: list[str], source: str, folder: Path) -> Path:
 
 
 def _is_sound(path: Path, key: str) -> bool:
-    """Whether the file is the user's own, and holds what its name says."""
-    if not path.exists():  # another process has found it broken too
+    """Whether the file belongs to the user, is no link, and matches the hash in its name."""
+    if not path.exists():  # another process found it damaged and deleted it
         return False
     status = path.stat()
     own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
@@ -107,7 +107,7 @@ def _digest(*parts: str | bytes) -> str:
 
 
 def _identity(compiler: list[str]) -> tuple[str, ...]:
-    """A compiler's path, age and arguments, without starting it."""
+    """A compiler's path, size, modification time and arguments; running it to ask its version would take longer."""
     path = os.path.realpath(compiler[0])
     status = os.stat(path)
     return path, str(status.st_size), str(status.st_mtime_ns), *compiler[1:]
@@ -115,7 +115,7 @@ def _identity(compiler: list[str]) -> tuple[str, ...]:
 
 @functools.cache
 def _processor() -> str:
-    """What -march=native depends on."""
+    """The processor's model and features, which -march=native depends on."""
     try:
         text = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
         return "\n".join(line for line in text.splitlines() if line.startswith(("model name", "flags", "Features")))

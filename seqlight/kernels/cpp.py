@@ -1,4 +1,4 @@
-"""A traced update as C++."""
+"""Print a traced update as C++."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ _TEXT = {
     "minimum": "minimum({}, {})",
     "where": "choose({}, {}, {})",
 }
-# Cheaper to compute again in the backward pass than to store and to load.
+# Cheaper to compute again in the backward pass than to store and load.
 _CHEAP = {*_INFIX, *_COMPARISONS, "neg", "relu", "abs", "sgn", "maximum", "minimum", "where"} - {"div"} | {
     "logical_not",
     "logical_and",
@@ -48,13 +48,13 @@ _CHEAP = {*_INFIX, *_COMPARISONS, "neg", "relu", "abs", "sgn", "maximum", "minim
 
 @dataclass(frozen=True)
 class Source:
-    """C++ of a cell, and what a caller must know of it.
+    """The C++ source of a cell, and the sizes that its caller needs.
 
     Attributes:
         text: the source, which includes functions.h and recurrence.h.
-        num_saved: the values that each unit and step keeps for the backward pass.
-        num_sums: the rows of H that the backward pass sums over all steps: gradients by input gates, by hidden
-            gates if they are others, and by parameters.
+        num_saved: the number of values per unit and step that are saved for the backward pass.
+        num_sums: the number of rows of H that the backward pass sums over all steps: gradients by the input gates,
+            by the hidden gates if these differ, and by the parameters.
         same_gate_gradients: whether the gradients by input gates and by hidden gates are the same expressions.
     """
 
@@ -65,7 +65,7 @@ class Source:
 
 
 def print_cpp(program: Program, real: str, *, recurrent: bool, output_state: int = 0) -> Source:
-    """The source for numbers of type `real`, "float" or "double"."""
+    """Print the source for numbers of type `real`, "float" or "double"."""
     num_input_gates, num_states = len(program.grad_input_gates), len(program.next_state)
     num_gates = len(program.grad_hidden_gates) if recurrent else num_input_gates
     saved = _choose_saved(program)
@@ -151,7 +151,7 @@ def _bool(value: bool) -> str:
 
 
 def _named_leaves(program: Program, names: dict[str, str]) -> dict[int, str]:
-    """The text of each leaf, by the names of their kinds."""
+    """The C++ text of each leaf; `names` has a format for each kind of leaf."""
     special = {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}
     return {
         number: names[kind].format(special.get(operands[0], operands[0]))
@@ -161,9 +161,9 @@ def _named_leaves(program: Program, names: dict[str, str]) -> dict[int, str]:
 
 
 def _body(program: Program, named: dict[int, str], results: list[tuple[str, int]]) -> str:
-    """Statements for the results, and for what they need and is not `named`.
+    """Statements that compute the results. Nodes in `named` are read by their text, not computed.
 
-    Every value has been read before the first result is written, so a result may take the place of an input.
+    All values are read before the first result is written, so a result can overwrite an input.
     """
     needed = reachable(program.nodes, (node for _, node in results), stop=named)
     lines = []
@@ -182,24 +182,24 @@ def _name(program: Program, named: dict[int, str], node: int) -> str:
 
 
 def _choose_saved(program: Program) -> tuple[int, ...]:
-    """The values of the forward pass that the backward pass should find stored.
+    """The values of the forward pass that are saved for the backward pass.
 
-    They are where the backward pass's expressions first meet the forward pass's, less what it reads anyway
-    (states, parameters) and what is cheap to compute again from the others.
+    The backward pass's expressions read some values of the forward pass. All of these are saved, except for states
+    and parameters, which the backward pass can read anyway, and values that are cheap to compute from the others.
     """
     computed = set(reachable(program.nodes, program.next_state))
-    # A gate that only the backward pass reads, by an author's own autograd function, say, is there in the forward pass.
+    # Only the backward pass may read a gate, for example through an autograd function that the author wrote.
     computed |= {number for number, (kind, _) in enumerate(program.nodes) if kind in ("input_gate", "hidden_gate")}
     roots = (*program.grad_input_gates, *program.grad_hidden_gates, *program.grad_state, *program.grad_parameters)
-    at_hand = {number for number, (kind, _) in enumerate(program.nodes) if kind in ("constant", "state", "parameter")}
-    at_hand |= set(program.next_state)
-    met = {node for node in reachable(program.nodes, roots, stop=computed) if node in computed} - at_hand
+    available = {number for number, (kind, _) in enumerate(program.nodes) if kind in ("constant", "state", "parameter")}
+    available |= set(program.next_state)
+    saved = {node for node in reachable(program.nodes, roots, stop=computed) if node in computed} - available
 
-    def derivable(node: int, given: set[int]) -> bool:
+    def is_cheap(node: int, known: set[int]) -> bool:
         operation, operands = program.nodes[node]
-        return node in given or (operation in _CHEAP and all(derivable(part, given) for part in operands))
+        return node in known or (operation in _CHEAP and all(is_cheap(part, known) for part in operands))
 
-    for node in sorted(met, reverse=True):
-        if derivable(node, (met | at_hand) - {node}):
-            met.remove(node)
-    return tuple(sorted(met))
+    for node in sorted(saved, reverse=True):
+        if is_cheap(node, (saved | available) - {node}):
+            saved.remove(node)
+    return tuple(sorted(saved))

@@ -1,7 +1,7 @@
-// Elementwise functions for generated cells; NaN and infinity go through all of them as through torch's.
+// Elementwise functions for generated cells. They treat NaN and infinity as torch's functions do.
 //
-// Those of float are written so that the compiler can turn a loop over units into vector instructions: no
-// branches, no calls, no tables. Their errors are within a few units in the last place.
+// The float versions have no branches, calls or tables, so that the compiler can turn a loop over units into vector
+// instructions. Their errors are a few units in the last place.
 
 #include <cmath>
 #include <cstdint>
@@ -17,7 +17,7 @@ template <class To, class From> static inline To bits(From from) {
 
 static inline float power_of_2(int32_t n) { return bits<float>((n + 127) << 23); }
 
-// x = n ln 2 + r; gives r, and n as the lowest bits of a sum with 1.5 * 2^23, which rounds to whole numbers.
+// Split x = n ln 2 + r, and return r. Adding 1.5 * 2^23 rounds to a whole number, whose lowest bits are n.
 static inline float reduce(float x, int32_t &n) {
   const float shift = 12582912.f;
   float rounded = x * 1.442695041f + shift;
@@ -26,7 +26,7 @@ static inline float reduce(float x, int32_t &n) {
   return (x - rounded * 0.693145752f) - rounded * 1.428606765e-6f;
 }
 
-// exp(r) - 1 for |r| <= ln 2 / 2: the Taylor series, whose first term left out is below 2^-27.
+// exp(r) - 1 for |r| <= ln 2 / 2, by the Taylor series; the first omitted term is below 2^-27.
 static inline float exponential_series(float r) {
   float p = 1.f / 5040;
   p = p * r + 1.f / 720;
@@ -42,7 +42,7 @@ static inline float exponential(float x) {
   x = x < -104.f ? -104.f : x;  // to 0
   int32_t n;
   const float r = reduce(x, n);
-  const int32_t half = n >> 1;  // 2^n itself may be out of range
+  const int32_t half = n >> 1;  // 2^n itself can be out of range
   return (exponential_series(r) + 1.f) * power_of_2(half) * power_of_2(n - half);
 }
 
@@ -84,7 +84,7 @@ static inline float logarithm(float x) {
   return x == 0.f ? -INFINITY : value;
 }
 
-// log(1 + x) = log u + (x - (u - 1)) / u for u = 1 + x rounded: the second term is what rounding lost.
+// log(1 + x) = log u + (x - (u - 1)) / u, where u is 1 + x rounded: the second term corrects the rounding.
 static inline float logarithm_plus_1(float x) {
   const float u = 1.f + x;
   const float lost = (x - (u - 1.f)) / u;

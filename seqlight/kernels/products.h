@@ -1,5 +1,5 @@
-// Matrix products for the loop over time: small ones at full speed, in an order of sums that does not depend on how
-// the work is divided.
+// Matrix products for the loop over time, fast for small sizes. The order of each sum does not depend on how the work
+// is divided.
 
 #include <algorithm>
 #include <cstdlib>
@@ -9,7 +9,7 @@
 typedef REAL real;
 
 #if defined(__AVX512F__)
-constexpr int vector_bytes = 64, most_rows = 12;  // 24 of 32 registers hold sums
+constexpr int vector_bytes = 64, most_rows = 12;  // sums fill 24 of 32 registers
 #elif defined(__AVX__)
 constexpr int vector_bytes = 32, most_rows = 6;
 #else
@@ -17,7 +17,7 @@ constexpr int vector_bytes = 16, most_rows = 6;
 #endif
 constexpr long width = vector_bytes / sizeof(real);
 constexpr long panel = 2 * width;
-struct Memory {  // aligned, and not filled
+struct Memory {  // aligned, uninitialised
   real *data;
   explicit Memory(long size) : data((real *)std::aligned_alloc(64, (size * sizeof(real) + 127) / 64 * 64)) {}
   Memory(Memory &&other) : data(other.data) { other.data = nullptr; }
@@ -30,14 +30,14 @@ static inline long padded(long n) { return (n + panel - 1) / panel * panel; }
 static inline vec load(const real *from) { return *(const vec *)from; }
 static inline void store(real *to, vec value) { *(vec *)to = value; }
 
-// Element (k, n) of a K x N matrix is from[k * down + n * right]; laid out in panels, the last filled up with 0.
+// Copy a K x N matrix, whose element (k, n) is from[k * down + n * right], into panels; pad the last panel with 0.
 static void pack(long K, long N, const real *from, long down, long right, real *to) {
   for (long first = 0; first < N; first += panel)
     for (long k = 0; k < K; k++)
       for (long n = first; n < first + panel; n++) *to++ = n < N ? from[k * down + n * right] : 0;
 }
 
-// M rows of C = start + A B, for one panel of B; every sum runs over k in order, whatever M is.
+// Compute M rows of C = start + A B for one panel of B. Each sum runs over k in order, for any M.
 template <int M>
 static inline void tile(long K, const real *A, long A_row, const real *B, const real *start, long start_row, real *C,
                         long C_row) {
@@ -60,7 +60,7 @@ static inline void tile(long K, const real *A, long A_row, const real *B, const 
   }
 }
 
-// C = start + A B for `rows` rows; rows of C and start have room for whole panels.
+// Compute `rows` rows of C = start + A B. The rows of C and start are padded to whole panels.
 static void product(long rows, long N, long K, const real *A, long A_row, const real *B, const real *start,
                     long start_row, real *C, long C_row) {
   for (long n = 0; n < N; n += panel, B += K * panel, start += panel, C += panel) {
@@ -75,8 +75,8 @@ static void product(long rows, long N, long K, const real *A, long A_row, const 
   }
 }
 
-// M rows of C += A^T B, for one panel of B: element (m, k) of A^T is A[k * A_row + m]. The K products are summed
-// before C is added, so that the rounding error of a long sum grows with its blocks and not with its length.
+// Add M rows of A^T B to C for one panel of B; element (m, k) of A^T is A[k * A_row + m]. The K products are summed
+// before they are added to C, so that the rounding error of a long sum grows with the number of blocks only.
 template <int M>
 static inline void transposed_tile(long K, const real *A, long A_row, const real *B, real *C, long C_row) {
   vec sum[M][2] = {};
@@ -94,10 +94,10 @@ static inline void transposed_tile(long K, const real *A, long A_row, const real
   }
 }
 
-// Rows [first, last) of C = A^T B: A is (K, A_row), row k of B begins at row_of(k) and has N elements, C is (A_row, N).
+// Compute rows [first, last) of C = A^T B. A is (K, A_row), C is (A_row, N); row k of B has N elements from row_of(k).
 template <class RowOf>
 static void transposed_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
-  constexpr long block = 64;  // rows of B at a time, which stay in the cache
+  constexpr long block = 64;  // rows of B at a time: they stay in the cache
   const long C_row = padded(N), length = std::min(block, K);
   Memory packed(length * C_row), sums((last - first) * C_row);
   std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));
@@ -129,7 +129,7 @@ static void transposed_product(long first, long last, long N, long K, const real
   }
 }
 
-// The same for few columns, which would leave most of a panel empty: vectors run over the rows of C.
+// The same for few columns N, which would leave most of a panel empty: the vectors run over the rows of C.
 template <class RowOf>
 static void narrow_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
   const long M = last - first;

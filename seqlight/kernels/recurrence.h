@@ -1,7 +1,7 @@
-// The loop over time, forward and backward, for any cell that is given as a struct `Cell` of elementwise steps.
+// The loop over time, forward and backward. The struct `Cell` holds the elementwise steps of a cell.
 //
-// A batch is laid out by time: `steps` groups of rows, of which the t-th has the `batch_sizes[t]` sequences that
-// are still running, longest first, so that row b of every group belongs to the same sequence.
+// A batch is laid out by time, in `steps` groups of rows. Group t has `batch_sizes[t]` rows, one for each sequence
+// that has a step t. The longest sequences come first, so row b of every group belongs to the same sequence.
 
 #include <cstdint>
 #include <memory>
@@ -9,32 +9,32 @@
 
 #include "products.h"
 
-// Shapes: K models of their own weights, N rows of all steps together, B sequences, F features, H units, G gates,
-// I blocks of H input gates (G, unless they are given), S states.
+// Shapes: K models with separate weights, N rows of all steps together, B sequences, F features, H units, G gates,
+// I blocks of H input gates (I = G if `inputs` are passed), S states, P parameters.
 struct Arguments {
   int64_t models, steps, batch, features, hidden, rows, threads;
-  const int64_t *batch_sizes;       // (steps,), falling
-  const real *inputs;               // (K, N, F); null where the input gates are given
+  const int64_t *batch_sizes;       // (steps,), decreasing
+  const real *inputs;               // (K, N, F); null if `input_gates` are passed
   const real *weight_ih;            // (K, G H, F)
   const real *bias_ih;              // (K, G H)
-  const real *input_gates;          // (K, N, I H), I >= G; null where there are inputs
+  const real *input_gates;          // (K, N, I H), I >= G; null if `inputs` are passed
   const real *weight_hh;            // (K, G H, H)
   const real *bias_hh;              // (K, G H)
   const real *parameters;           // (K, P, H)
-  const real *initial;              // (K, S, B, H): the states before the first step; null for zeros
-  real *states;                     // (K, S, B + N, H): the initial states, then those after each row's step
-  real *final;                      // (K, S, B, H): the state after each sequence's last step
-  real *saved;                      // (K, N, saved, H), for the backward pass; may be null
-  const real *grad_outputs;         // (K, N, H); may be null
-  real *grad_state;                 // (K, S, B, H): by each sequence's last state; then by its initial state
+  const real *initial;              // (K, S, B, H): states before the first step; null for zeros
+  real *states;                     // (K, S, B + N, H): initial states, then the states after each row's step
+  real *final;                      // (K, S, B, H): states after each sequence's last step
+  real *saved;                      // (K, N, saved, H), for the backward pass; can be null
+  const real *grad_outputs;         // (K, N, H); can be null
+  real *grad_state;                 // (K, S, B, H): in: gradient by each final state; out: by each initial state
   real *grad_input_gates;           // (K, N, I H)
-  real *grad_hidden_gates;          // (K, N, G H); not written where Cell says that they are the same
-  real *grad_sums;                  // (K, sums): grad_input_gates, grad_hidden_gates and parameters, summed
-  real *grad_weight_ih;             // (K, G H, F), where there are inputs
-  real *grad_weight_hh;             // (K, G H, H), if recurrent
+  real *grad_hidden_gates;          // (K, N, G H); not written if Cell::same_gate_gradients
+  real *grad_sums;                  // (K, sums): sums of grad_input_gates, grad_hidden_gates, parameter gradients
+  real *grad_weight_ih;             // (K, G H, F), if `inputs` are passed
+  real *grad_weight_hh;             // (K, G H, H), if Cell::recurrent
 };
 
-// One of the models, with what all its threads read.
+// One of the models, with the data that all its threads read.
 struct Model {
   const Arguments &a;
   const long k, F, H, GH, IH;
@@ -56,11 +56,11 @@ struct Model {
   real *states_before(long t) const {
     return a.states + k * Cell::num_states * plane() + (t ? a.batch + offset[t - 1] : 0) * H;
   }
-  // The rows of step t that belong to sequences before `end`, less those before `begin`.
+  // The number of rows of step t that belong to the sequences [begin, end).
   long active(long t, long begin, long end) const { return std::max(std::min((long)a.batch_sizes[t], end) - begin, 0L); }
 };
 
-// A bias, filled up to whole panels.
+// A bias, padded with 0 to whole panels.
 static Memory padded_copy(const real *from, long size) {
   Memory copy(padded(size));
   std::memset(copy.data, 0, padded(size) * sizeof(real));
@@ -71,7 +71,7 @@ static Memory padded_copy(const real *from, long size) {
 static void forward_rows(const Model &model, long begin, long end) {
   const Arguments &a = model.a;
   const long F = model.F, H = model.H, GH = model.GH, row = padded(GH), batch = end - begin, k = model.k;
-  // The input gates of as many steps at once as make a large product, and no more, so that they stay in the cache.
+  // Compute the input gates of several steps in one product: enough for speed, few enough to stay in the cache.
   const long together = std::max(1L, 128 / batch), input_row = a.inputs ? row : model.IH;
   Memory hidden(batch * row), projected(a.inputs ? together * batch * row : 0);
   const Memory bias_ih = a.inputs ? padded_copy(a.bias_ih + k * GH, GH) : Memory(0);
@@ -100,7 +100,7 @@ static void forward_rows(const Model &model, long begin, long end) {
                            a.saved + first * Cell::num_saved * H);
     else
       Cell::forward(rows, H, input_gates, input_row, hidden.data, row, parameters, before, after, model.plane());
-    // The sequences that end here.
+    // Copy the states of the sequences that end at this step.
     const long left = t + 1 < a.steps ? model.active(t + 1, begin, end) : 0;
     for (long s = 0; s < Cell::num_states; s++)
       std::memcpy(a.final + ((k * Cell::num_states + s) * a.batch + begin + left) * H,
@@ -113,7 +113,7 @@ static void backward_rows(const Model &model, long begin, long end, long block, 
   const long H = model.H, GH = model.GH, IH = model.IH, state_row = padded(H), k = model.k, batch = end - begin;
   const long grad_plane = batch * state_row, num_sums = Cell::num_sums * H;
   Memory grad(Cell::num_states * grad_plane);
-  // Sums of some steps, added to those of all: so the rounding error of a long sum grows less.
+  // Sums over a few steps, which are then added to the total: this limits the rounding error of a long sum.
   const long first_block = begin / block, num_recent = ((end - 1) / block - first_block + 1) * num_sums;
   Memory recent(num_recent);
   std::memset(recent.data, 0, num_recent * sizeof(real));
@@ -147,10 +147,10 @@ static void backward_rows(const Model &model, long begin, long end, long block, 
       std::memcpy(given + (s * a.batch + begin + b) * H, grad.data + s * grad_plane + b * state_row, H * sizeof(real));
 }
 
-// Sequences are dealt out in blocks, whose number does not depend on that of the threads, nor do the sums over them.
+// Threads get whole blocks of sequences. The number of blocks, and so each sum, does not depend on the threads.
 static long rows_per_block(long batch) { return (batch + 15) / 16; }
 
-// Run work(bounds[i], bounds[i + 1]) for each i, on a thread each.
+// Run work(bounds[i], bounds[i + 1]) for each i, each on its own thread.
 template <class Work> static void run(const std::vector<long> &bounds, Work work) {
   std::vector<std::thread> others;
   for (size_t i = 2; i < bounds.size(); i++) others.emplace_back(work, bounds[i - 1], bounds[i]);
@@ -158,7 +158,7 @@ template <class Work> static void run(const std::vector<long> &bounds, Work work
   for (auto &other : others) other.join();
 }
 
-// The sequences of each thread, which get about as many rows.
+// Divide the sequences among the threads, so that each gets about the same number of rows.
 static std::vector<long> share_sequences(const Arguments &a) {
   const long block = rows_per_block(a.batch);
   std::vector<long> length(a.batch, 0), bounds{0};
@@ -172,7 +172,7 @@ static std::vector<long> share_sequences(const Arguments &a) {
   return bounds;
 }
 
-// The gradients of the weights, once those of all gates are there; each thread has some of the weights' rows.
+// The gradients of the weights, from those of all gates. Each thread computes some rows of the weights.
 static void weight_gradients(const Model &model) {
   const Arguments &a = model.a;
   const long F = model.F, H = model.H, GH = model.GH, k = model.k;

@@ -1,4 +1,4 @@
-"""A cell's `update` and its vector-Jacobian product as scalar expressions for one unit of one sequence."""
+"""Trace a cell's `update` and its vector-Jacobian product into scalar expressions for one unit of one sequence."""
 
 import math
 from collections.abc import Container, Iterable, Sequence
@@ -12,23 +12,23 @@ from seqlight.cells.cell import GatedCell
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
 from seqlight.common.private_api import own_members, shallow_copy
-from seqlight.kernels.expressions import LEAVES, Shadow, UnsupportedUpdateError
+from seqlight.kernels.expressions import LEAVES, ExpressionRecorder, UnsupportedUpdateError
 
 AFFINE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @dataclass(frozen=True)
 class Program:
-    """Expressions that share their parts.
+    """An `update` and its vector-Jacobian product, as scalar expressions that share their parts.
 
     Attributes:
-        nodes: (operation, operands) each; operands are numbers of earlier nodes, or for the leaves "constant",
-            "input_gate", "hidden_gate", "state", "parameter" and "grad" a value or an index.
+        nodes: one (operation, operands) pair each. The operands are numbers of earlier nodes; those of the leaves
+            "constant", "input_gate", "hidden_gate", "state", "parameter" and "grad" are a value or an index.
         next_state: the node of each next state.
         grad_input_gates: the node of the gradient by each input gate.
-        grad_hidden_gates: the same by each hidden gate; none without recurrent weights.
-        grad_state: the same by each state, through `update` alone.
-        grad_parameters: the same by each block of H parameters, for one sequence and step.
+        grad_hidden_gates: the node of the gradient by each hidden gate; empty without recurrent weights.
+        grad_state: the node of the gradient by each state, through `update` only.
+        grad_parameters: the node of the gradient by each block of H parameters, for one sequence and step.
     """
 
     nodes: tuple[tuple[str, tuple[Any, ...]], ...]
@@ -40,9 +40,9 @@ class Program:
 
 
 def own_tensors(cell: GatedCell) -> dict[str, Tensor]:
-    """The parameters and buffers that `update` may read besides the gates, by name."""
+    """The parameters and buffers that `update` can read besides the gates, by name."""
     parameters, buffers, children = own_members(cell)
-    if not children:  # as below, at a tenth of the time
+    if not children:  # the same as below, ten times faster
         own = [*parameters.items(), *buffers.items()]
         return {name: tensor for name, tensor in own if tensor is not None and name not in AFFINE}
     affine = {id(getattr(cell, name, None)) for name in AFFINE}
@@ -51,24 +51,24 @@ def own_tensors(cell: GatedCell) -> dict[str, Tensor]:
 
 
 def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
-    """The expressions of `cell.update` and of its vector-Jacobian product.
+    """Trace `cell.update` and its vector-Jacobian product.
 
     Raises:
         UnsupportedUpdateError: if `update` is not elementwise over units and sequences, is random, depends on
-            the batch size, or uses an operation that has no expression here.
+            the batch size, or uses an operation that a kernel does not have.
     """
     try:
         program, again = _trace(cell, dtype, 2, 1.0), _trace(cell, dtype, 3, -0.7)
     except RuntimeError as error:
         raise UnsupportedUpdateError(f"update() can't be traced: {str(error).splitlines()[0]}") from error
-    # What is drawn at random, counted in Python, or taken from the batch size or past torch from a parameter differs.
+    # The two differ if `update` uses random numbers, Python state, the batch size, or values read outside torch.
     if again != program:
-        raise UnsupportedUpdateError("update() gives other expressions when it is called again with another batch")
+        raise UnsupportedUpdateError("update() gives different expressions when it is called with another batch")
     return program
 
 
 class _Update(nn.Module):
-    """`cell.update` as a module's call, for `torch.func.functional_call`."""
+    """A module whose call is `cell.update`, for `torch.func.functional_call`."""
 
     def __init__(self, cell: GatedCell) -> None:
         super().__init__()
@@ -79,13 +79,13 @@ class _Update(nn.Module):
 
 
 def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -> Program:
-    """One trace, with the values of all that `update` reads times `scale`."""
+    """Trace once; all values that `update` reads are multiplied by `scale`."""
     size, num_gates, num_states = cell.hidden_size, cell.num_gates, len(cell.state_names)
 
     def leaf(*shape: int) -> Tensor:
         return torch.linspace(0.1 * scale, 0.9 * scale, math.prod(shape), dtype=dtype).view(shape).requires_grad_()
 
-    # Whatever mode the cell is first used in.
+    # The first use of the cell can be in any of these modes.
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         input_gates = leaf(batch_size, cell.num_input_gates * size)
         hidden_gates = leaf(batch_size, num_gates * size if cell.recurrent else 0)
@@ -94,26 +94,29 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -
         own = {}
         for name, tensor in own_tensors(cell).items():
             if not tensor.is_floating_point() or (tensor.numel() > 1 and tensor.numel() % size):
-                raise UnsupportedUpdateError(f"{name} of shape {tuple(tensor.shape)}, which is not (H,)")
+                raise UnsupportedUpdateError(
+                    f"{name} must have floating-point values, one or a multiple of H, "
+                    f"got {tensor.dtype} of shape {tuple(tensor.shape)}"
+                )
             if tensor.ndim > 0 and tensor.dtype != dtype:
-                raise UnsupportedUpdateError(f"{name} of {tensor.dtype} among {dtype}")
+                raise UnsupportedUpdateError(f"{name} must be {dtype}, got {tensor.dtype}")
             own[name] = (scale * tensor.detach().to("cpu", dtype)).requires_grad_()
 
-        shadow = Shadow(size, dtype)
+        recorder = ExpressionRecorder(size, dtype)
         for name in AFFINE:
             if isinstance(weight := getattr(cell, name, None), Tensor):
-                shadow.forbid(weight)
-        shadow.mark(input_gates, "input_gate", 0)
+                recorder.forbid(weight)
+        recorder.add_argument(input_gates, "input_gate", 0)
         if cell.recurrent:
-            shadow.mark(hidden_gates, "hidden_gate", 0)
+            recorder.add_argument(hidden_gates, "hidden_gate", 0)
         for index in range(num_states):
-            shadow.mark(state[index], "state", index)
-            shadow.mark(grads[index], "grad", index)
+            recorder.add_argument(state[index], "state", index)
+            recorder.add_argument(grads[index], "grad", index)
         num_blocks = 0
         for tensor in own.values():
-            num_blocks += shadow.mark(tensor, "parameter", num_blocks, per_sequence=False)
+            num_blocks += recorder.add_argument(tensor, "parameter", num_blocks, per_sequence=False)
 
-        with shadow:
+        with recorder:
             wrapped = {f"cell.{name}": tensor for name, tensor in own.items()}
             arguments = (input_gates, hidden_gates, state)
             next_state = torch.func.functional_call(_Update(shallow_copy(cell)), wrapped, arguments)
@@ -126,30 +129,31 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -
                 found = torch.autograd.grad(outputs, leaves, output_grads, allow_unused=True)
 
     def blocks(value: Tensor | None, count: int, *, of_parameter: bool = False) -> tuple[int, ...]:
-        """The expression of each block of H columns."""
-        zeros = (shadow.constant(0.0),) * count
-        return zeros if value is None else shadow.blocks(value, of_parameter=of_parameter)
+        """The expression of each block of H columns; 0 if there is no gradient."""
+        zeros = (recorder.constant(0.0),) * count
+        return zeros if value is None else recorder.blocks(value, of_parameter=of_parameter)
 
-    of_gates, of_state, of_own = found[0], found[1 : 1 + num_states], found[1 + num_states : 1 + num_states + len(own)]
+    grad_input_gates, *others, grad_hidden_gates = found
+    grad_state, grad_own = others[:num_states], others[num_states:]
     roots = (
-        tuple(node for new in next_state for node in shadow.blocks(new)),
-        blocks(of_gates, cell.num_input_gates),
-        blocks(found[-1], num_gates) if cell.recurrent else (),
-        tuple(node for grad in of_state for node in blocks(grad, 1)),
+        tuple(node for new in next_state for node in recorder.blocks(new)),
+        blocks(grad_input_gates, cell.num_input_gates),
+        blocks(grad_hidden_gates, num_gates) if cell.recurrent else (),
+        tuple(node for grad in grad_state for node in blocks(grad, 1)),
         tuple(
             node
-            for tensor, grad in zip(own.values(), of_own, strict=True)
+            for tensor, grad in zip(own.values(), grad_own, strict=True)
             for node in blocks(grad, max(1, tensor.numel() // size), of_parameter=True)
         ),
     )
-    shadow.check_leaves()
-    return _live_program(shadow.nodes, roots)
+    recorder.check_arguments_unchanged()
+    return _live_program(recorder.nodes, roots)
 
 
 def reachable(
     nodes: Sequence[tuple[str, tuple[Any, ...]]], roots: Iterable[int], stop: Container[int] = ()
 ) -> set[int]:
-    """The numbers of the nodes that the roots are computed from, and of the roots; nothing beyond those of `stop`."""
+    """The numbers of the roots and of the nodes that they are computed from; operands of `stop` nodes are left out."""
     found: set[int] = set()
     waiting = list(roots)
     while waiting:
@@ -163,7 +167,7 @@ def reachable(
 
 
 def _live_program(nodes: Sequence[tuple[str, tuple[Any, ...]]], roots: tuple[tuple[int, ...], ...]) -> Program:
-    """The nodes that the roots need, numbered anew, so that two traces compare equal."""
+    """The nodes that the roots need, renumbered so that two traces compare equal."""
     live = reachable(nodes, [node for group in roots for node in group])
     numbers = {node: number for number, node in enumerate(sorted(live))}
     kept = []

@@ -1,1 +1,1 @@
-"""From a cell to layers over time."""
+"""A cell over time: layers, stacks, and the backends that run them."""

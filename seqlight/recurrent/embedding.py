@@ -1,4 +1,4 @@
-"""Tokens as vectors."""
+"""Embedding of tokens as vectors."""
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -8,7 +8,12 @@ from seqlight.recurrent.lengths import CheckedLengths, step_mask
 
 
 def new_embedding(vocab_size: int, embedding_size: int) -> nn.Embedding:
-    """A vector for each token; raises ValueError or TypeError, naming the argument, for sizes below 1."""
+    """An embedding with one vector for each token.
+
+    Raises:
+        ValueError: if a size is below 1; the message names the argument.
+        TypeError: if a size is not an integer.
+    """
     check_at_least("vocab_size", vocab_size, 1)
     check_at_least("embedding_size", embedding_size, 1)
     return nn.Embedding(vocab_size, embedding_size)
@@ -17,7 +22,7 @@ def new_embedding(vocab_size: int, embedding_size: int) -> nn.Embedding:
 def embed(
     embedding: nn.Embedding, tokens: Int64[Tensor, "batch time"], lengths: CheckedLengths | None
 ) -> Float[Tensor, "batch time features"]:
-    """The vectors (B, T, F) of tokens (B, T); padding may hold anything, and gets some vector."""
+    """The vectors (B, T, F) of tokens (B, T). Padding can have any value; its vectors have no meaning."""
     if lengths is not None:
         tokens = tokens.masked_fill(~step_mask(lengths.values, tokens.shape[1], tokens.device), 0)
     vectors: Tensor = embedding(tokens)

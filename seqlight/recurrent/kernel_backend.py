@@ -1,4 +1,4 @@
-"""Generated kernels for a layer's cell."""
+"""The backend that runs kernels generated from a cell's `update`."""
 
 import enum
 import functools
@@ -23,13 +23,13 @@ from seqlight.recurrent.unroll import unroll
 
 
 class KernelWarning(UserWarning):
-    """A cell runs as a loop in Python, since no kernel can serve it."""
+    """No kernel can serve a cell, so a slower backend runs it."""
 
 
 class Kernels:
-    """The kernels of one cell, made when they are first wanted.
+    """The kernels of one cell, each made when it is first needed.
 
-    A cell that is configured anew gets a new one. Copies and pickles of this start empty.
+    If the cell's configuration changes, a new kernel is made. Copies and pickles of this object are empty.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,10 @@ class Kernels:
         return Kernels, ()
 
     def find(self, cell: RecurrentCell, inputs: Tensor, *, warn: bool = False) -> Kernel | str:
-        """The kernel that serves these inputs, or why none does; with `warn`, a cell without one is named once."""
+        """The kernel that serves these inputs, or the reason why none does.
+
+        With `warn`, a `KernelWarning` is given once for each reason that concerns the cell itself.
+        """
         dtype = torch.float32 if torch.is_autocast_enabled("cpu") else inputs.dtype
         reason = _refusal(cell, inputs, dtype)
         if reason is not None:
@@ -49,7 +52,7 @@ class Kernels:
         key: Any
         try:
             if not has_plain_step(cell):
-                raise UnsupportedUpdateError("its step is more than its update()")
+                raise UnsupportedUpdateError("it overrides forward() or step(), or has hooks")
             _check_weights(cell)
             key = (dtype, *_configuration(cell))
         except UnsupportedUpdateError as error:
@@ -62,7 +65,7 @@ class Kernels:
             except (UnsupportedUpdateError, BuildError) as error:
                 self._made[key] = str(error)
                 if warn:
-                    message = f"{type(cell).__name__} runs without a kernel, with the same results, but slower: {error}"
+                    message = f"{type(cell).__name__} runs without a kernel: same results, but slower ({error})"
                     warnings.warn(message, KernelWarning, stacklevel=2)
         return self._made[key]
 
@@ -74,7 +77,7 @@ class Kernels:
         state: State | None,
         lengths: CheckedLengths | None,
     ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-        """As `unroll`."""
+        """Outputs and final state, as `unroll` computes them."""
         if not torch.is_autocast_enabled("cpu"):
             return _run(kernel, cell, inputs, state, lengths)
         dtypes = self._eager_dtypes(cell, inputs, state, lengths)
@@ -87,10 +90,11 @@ class Kernels:
     def _eager_dtypes(
         self, cell: GatedCell, inputs: Tensor, state: State | None, lengths: CheckedLengths | None
     ) -> tuple[torch.dtype, ...]:
-        """The types of output and states that `unroll` gives under this autocast."""
+        """The dtypes of the output and states that `unroll` returns under the active autocast."""
         steps = min(inputs.shape[1], 2)
-        given = tuple(part.dtype for part in state or ())
-        key = (inputs.dtype, given, steps, lengths is None, torch.get_autocast_dtype("cpu"), *_configuration(cell))
+        state_dtypes = tuple(part.dtype for part in state or ())
+        autocast_dtype = torch.get_autocast_dtype("cpu")
+        key = (inputs.dtype, state_dtypes, steps, lengths is None, autocast_dtype, *_configuration(cell))
         if key not in self._dtypes:
             with torch.no_grad():
                 first = None if state is None else tuple(part[:1] for part in state)
@@ -102,23 +106,26 @@ class Kernels:
 
 
 def _refusal(cell: RecurrentCell, inputs: Tensor, dtype: torch.dtype) -> str | None:
-    """Why no kernel can serve here, whatever the cell's `update`."""
+    """The reason why no kernel can serve these inputs, for any `update`; None if there is no such reason."""
     if not isinstance(cell, GatedCell):
         return f"{type(cell).__name__} is not a GatedCell"
     if inputs.device.type != "cpu":
-        return f"kernels run on the CPU, and the inputs are on {inputs.device}"
+        return f"kernels run on the CPU, but the inputs are on {inputs.device}"
     if dtype not in (torch.float32, torch.float64) or cell.weight_ih.dtype != dtype:
-        return f"kernels take float32 or float64 for inputs and weights, not {dtype} and {cell.weight_ih.dtype}"
+        return (
+            "inputs and weights of a kernel must both be float32 or both float64, "
+            f"got {dtype} and {cell.weight_ih.dtype}"
+        )
     if torch.compiler.is_compiling() or is_functorch_active():
-        return "torch.compile, torch.export and torch.func see through a loop, not through a kernel"
+        return "torch.compile, torch.export and torch.func can't trace a kernel"
     return None
 
 
 def _check_weights(cell: GatedCell) -> None:
-    """Whether the weights are what a kernel reads without looking.
+    """Check shape, dtype and device of the weights, because a kernel reads their memory unchecked.
 
     Raises:
-        UnsupportedUpdateError: naming the weight.
+        UnsupportedUpdateError: if one is wrong; the message names it.
     """
     rows, dtype = cell.num_gates * cell.hidden_size, cell.weight_ih.dtype
     shapes = {"weight_hh": (rows, cell.hidden_size), "bias_hh": (rows,)} if cell.recurrent else {}
@@ -135,12 +142,12 @@ _INTERNAL = {*vars(nn.Module()), "training"}
 
 
 def _configuration(cell: GatedCell) -> tuple[Any, ...]:
-    """What an `update` may depend on besides its tensors: a kernel is made for one such configuration.
+    """All that an `update` can depend on besides its tensors; a kernel is made for one such configuration.
 
-    Python modules' variables count as constants.
+    Variables of Python modules count as constants.
 
     Raises:
-        UnsupportedUpdateError: if an attribute is of a kind whose changes can't be seen.
+        UnsupportedUpdateError: if changes of an attribute can't be detected.
     """
     values: list[Any] = []
     for module in cell.modules() if own_members(cell)[2] else (cell,):
@@ -157,10 +164,10 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
 
 @functools.cache
 def _class_attributes(cls: type) -> tuple[tuple[type, str, Any, Any], ...]:
-    """What the classes of a cell or its part set, methods too: class, name, value and constant.
+    """The class attributes and methods of a cell or submodule: class, name, value and constant of each.
 
     Raises:
-        UnsupportedUpdateError: as `_configuration`.
+        UnsupportedUpdateError: if changes of an attribute can't be detected.
     """
     fixed = {RecurrentCell, GatedCell, ABC, nn.Module, object}
     return tuple(
@@ -173,7 +180,7 @@ def _class_attributes(cls: type) -> tuple[tuple[type, str, Any, Any], ...]:
 
 
 def _constant(owner: object, name: str, value: Any) -> Any:
-    """A value that is equal only to itself: -0.0 is not 0.0, and True not 1."""
+    """A value to compare configurations by. It distinguishes -0.0 from 0.0, and True from 1."""
     kind = type(value)
     if kind is int or kind is str:
         return value
@@ -184,14 +191,14 @@ def _constant(owner: object, name: str, value: Any) -> Any:
     if kind is functools.partial:
         parts = (value.func, *value.args, *(part for item in value.keywords.items() for part in item))
         return _constant(owner, name, parts)
-    if value is None or isinstance(value, _UNCHANGING):
+    if value is None or isinstance(value, _IMMUTABLE):
         return value
     raise UnsupportedUpdateError(
-        f"its attribute {name} is a {kind.__name__}, which may change unseen (make a tensor a buffer)"
+        f"its attribute {name} is a {kind.__name__}, whose changes can't be detected (register a tensor as a buffer)"
     )
 
 
-_UNCHANGING = (
+_IMMUTABLE = (
     *(type, property, staticmethod, classmethod, types.FunctionType, types.BuiltinFunctionType),
     *(enum.Enum, torch.dtype, torch.device),
 )
@@ -204,8 +211,8 @@ def _run(
         state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
         check_next_state(cell, state, len(inputs))
     if state is not None and any(part.dtype != kernel.dtype or part.device != inputs.device for part in state):
-        given = ", ".join(f"{part.dtype} on {part.device}" for part in state)
-        raise TypeError(f"the state must be {kernel.dtype} on {inputs.device}, as the inputs are, got {given}")
+        got = ", ".join(f"{part.dtype} on {part.device}" for part in state)
+        raise TypeError(f"the state must be {kernel.dtype} on {inputs.device} like the inputs, got {got}")
     if lengths is None:
         return run_kernel(kernel, cell, inputs, None, state)
 

@@ -23,14 +23,14 @@ class RecurrentLayer(nn.Module):
     """One cell over time, in one direction.
 
     Args:
-        cell: the step.
+        cell: the cell that takes each step.
         reverse: whether time runs backwards, from each sequence's true last step.
         backend: "eager" is a loop in Python; "torch" is torch's own layer (cuDNN, oneDNN), for ElmanCell,
             LSTMCell and GRUCell; "kernel" is code generated from a GatedCell's `update`, on the CPU; "auto" is
-            the first that is valid of kernel, torch and eager.
+            the first of kernel, torch and eager that can serve the cell and the inputs.
 
     Raises:
-        ValueError: if `backend` can't serve `cell`; "kernel" may find that out only when it is first used.
+        ValueError: if "torch" can't serve `cell`. For "kernel", `forward` raises this.
     """
 
     def __init__(self, cell: RecurrentCell, *, reverse: bool = False, backend: Backend = "auto") -> None:
@@ -61,8 +61,8 @@ class RecurrentLayer(nn.Module):
             state: the state before the first step, tensors (B, H); the cell's initial state if None.
 
         Raises:
-            TypeError, ValueError: if a length is not in 1..T, the inputs do not have F features, the cell does
-                not keep to its contract (on first use), or the backend can't serve here.
+            TypeError, ValueError: if a length is not in 1..T, the inputs do not have F features, the cell breaks
+                its contract (checked on first use), or the backend can't serve the cell or the inputs.
         """
         if inputs.ndim != 3:
             raise ValueError(f"inputs must be of shape (B, T, F), got {tuple(inputs.shape)}")
@@ -82,7 +82,7 @@ class RecurrentLayer(nn.Module):
         return outputs, state
 
     def _run(self, inputs: Tensor, state: State | None, lengths: CheckedLengths | None) -> tuple[Tensor, State]:
-        """The table of backends: of those that are asked for, the first that can serve."""
+        """Run the first backend that `self.backend` allows and that can serve the cell and the inputs."""
         cell = self.cell
         if self.backend in ("kernel", "auto"):
             kernel = self._kernels.find(cell, inputs, warn=self.backend == "auto")

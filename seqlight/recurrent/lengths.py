@@ -1,4 +1,4 @@
-"""Steps past a sequence's length."""
+"""Lengths of sequences: checks, masks, reversal and packing."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from seqlight.cells.state import State
 
 
 class CheckedLengths(NamedTuple):
-    """Lengths that `check_lengths` has accepted. Modules pass them on, and do not check them again.
+    """Lengths that `check_lengths` has accepted. Modules pass them on without checking them again.
 
     Attributes:
         values: (B,), int64, on the CPU; at least one is less than T.
@@ -46,7 +46,7 @@ def check_lengths(
         raise ValueError(
             f"lengths must be of shape ({len(inputs)},), one for each sequence, got {tuple(lengths.shape)}"
         )
-    lengths = lengths.cpu()  # Batch keeps them there: only a caller who does not pays for a synchronisation
+    lengths = lengths.cpu()  # Batch keeps them on the CPU, so this rarely synchronises a device
     shortest, longest = (int(bound) for bound in torch.aminmax(lengths))
     if shortest < 1 or longest > num_steps:
         bad = int(torch.nonzero((lengths < 1) | (lengths > num_steps))[0])
@@ -60,14 +60,14 @@ def check_lengths(
 def step_mask(
     lengths: Int64[Tensor, " batch"], num_steps: int, device: torch.device
 ) -> Bool[Tensor, "batch {num_steps}"]:
-    """True where a step lies within its sequence's length: (B, T)."""
+    """Mask (B, T): True for the steps within each sequence's length."""
     return torch.arange(num_steps, device=device) < lengths.to(device, non_blocking=True)[:, None]
 
 
 def reverse_within_lengths(
     sequence: Float[Tensor, "batch time features"], lengths: CheckedLengths | None
 ) -> Float[Tensor, "batch time features"]:
-    """Each sequence backwards, from its true last step; padding stays where it is. Its own inverse."""
+    """Reverse each sequence (B, T, F) from its true last step. Padding stays in place; a second call undoes it."""
     if lengths is None:
         return sequence.flip(1)
     steps = torch.arange(sequence.shape[1], device=sequence.device)
@@ -82,13 +82,16 @@ def run_packed(
     lengths: CheckedLengths,
     state: State | None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-    """Outputs (B, T, H), 0 past the lengths, and final states, by a function of packed sequences.
+    """Run a function of packed sequences on padded ones.
 
     Args:
-        run: takes rows (N, F), batch sizes (T,) and a state, longest sequences first; gives rows (N, H) and a state.
+        run: takes rows (N, F), batch sizes (T,) and a state, longest sequences first; returns rows (N, H) and a state.
         inputs: (B, T, F).
         lengths: (B,).
-        state: the state before the first step, or None.
+        state: the state before the first step, tensors (B, H), or None.
+
+    Returns:
+        Outputs (B, T, H), 0 past the lengths, and the final state.
     """
     packed = pack_padded_sequence(inputs, lengths.values, batch_first=True, enforce_sorted=False)
     assert packed.sorted_indices is not None

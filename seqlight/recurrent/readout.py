@@ -1,4 +1,4 @@
-"""A sequence of outputs summed up in one vector."""
+"""Readout: one vector for a sequence of outputs."""
 
 from typing import Literal
 
@@ -17,10 +17,10 @@ def read_out(
     lengths: CheckedLengths | None,
     num_directions: int,
 ) -> Float[Tensor, "batch features"]:
-    """The summary (B, D*H) of outputs (B, T, D*H).
+    """Reduce outputs (B, T, D*H) to one vector per sequence (B, D*H).
 
-    "last" is each direction's output at the last step that it takes: the true last step forwards, the
-    first backwards. "mean" and "max" are over the true steps.
+    "last" is the output of each direction's last step: the true last step forwards, the first step backwards.
+    "mean" and "max" are over the true steps.
     """
     if readout == "last":
         if lengths is None:
@@ -36,7 +36,7 @@ def read_out(
     if readout == "mean":
         if lengths is None:
             return outputs.mean(1)
-        # Outputs are 0 past the lengths.
+        # Outputs past the lengths are 0.
         return outputs.sum(1) / lengths.values.to(outputs.device, non_blocking=True)[:, None]
     if lengths is not None:
         mask = step_mask(lengths.values, outputs.shape[1], outputs.device)

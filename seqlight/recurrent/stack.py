@@ -1,4 +1,4 @@
-"""Layers and directions."""
+"""Stacks of recurrent layers, in one or both directions."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -18,22 +18,22 @@ Norm = Literal["layer", "rms"]
 
 
 class RecurrentStack(nn.Module):
-    """Recurrent layers on top of each other, in one or both directions.
+    """A stack of recurrent layers, in one or both directions.
 
     Args:
         cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`.
         input_size: the number of features F of the first layer's inputs.
         num_layers: the number of layers.
         bidirectional: whether each layer also runs backwards; the next layer reads both outputs.
-        dropout: the chance to drop an output between layers, while training.
-        input_dropout: the chance to drop a feature of a layer's inputs, the first's too, for all steps of a
-            sequence alike (variational dropout; source as for `RegularisedCell`).
-        recurrent_dropout: the same for the state that W_hh is applied to.
-        zoneout: the chance that a unit of a state stays as it was, at each step.
-        residual: whether the layers above the first add their inputs to their outputs.
-        norm: what normalises the inputs of the layers above the first: "layer" or "rms" (torch.nn.LayerNorm,
-            torch.nn.RMSNorm), or None.
-        backend: as for `RecurrentLayer`.
+        dropout: the probability of dropping an output between layers, in training.
+        input_dropout: the probability of dropping a feature of each layer's inputs, including the first layer's;
+            all steps of a sequence share one mask (variational dropout; source: see `RegularisedCell`).
+        recurrent_dropout: the same for the state that W_hh multiplies.
+        zoneout: the probability that a unit of the state keeps its value in a step.
+        residual: whether each layer above the first adds its inputs to its outputs.
+        norm: the norm of the inputs of each layer above the first: "layer" (torch.nn.LayerNorm), "rms"
+            (torch.nn.RMSNorm) or None.
+        backend: the backend of each `RecurrentLayer`.
 
     Attributes:
         layers: `num_layers * D` layers, for D directions: layer 0 forward, layer 0 backward, layer 1 forward, ...
@@ -41,9 +41,9 @@ class RecurrentStack(nn.Module):
         cell_name: the name of the cell's class.
 
     Raises:
-        TypeError: if `cell` can't be called or makes no RecurrentCell, or no GatedCell where noise on its state
-            is wanted.
-        ValueError: if an argument is out of its range, naming it.
+        TypeError: if `cell` is not callable or makes no RecurrentCell, or makes no GatedCell although
+            `recurrent_dropout` or `zoneout` is set.
+        ValueError: if an argument is out of range; the message names it.
     """
 
     def __init__(
@@ -104,7 +104,11 @@ class RecurrentStack(nn.Module):
         Args:
             inputs: (B, T, F).
             lengths: true time steps of each sequence, (B,), in 1..T; T if None.
-            state: the states before the first step, in the order of `layers`; initial states if None.
+            state: the states before the first step, in the order of `layers`; each cell's initial state if None.
+
+        Raises:
+            ValueError: if `state` does not have one entry for each layer and direction.
+            TypeError, ValueError: see `RecurrentLayer.forward`.
         """
         if state is not None and len(state) != len(self.layers):
             raise ValueError(
@@ -131,7 +135,7 @@ class RecurrentStack(nn.Module):
         return inputs, final
 
     def last_outputs(self, final: list[State]) -> Float[Tensor, "batch output"] | None:
-        """Each direction's output at its last step, (B, D*H), of the final states; None where they do not hold it."""
+        """Each direction's output at its last step (B, D*H), from the final states; None if they do not contain it."""
         cells: list[Any] = [layer.cell for layer in list(self.layers)[-self.num_directions :]]
         if self.residual or not all(isinstance(cell, GatedCell) for cell in cells):
             return None

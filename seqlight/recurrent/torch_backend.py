@@ -1,4 +1,4 @@
-"""torch's own recurrent layers (cuDNN, oneDNN) for the cells that are torch's own equations."""
+"""The backend that runs torch's own recurrent layers (cuDNN, oneDNN), for cells with torch's equations."""
 
 from collections.abc import Callable
 
@@ -15,9 +15,9 @@ from seqlight.recurrent.lengths import CheckedLengths, run_packed
 
 
 def torch_operation(cell: RecurrentCell) -> Callable[..., tuple[Tensor, ...]] | None:
-    """Torch's operation that computes what `cell` does, if there is one.
+    """Torch's operation with the equations of `cell`; None if there is none.
 
-    It goes by the exact class: a subclass may have other equations.
+    The class must match exactly, because a subclass can have different equations.
     """
     if type(cell) is LSTMCell:
         return torch.lstm
@@ -34,13 +34,13 @@ def run(
     state: State,
     lengths: CheckedLengths | None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-    """As `unroll`, by torch's operation."""
+    """Outputs (B, T, H) and final state as `unroll` computes them, by torch's operation."""
     operation = torch_operation(cell)
     assert operation is not None
     weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
     if inputs.is_cuda:
         _flatten(cell)
-    # With train=True cuDNN keeps what its backward pass needs, whatever mode the module is in.
+    # With train=True cuDNN saves what its backward pass needs; that depends on gradients, not on the module's mode.
     options = {
         "has_biases": True,
         "num_layers": 1,
@@ -61,22 +61,22 @@ def run(
 
 
 def _join(state: State) -> Tensor | list[Tensor]:
-    """The state as torch takes it: (1, B, H), or a list of two."""
+    """The state in torch's form: one tensor (1, B, H), or a list of two."""
     parts = [part.unsqueeze(0) for part in state]
     return parts if len(parts) > 1 else parts[0]
 
 
 def _flatten(cell: GatedCell) -> None:
-    """Lay the weights out in one block of memory, which cuDNN would otherwise do, with a warning, at each call.
+    """Move the weights into one block of memory; otherwise cuDNN copies them at each call, with a warning.
 
-    A torch.nn layer that shares the cell's parameters does it; optimiser and state dict see no change.
+    A torch.nn layer that shares the cell's parameters does it; optimizer and state dict see no change.
     """
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
     block = cell.weight_ih.untyped_storage().data_ptr()
     if all(weight.untyped_storage().data_ptr() == block for weight in weights):
         return
     if not all(isinstance(weight, nn.Parameter) for weight in weights):
-        return  # computed from others, by a parametrisation: new at each call
+        return  # a parametrization computes the weights at each call
     layer_type = {LSTMCell: nn.LSTM, GRUCell: nn.GRU}.get(type(cell), nn.RNN)
     with torch.device("meta"):
         layer = layer_type(cell.input_size, cell.hidden_size)

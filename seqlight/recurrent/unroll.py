@@ -1,4 +1,4 @@
-"""The loop over time."""
+"""The loop over time, which defines the result of a cell on a sequence."""
 
 from collections.abc import Callable
 
@@ -17,12 +17,12 @@ def unroll(
     state: State | None = None,
     lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-    """Apply `cell` step by step: the definition that every faster path is tested against.
+    """Apply `cell` step by step: the definition that every faster backend is tested against.
 
     Steps past a sequence's length change nothing: the state stays, and the output there is 0.
 
     Args:
-        cell: the step.
+        cell: the cell that takes each step.
         inputs: (B, T, F).
         state: the state before the first step, tensors (B, H); the cell's initial state if None.
         lengths: true time steps of each sequence, (B,), in 1..T; T if None.
@@ -31,7 +31,8 @@ def unroll(
         The outputs of all steps (B, T, H) and the state after each sequence's last true step.
 
     Raises:
-        ValueError: if a length is not in 1..T.
+        TypeError: if `lengths` is not int64.
+        ValueError: if a length is not in 1..T, or there is no sequence or time step.
     """
     return _loop(cell, cell, lambda inputs: inputs, inputs, state, lengths)
 
@@ -42,7 +43,7 @@ def unroll_projected(
     state: State | None = None,
     lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
 ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-    """As `unroll`, with the input gates of all steps from one matrix product."""
+    """`unroll`, with the input gates of all steps from one matrix product."""
     return _loop(cell, cell.step, cell.project, inputs, state, lengths)
 
 
@@ -66,7 +67,7 @@ def _loop(
         return torch.stack(outputs, 1), state
 
     mask = step_mask(checked.values, num_steps, inputs.device)[:, :, None]
-    # Padding may hold anything; a NaN there would reach the gradients through the branch not taken.
+    # Padding can hold any value. `torch.where` alone would let a NaN there reach the gradients.
     sequence = project(inputs.masked_fill(~mask, 0))
     for now, active in zip(sequence.unbind(1), mask.unbind(1), strict=True):
         output, next_state = step(now, state)
