@@ -52,7 +52,7 @@ def check_lengths(
         bad = int(torch.nonzero((lengths < 1) | (lengths > num_steps))[0])
         raise ValueError(
             f"lengths must be between 1 and the {num_steps} time steps of inputs, "
-            f"got {int(lengths[bad])} of sequence {bad}"
+            f"got {int(lengths[bad])} for sequence {bad}"
         )
     return None if shortest == num_steps else CheckedLengths(lengths)
 
