@@ -142,13 +142,13 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> Any:
         if not torch.is_grad_enabled():
             return _differentiate(ctx, grad_outputs, grad_final)
-        # The caller may ask for a second derivative.
+        # The caller can ask for a second derivative.
         with torch.no_grad():
             gradients = _differentiate(ctx, grad_outputs, grad_final)
-        return tuple(None if gradient is None else _FirstOrderOnly.apply(gradient, _ANY) for gradient in gradients)
+        return tuple(None if gradient is None else _FirstOrderOnly.apply(gradient, _LEAF) for gradient in gradients)
 
 
-_ANY = torch.zeros((), requires_grad=True)
+_LEAF = torch.zeros((), requires_grad=True)  # an input that makes autograd call `backward`
 
 
 class _FirstOrderOnly(torch.autograd.Function):

@@ -188,7 +188,7 @@ def _choose_saved(program: Program) -> tuple[int, ...]:
     and parameters, which the backward pass can read anyway, and values that are cheap to compute from the others.
     """
     computed = set(reachable(program.nodes, program.next_state))
-    # Only the backward pass may read a gate, for example through an autograd function that the author wrote.
+    # Some gates are read only by the backward pass, for example in an autograd function that the author wrote.
     computed |= {number for number, (kind, _) in enumerate(program.nodes) if kind in ("input_gate", "hidden_gate")}
     roots = (*program.grad_input_gates, *program.grad_hidden_gates, *program.grad_state, *program.grad_parameters)
     available = {number for number, (kind, _) in enumerate(program.nodes) if kind in ("constant", "state", "parameter")}

@@ -292,7 +292,7 @@ class ExpressionRecorder(TorchDispatchMode):
         if not self._labels.has(tensor):
             if tensor.requires_grad:
                 raise UnsupportedUpdateError("a parameter that does not belong to the cell")
-            # Label the whole memory, because another view of it may be read later.
+            # Label the whole memory, because `update` can read another view of it later.
             memory = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
             values, inverse = torch.unique(memory, return_inverse=True)
             numbers = torch.tensor([self.constant(value) for value in values.tolist()], dtype=torch.int64)

@@ -117,10 +117,10 @@ static void backward_rows(const Model &model, long begin, long end, long block, 
   const long first_block = begin / block, num_recent = ((end - 1) / block - first_block + 1) * num_sums;
   Memory recent(num_recent);
   std::memset(recent.data, 0, num_recent * sizeof(real));
-  real *given = a.grad_state + k * Cell::num_states * a.batch * H;
+  real *by_end = a.grad_state + k * Cell::num_states * a.batch * H;
   for (long s = 0; s < Cell::num_states; s++)
     for (long b = 0; b < batch; b++)
-      std::memcpy(grad.data + s * grad_plane + b * state_row, given + (s * a.batch + begin + b) * H, H * sizeof(real));
+      std::memcpy(grad.data + s * grad_plane + b * state_row, by_end + (s * a.batch + begin + b) * H, H * sizeof(real));
   for (long t = a.steps - 1; t >= 0; t--) {
     const long rows = model.active(t, begin, end), first = model.offset[t] + begin;
     if (rows == 0) continue;
@@ -144,7 +144,7 @@ static void backward_rows(const Model &model, long begin, long end, long block, 
   }
   for (long s = 0; s < Cell::num_states; s++)
     for (long b = 0; b < batch; b++)
-      std::memcpy(given + (s * a.batch + begin + b) * H, grad.data + s * grad_plane + b * state_row, H * sizeof(real));
+      std::memcpy(by_end + (s * a.batch + begin + b) * H, grad.data + s * grad_plane + b * state_row, H * sizeof(real));
 }
 
 // Threads get whole blocks of sequences. The number of blocks, and so each sum, does not depend on the threads.

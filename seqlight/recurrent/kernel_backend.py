@@ -42,7 +42,7 @@ class Kernels:
     def find(self, cell: RecurrentCell, inputs: Tensor, *, warn: bool = False) -> Kernel | str:
         """The kernel that serves these inputs, or the reason why none does.
 
-        With `warn`, a `KernelWarning` is given once for each reason that concerns the cell itself.
+        With `warn`, warn once (`KernelWarning`) for each reason that concerns the cell, not the inputs.
         """
         dtype = torch.float32 if torch.is_autocast_enabled("cpu") else inputs.dtype
         reason = _refusal(cell, inputs, dtype)

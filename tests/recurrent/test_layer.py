@@ -41,7 +41,7 @@ def test_backend_must_be_known():
 @pytest.mark.parametrize("state", ["rows", "width", "count", "no-tuple"])
 def test_given_state_must_fit(backend, state):
     zeros = torch.zeros(B, H)
-    given = {
+    wrong = {
         "rows": (zeros[:1], zeros[:1]),
         "width": (zeros[:, :2], zeros[:, :2]),
         "count": (zeros,),
@@ -50,4 +50,4 @@ def test_given_state_must_fit(backend, state):
     with pytest.raises(
         (TypeError, ValueError), match=r"LSTMCell: the state before the first step must be a tuple of 2"
     ):
-        RecurrentLayer(LSTMCell(F, H), backend=backend)(torch.zeros(B, T, F), None, given)
+        RecurrentLayer(LSTMCell(F, H), backend=backend)(torch.zeros(B, T, F), None, wrong)
