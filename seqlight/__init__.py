@@ -1,7 +1,7 @@
 """Recurrent sequence classification with PyTorch Lightning.
 
-The public names are listed, with their modules, in `__init__.pyi`. They are imported on first use, so
-that `import seqlight` and `seqlight --version` do not wait for torch.
+`__init__.pyi` lists the public names and their modules. Each is imported on first use, so that
+`import seqlight` and `seqlight --version` do not wait for torch.
 """
 
 import importlib.metadata

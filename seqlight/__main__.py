@@ -1,6 +1,6 @@
-"""The command line's entry point: `seqlight` and `python -m seqlight`.
+"""Entry point of the command line: `seqlight` and `python -m seqlight`.
 
-It answers `--help` and `--version` by itself, without waiting for torch.
+`--help` and `--version` are answered here, without importing torch.
 """
 
 import sys
@@ -10,7 +10,7 @@ import seqlight
 _HELP = """\
 usage: seqlight fit|validate|test|predict|check|cells|tasks [options]
 
-Train recurrent sequence classifiers and use them.
+Train, evaluate and use recurrent sequence classifiers.
 
   seqlight fit                                       train an LSTM on the SumSign task
   seqlight fit --model.cell GRUCell --model.cell.hidden_size 64 --data.task Parity
@@ -19,10 +19,10 @@ Train recurrent sequence classifiers and use them.
   seqlight test --ckpt_path runs/.../best.ckpt       loss and metrics on the test split
   seqlight validate --ckpt_path runs/.../best.ckpt   the same on the validation split
   seqlight predict --ckpt_path runs/.../best.ckpt    probabilities for the predict split, as CSV
-  seqlight fit --data SequenceFiles --data.train a.csv    sequences of your own; --data.help SequenceFiles says more
-  seqlight check mycells.LeakyCell                   whether a cell is sound, and how fast
-  seqlight cells                                     the cells that there are; with --import mycells yours too
-  seqlight tasks                                     the tasks that there are, and what is reached without learning them
+  seqlight fit --data SequenceFiles --data.train a.csv    your own sequences; see fit --data.help SequenceFiles
+  seqlight check mycells.LeakyCell                   check that a cell is correct, and measure its speed
+  seqlight cells                                     list all cells; --import mycells adds your own
+  seqlight tasks                                     list all tasks, with the accuracy of simple baselines
 
   seqlight fit --help             all options of a command
   seqlight fit --print_config     the configuration, with all defaults, as YAML
@@ -31,7 +31,7 @@ Train recurrent sequence classifiers and use them.
 
 
 def main() -> int:
-    """Run the command line; gives the exit status, which the README lists."""
+    """Run the command line and return the exit status (listed in the README)."""
     arguments = sys.argv[1:]
     if arguments in ([], ["-h"], ["--help"]):
         print(_HELP, end="")

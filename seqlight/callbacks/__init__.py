@@ -1,1 +1,1 @@
-"""Callbacks for a Trainer."""
+"""Callbacks, logger and profiler for a Trainer."""

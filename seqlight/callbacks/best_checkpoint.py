@@ -12,25 +12,28 @@ from seqlight.training.non_finite import NonFiniteError, check_metric
 
 
 class BestCheckpoint(NotInEveryStep, ModelCheckpoint):
-    """As Lightning's, but a run that goes on has all of its state, and no metric that is not finite saves anything."""
+    """Lightning's `ModelCheckpoint` with two changes.
+
+    A run that continues restores all of its state, and a non-finite metric never saves a checkpoint.
+    """
 
     def belong_to(self, run: Path | None) -> None:
-        """Save into the folder of a run, which may have a best one already, unless another folder is given.
+        """Save in the folder of a run, and overwrite its best checkpoint, unless the user has set another folder.
 
         Args:
-            run: the folder; None in all processes but the first, which tells the others.
+            run: the folder; None in all processes except the first, which sends it to the others.
         """
         if self.dirpath is None:
             keep_file_name(self)
             self.dirpath = None if run is None else str(run / "checkpoints")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The score of what was saved last too."""
+        """Restore the state, including the score of the last saved checkpoint."""
         super().load_state_dict(state_dict)
         self.current_score = state_dict["current_score"]
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
-        """As Lightning's.
+        """Whether the monitored metric is good enough to save, as in Lightning.
 
         Raises:
             NonFiniteError: if the monitored metric is not finite.
@@ -39,6 +42,6 @@ class BestCheckpoint(NotInEveryStep, ModelCheckpoint):
         return super().check_monitor_top_k(trainer, current)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """As Lightning's, which `save_on_exception` would let write over the best checkpoint."""
+        """Save as Lightning does, except for NonFiniteError: the best checkpoint would be overwritten."""
         if not isinstance(exception, NonFiniteError):
             super().on_exception(trainer, pl_module, exception)

@@ -14,17 +14,17 @@ from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, leng
 
 
 class AccuracyByLength(NotInEveryStep, pl.Callback):
-    """The accuracy on test sequences of each range of lengths, where they differ: as scalars and as a figure.
+    """Test accuracy for each range of lengths, as scalars and as a figure, if lengths differ.
 
     Attributes:
-        buckets: those of the last test; none if its sequences were of the same length.
+        buckets: the ranges of the last test; empty if all its sequences had the same length.
     """
 
     def __init__(self) -> None:
         self.buckets: list[LengthBucket] = []
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to collect."""
+        """Reset the collected results."""
         assert isinstance(pl_module, SequenceClassifier)
         self.buckets = []
         self._accuracy = LengthAccuracy(pl_module.target, pl_module.head.out_features).to(pl_module.device)
@@ -38,12 +38,12 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Collect."""
-        if isinstance(outputs, Mapping):  # else a subclass's test_step keeps its own
+        """Collect the results of a batch."""
+        if isinstance(outputs, Mapping):  # otherwise a subclass's test_step returns something else
             self._accuracy.update(outputs["probabilities"], outputs["targets"], batch.lengths)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log `test_lengths/accuracy_<shortest>_<longest>` and draw."""
+        """Log `test_lengths/accuracy_<shortest>_<longest>`, and draw the figure."""
         if not self._accuracy.update_called:
             return
         self.buckets = length_buckets(*self._accuracy.compute())

@@ -1,4 +1,4 @@
-"""TensorBoard's loggers of training and of tests."""
+"""TensorBoard loggers for training, validation and tests."""
 
 import errno
 import os
@@ -13,41 +13,41 @@ from seqlight.common.errors import WriteError
 
 
 class CurvesLogger(loggers.TensorBoardLogger):
-    """As Lightning's, but what is logged together is written together."""
+    """Lightning's TensorBoardLogger, but scalars that are logged together are written as one event."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Write scalars as one event; what else there is as Lightning does."""
+        """Write scalars as one event. Nested metrics are written as Lightning does."""
         if any(isinstance(value, Mapping) for value in metrics.values()):
             super().log_metrics(metrics, step)
         else:
-            # Imported here: `import seqlight` need not wait for it.
+            # Imported here, so that `import seqlight` does not wait for it.
             from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-            # Lightning adds the epoch to what `self.log` gives: a curve that nobody asked for.
+            # Lightning adds the epoch to the metrics of `self.log`, which would be one more curve.
             scalars = {name: float(value) for name, value in metrics.items() if name != "epoch"}
             values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
             self.experiment.file_writer.add_summary(Summary(value=values), step)
 
 
 def logger_of(folder: Path, *, kind: str | None = None) -> CurvesLogger:
-    """The logger of a run that writes `folder`, or of its test or validation.
+    """The logger of a training run, or of its test or validation.
 
     Args:
-        folder: that of the training, `.../<name>/version_<n>`.
-        kind: "test" or "validate", which have folders of their own within, as runs of their own: TensorBoard takes a
-            second curve in the same folder for a restart, and hides the first.
+        folder: the folder of the training run, `.../<name>/version_<n>`.
+        kind: "test" or "validate" for a new subfolder; None for the training run. TensorBoard would take a second
+            curve in the same folder for a restart, and hide the first.
 
     Raises:
-        WriteError: if nothing may be written there.
+        WriteError: if there is no permission to write in the folder.
     """
     if not os.access(folder, os.W_OK):
         raise WriteError(f"can't write {folder}: {os.strerror(errno.EACCES)}")
-    earlier = len([*folder.glob(f"{kind}/"), *folder.glob(f"{kind}_*/")])
+    num_earlier = len([*folder.glob(f"{kind}/"), *folder.glob(f"{kind}_*/")])
     return CurvesLogger(
         folder.parent.parent,
         name=folder.parent.name,
         version=folder.name,
-        sub_dir=f"{kind}_{earlier + 1}" if kind and earlier else kind,
+        sub_dir=f"{kind}_{num_earlier + 1}" if kind and num_earlier else kind,
         default_hp_metric=False,
     )

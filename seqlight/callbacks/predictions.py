@@ -1,4 +1,4 @@
-"""Predictions as a file."""
+"""A CSV file of predictions."""
 
 import csv
 import os
@@ -23,22 +23,22 @@ from seqlight.training.trainer_data import class_names, datamodule_of
 
 
 class PredictionWriter(NotInEveryStep, pl.Callback):
-    """A CSV file of what `Trainer.predict` predicts, a row for each sequence in the order of the split.
+    """Write the predictions of `Trainer.predict` to a CSV file, one row per sequence in the order of the split.
 
-    Columns: `id`, as the data module's `sample_ids("predict")` has it, else the index; `probability_<class>` for
-    each class; and `prediction`, the class. For multilabel the last is a `prediction_<label>`, 0 or 1, for each label.
-    Classes have the data module's names for them, else numbers.
+    Columns: `id`, from the data module's `sample_ids("predict")`, or else the index; `probability_<class>` for each
+    class; and `prediction`, the class. A multilabel target has `prediction_<label>`, 0 or 1, for each label instead.
+    Class names come from the data module; without them, classes are numbers.
 
-    Rows are written as they are predicted, to a file beside the target that takes its name at the end: the target is
-    written whole or not at all. With `Trainer.predict(..., return_predictions=False)` memory does not grow.
+    Rows are written batch by batch to a temporary file beside the target, which is renamed at the end: the target is
+    written completely or not at all. With `Trainer.predict(..., return_predictions=False)` memory does not grow.
 
     Args:
-        path: the file; its folder is made where it is missing. A link to a file is followed.
+        path: the file. A missing folder is created; a link to a file is followed.
 
     Raises:
-        MisconfigurationException: in predict, if several processes, several loaders or a shuffling one predict.
+        MisconfigurationException: in predict, if there are several processes or loaders, or if the loader shuffles.
         WriteError: in predict, if the file can't be written.
-        FileExistsError: in predict, if the path is that of a folder, device or pipe.
+        FileExistsError: in predict, if the path is a folder, device or pipe.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -46,17 +46,17 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         self._file: IO[str] | None = None
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the draft, with the names of the columns."""
+        """Open the temporary file, and write the column names."""
         assert isinstance(pl_module, SequenceClassifier)
         if trainer.world_size > 1:
-            raise MisconfigurationException(f"predictions are written by one process, got {trainer.world_size}")
+            raise MisconfigurationException(f"PredictionWriter supports one process, got {trainer.world_size}")
         loader = trainer.predict_dataloaders
         if isinstance(loader, list | tuple) and len(loader) == 1:
             [loader] = loader
         if isinstance(loader, list | tuple | dict):
-            raise MisconfigurationException(f"predictions are written of one loader, got {len(loader)}")
+            raise MisconfigurationException(f"PredictionWriter supports one loader, got {len(loader)}")
         if getattr(loader, "shuffle", False) or isinstance(getattr(loader, "sampler", None), RandomSampler):
-            raise MisconfigurationException("predictions go by the order of the samples, got a loader that shuffles")
+            raise MisconfigurationException("PredictionWriter needs the samples in order, got a loader that shuffles")
         self._target: Target = pl_module.target
         self._names = class_names(trainer, pl_module.target, pl_module.head.out_features)
         datamodule = datamodule_of(trainer)
@@ -64,14 +64,14 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         self._num_written = 0
         self._place = Path(os.path.realpath(self.path))
         if self._place.exists() and not self._place.is_file():
-            # The draft would take the place of a device or pipe.
+            # Renaming would replace a device or pipe.
             raise FileExistsError(
-                f"can't write predictions to {self.path}: expected the path of a file, and there is something else"
+                f"can't write predictions to {self.path}: expected the path of a file, got a folder, device or pipe"
             )
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)
             self._draft = self._place.with_name(f"{self._place.name}.{os.getpid()}.part")
-            # What no encoding can hold, half of a surrogate pair in a name, is written as an escape.
+            # A lone surrogate in a name has no encoding, so it is written as an escape.
             self._file = self._draft.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             self._rows = csv.writer(self._file)
             self._rows.writerow(header(self._names, self._target))
@@ -98,11 +98,11 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         except OSError as error:
             raise self._failure(error) from error
         self._num_written = stop
-        if trainer.received_sigterm:  # which Lightning keeps to itself
+        if trainer.received_sigterm:  # Lightning would continue to predict
             raise SystemExit(128 + signal.SIGTERM)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the draft the name of the file."""
+        """Rename the temporary file."""
         assert self._file is not None
         try:
             self._file.flush()
@@ -114,11 +114,11 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         self._file = None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Remove the draft."""
+        """Remove the temporary file."""
         if self._file is not None:
             file, self._file = self._file, None
             try:
-                file.close()  # which may fail for want of space, as the writing did
+                file.close()  # can fail like the writing, if the disk is full
             except OSError:
                 pass
             finally:
@@ -129,18 +129,18 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
 
 
 def header(names: Sequence[str], target: Target) -> list[str]:
-    """The names of the columns."""
+    """The column names."""
     probabilities = [f"probability_{name}" for name in names]
     predictions = [f"prediction_{name}" for name in names] if target == "multilabel" else ["prediction"]
     return ["id", *probabilities, *predictions]
 
 
 def rows(probabilities: Float[Tensor, "batch *outputs"], names: Sequence[str], target: Target) -> list[list[str | int]]:
-    """The cells after the id, a row for each sequence.
+    """The columns after the id, one row per sequence.
 
     Args:
-        probabilities: of label 1, (B,), for binary; (B, L) for multilabel, (B, C) for multiclass.
-        names: of the classes or labels, two for binary.
+        probabilities: (B,) for binary, of class 1; (B, L) for multilabel; (B, C) for multiclass.
+        names: names of the classes or labels; two for binary.
         target: "binary", "multiclass" or "multilabel".
     """
     table = probabilities.cpu().double()

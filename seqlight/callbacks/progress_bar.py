@@ -10,17 +10,17 @@ from seqlight.common.private_api import NotInEveryStep
 
 
 class TimedProgressBar(NotInEveryStep, TQDMProgressBar):
-    """As Lightning's, but drawn ten times a second and not at every so many steps."""
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
-        """Without the number of the version, of which Lightning shows the last characters of the name."""
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+    """Lightning's TQDMProgressBar, but drawn ten times a second instead of every few steps."""
 
     _SECONDS = 0.1
     _last_drawn = 0.0
 
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
+        """Metrics without the version, which Lightning shows as the last characters of its name."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Draw, if it is time to, or the epoch ends."""
+        """Draw if the interval has passed or the epoch ends."""
         now = time.monotonic()
         if now - self._last_drawn >= self._SECONDS or trainer.is_last_batch:
             self._last_drawn = now

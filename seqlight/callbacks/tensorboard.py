@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides the curves."""
+"""Text, hyperparameters and figures for TensorBoard."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.metrics import torchmetrics_task
 from seqlight.training.trainer_data import class_names
 
-_MOST_ROC_CURVES = 20  # more can't be told apart, and take minutes to draw
+_MAX_ROC_CURVES = 20  # more can't be distinguished, and take minutes to draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,16 +37,16 @@ def tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
 def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], step: int) -> None:
     """Write figures to TensorBoard, as `<group>/<name>`."""
     with warnings.catch_warnings():
-        # Names of classes may be in any script; what the font lacks is drawn as a box.
+        # Class names can be in any script; characters that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         for logger in tensorboard_loggers(trainer):
             for name, figure in figures.items():
-                # Group names sort after train/, val/ and test/, so the curves stand first.
+                # Group names sort after train/, val/ and test/, so that the curves come first.
                 logger.experiment.add_figure(f"{group}/{name}", figure, step)
 
 
-def goes_on_in_place(trainer: pl.Trainer) -> bool:
-    """Whether a run goes on in its own folder, where all that stands at its start is written already."""
+def continues_in_place(trainer: pl.Trainer) -> bool:
+    """Whether a run continues in its own folder, which already has the text and the hyperparameters."""
     checkpoint, folder = trainer.ckpt_path, trainer.log_dir
     return bool(checkpoint and folder) and Path(str(checkpoint)).parent == Path(str(folder)) / "checkpoints"
 
@@ -55,29 +55,29 @@ class RunDescription(NotInEveryStep, pl.Callback):
     """The configuration as text, and the HPARAMS tab with the run's arguments and its validation accuracy."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write both, so that a run that is killed has them too."""
+        """Write both at the start, so that a killed run has them too."""
         assert isinstance(pl_module, SequenceClassifier)
-        goes_on = goes_on_in_place(trainer)  # which all processes must ask for, or none
+        continues = continues_in_place(trainer)  # called in all processes: `log_dir` is a collective operation
         if not trainer.is_global_zero:
             return
         description = pl_module.describe()
-        if description["data"]:  # a vocabulary is no argument to compare runs by
+        if description["data"]:  # runs are not compared by vocabulary
             description["data"]["init_args"].pop("encoding", None)
         text = yaml.safe_dump({key: description[key] for key in ("model", "data")}, sort_keys=False)
         arguments = {**flatten("model", description["model"]), **flatten("data", description["data"])}
         *_, self._session_end = hparams({}, {})
-        if goes_on:
+        if continues:
             return
         for logger in tensorboard_loggers(trainer):
             logger.experiment.add_text("configuration", f"```yaml\n{text}```", pl_module.global_step)
-            # Not by logger.log_hyperparams, which would add a false first point to the curves. The metrics'
-            # values are those of the curves' last points; here they need only their names.
+            # Not by logger.log_hyperparams, which would add a wrong first point to the curves. Only the metrics' names
+            # matter here: TensorBoard shows the last points of their curves.
             experiment, session_start, _ = hparams(arguments, {"val/accuracy": 0, "val/loss": 0})
             logger.experiment.file_writer.add_summary(experiment)
             logger.experiment.file_writer.add_summary(session_start)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the HPARAMS tab that the run is done."""
+        """Mark the run as finished in the HPARAMS tab."""
         if not trainer.is_global_zero:
             return
         for logger in tensorboard_loggers(trainer):
@@ -85,13 +85,12 @@ class RunDescription(NotInEveryStep, pl.Callback):
 
 
 class TensorBoardFigures(NotInEveryStep, pl.Callback):
-    """Figures of the validation: confusion matrix, ROC curves, and how far back the model's memory reaches.
+    """Validation figures: confusion matrix, ROC curves, and the model's memory (see `memory_curve`).
 
     Args:
-        every_n_epochs: epochs from one set of figures to the next; 0 draws none. By default they are drawn at the
-            first validation, and at the first of each further tenth of the run; where the run has no end, at
-            validations 1, 2, 4, 8, ...
-        inside_cell: whether to draw `cell_figure` too, of the first layer and a few sequences of the first batch.
+        every_n_epochs: number of epochs between two sets of figures; 0 draws none. By default they are drawn at the
+            first validation of each tenth of the run; if the run has no end, at validations 1, 2, 4, 8, ...
+        inside_cell: whether to draw `cell_figure` too, for the first layer and a few sequences of the first batch.
     """
 
     def __init__(self, every_n_epochs: int | None = None, inside_cell: bool = False) -> None:
@@ -104,24 +103,24 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         self._first_batch: Batch | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """When figures were drawn last."""
+        """The position of the last figures."""
         return {"validations": self._validations, "tenths": self._tenths}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the position of the last figures."""
         self._validations, self._tenths = state_dict["validations"], state_dict["tenths"]
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to collect, where this epoch's figures are wanted."""
+        """Start to collect results, if figures are due in this epoch."""
         assert isinstance(pl_module, SequenceClassifier)
         self._metrics = {}
-        if self._wanted(trainer):
+        if self._are_due(trainer):
             task = torchmetrics_task(pl_module.target, pl_module.head.out_features)
             self._metrics = {
                 "confusion_matrix": ConfusionMatrix(**task).to(pl_module.device),
-                # A fixed set of thresholds bounds memory and time.
             }
-            if pl_module.head.out_features <= _MOST_ROC_CURVES:
+            # A fixed number of thresholds limits memory and time.
+            if pl_module.head.out_features <= _MAX_ROC_CURVES:
                 self._metrics["roc"] = ROC(**task, thresholds=200).to(pl_module.device)
 
     def on_validation_batch_end(
@@ -133,19 +132,19 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Collect."""
+        """Collect the results of a batch."""
         if self._metrics and batch_idx == 0:
             self._first_batch = batch
         for metric in self._metrics.values():
             metric.update(outputs["probabilities"], outputs["targets"].long())
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw."""
+        """Draw the figures."""
         if not self._metrics:
             return
         assert isinstance(pl_module, SequenceClassifier)
         assert self._first_batch is not None
-        # All ranks take part in computing, only rank 0 draws.
+        # All processes compute, only the first one draws.
         confusion = self._metrics["confusion_matrix"].compute()
         roc = self._metrics.get("roc")
         if roc is not None:
@@ -163,7 +162,7 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
             figures["inside_cell"] = cell_figure(pl_module, self._first_batch)
         add_figures(trainer, "val_figures", figures, pl_module.global_step)
 
-    def _wanted(self, trainer: pl.Trainer) -> bool:
+    def _are_due(self, trainer: pl.Trainer) -> bool:
         if trainer.sanity_checking or not tensorboard_loggers(trainer) or self.every_n_epochs == 0:
             return False
         if trainer.state.fn != TrainerFn.FITTING:

@@ -1,4 +1,4 @@
-"""A command line before it is parsed: what the defaults of the parser depend on."""
+"""The command line before parsing; the parser's defaults depend on it."""
 
 import contextlib
 from collections.abc import Collection
@@ -10,21 +10,25 @@ import yaml
 from seqlight.cli.usage import UsageError, values_of
 from seqlight.cli.yaml import load_yaml
 
+# Arguments of the model that the data determine.
 FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
 
 
 class GivenArguments:
-    """Arguments as the user gave them.
+    """The arguments as the user gave them.
 
     Args:
-        arguments: the words.
-        verbs: the commands that there are.
+        arguments: all words of the command line.
+        verbs: the names of all commands.
 
     Attributes:
-        verb: the command; None if there is none.
-        checkpoint: the file that model and data come from; None if none is given, or the command finds it.
-        configurations: the files of `--config`.
-        asks: whether help is wanted, or the configuration, and no run.
+        words: all words of the command line.
+        verb: the command; None if none is given.
+        ckpt_path: the value of `--ckpt_path`; None if not given.
+        checkpoint: the checkpoint file that model and data come from; None if not given. It is also None for
+            `fit --ckpt_path last`: `find_run` looks for that file later.
+        configurations: the values of `--config`.
+        only_prints: whether the command only prints help or the configuration.
     """
 
     def __init__(self, arguments: list[str], verbs: Collection[str]) -> None:
@@ -33,33 +37,34 @@ class GivenArguments:
         self.ckpt_path = next(reversed(self.values_of("--ckpt_path")), None)
         self.checkpoint = None if self.verb == "fit" and self.ckpt_path == "last" else self.ckpt_path
         self.configurations = self.values_of("--config")
-        self.asks = any("help" in word or word in ("-h", "--print_config") for word in arguments)
+        self.only_prints = any("help" in word or word in ("-h", "--print_config") for word in arguments)
 
     def check(self) -> None:
-        """Whether no flag is given that something else decides.
-
-        Raises:
-            UsageError: naming it.
-        """
+        """Raise UsageError if a flag sets a value that the data or seqlight itself determine."""
         for argument in FROM_DATA:
             if self.values_of(f"--model.{argument}"):
                 flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"
                 raise UsageError(f"--model.{argument} follows from the data: choose it with {flags}")
         names = {"last", "previous"} & {*self.values_of("--checkpoint.filename")}
         if names or self.values_of("--checkpoint.save_last"):
-            raise UsageError("last.ckpt and previous.ckpt are always written: --checkpoint.* is about the best one")
+            raise UsageError(
+                "last.ckpt and previous.ckpt are always saved; --checkpoint.* is for the best checkpoint only"
+            )
 
     def values_of(self, flag: str) -> list[str]:
-        """The values of a flag, in their order."""
+        """All values of a flag, in order."""
         return values_of(flag, self.words)
 
     def chosen_model(self) -> str | None:
-        """The class of the model, if a flag or a configuration says one."""
+        """The model class that a flag or configuration file names; None if none does."""
         names = self.values_of("--model") or self._classes_in_configurations("model")
         return names[-1] if names else None
 
     def data_of_chosen_task(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Defaults for the data, without a replaced task's arguments: the new one would take over its lengths."""
+        """Default data with the task that a flag or configuration file chooses.
+
+        If that is another task, the default task's arguments are dropped: the chosen task would inherit its lengths.
+        """
         names = self.values_of("--data.task") or self._classes_in_configurations("data", "init_args", "task")
         default = data.get("init_args", {}).get("task")
         if not names or not default or names[-1].split(".")[-1] == default["class_path"].split(".")[-1]:
@@ -67,7 +72,7 @@ class GivenArguments:
         return {**data, "init_args": {**data["init_args"], "task": {"class_path": names[-1]}}}
 
     def with_classes_of_help(self) -> list[str]:
-        """All words; `--data.help` alone is about the default class, and not about its abstract base."""
+        """All words. `--data.help` and `--model.help` without a class get the default class, not its abstract base."""
         classes = {"--model.help": "SequenceClassifier", "--data.help": "SyntheticSequences"}
         words = []
         for word, following in zip(self.words, [*self.words[1:], "-"], strict=True):
@@ -77,7 +82,7 @@ class GivenArguments:
         return words
 
     def _classes_in_configurations(self, *keys: str) -> list[str]:
-        """The classes that configuration files name under these keys; the parser proper reports what is wrong."""
+        """The classes that configuration files name under these keys. Errors are left for the parser to report."""
         found = []
         for path in self.configurations:
             with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):

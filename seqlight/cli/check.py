@@ -1,4 +1,4 @@
-"""`seqlight check`: the cell from the command line, and what is found of it."""
+"""The command `seqlight check`."""
 
 import re
 import warnings
@@ -16,10 +16,10 @@ _USAGE = "seqlight check CELL [--cell.NAME VALUE ...] [--input_size 3] [--import
 
 
 def check(arguments: list[str]) -> bool:
-    """Print what holds of the cell that the arguments name; gives whether it is sound.
+    """Check the cell that the arguments name, print the report, and return whether the cell is correct.
 
     Raises:
-        UsageError, jsonargparse.ArgumentError: if they name none, or give it wrong arguments.
+        UsageError, jsonargparse.ArgumentError: if no cell is named, or an argument is wrong.
     """
     arguments = _cell_as_flag(arguments)
     if not any(re.match(r"(--cell(=|\.help|$)|-h$|--help$)", argument) for argument in arguments):
@@ -27,21 +27,21 @@ def check(arguments: list[str]) -> bool:
     parser = ArgumentParser(
         prog="seqlight check",
         usage=_USAGE,
-        description="Check that a cell computes what a recurrent network can be built of, and measure it.",
-        epilog="Exit status: 0 if all properties hold or can't be told, 1 if one is broken, 2 usage.",
+        description="Check that a cell is correct, and measure its speed.",
+        epilog="Exit status: 0 if no property is broken, 1 if one is, 2 for wrong usage.",
         exit_on_error=False,
     )
     parser.add_argument(
         "--cell",
         type=Callable[[int], RecurrentCell],
-        help="GRUCell, or mycells.MyCell from this folder; its arguments follow as --cell.hidden_size 16",
+        help="a cell: GRUCell, or mycells.MyCell from this folder; set its arguments as in --cell.hidden_size 16",
     )
-    parser.add_argument("--input_size", type=int, default=3, help="the number of input features F")
+    parser.add_argument("--input_size", type=int, default=3, help="number of input features F")
     parser.add_argument(
-        "--import", type=str | None, default=None, help="a module of yours, whose cells get short names"
+        "--import", type=str | None, default=None, help="your own module to import; its cells then have short names"
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # jsonargparse's, of what is refused below
+        warnings.simplefilter("ignore")  # jsonargparse warns about values that are refused below
         config = parser.parse_args(arguments)
         cell = bound_class(parser.instantiate(config).cell)
     if not isinstance(config.cell, Namespace):
@@ -59,14 +59,14 @@ def check(arguments: list[str]) -> bool:
 
 
 def _cell_as_flag(arguments: list[str]) -> list[str]:
-    """The cell's name, which may stand alone, as the flag `--cell`, under which jsonargparse has its arguments.
+    """Turn a cell's name without a flag into `--cell=NAME`, so that jsonargparse accepts `--cell.*`.
 
-    Each flag but `--help` has a value, in the same word or in the next.
+    Each flag except `--help` has a value, in the same word or in the next.
     """
     index = 0
     while index < len(arguments) and arguments[index].startswith("-"):
         index += 1 if "=" in arguments[index] or arguments[index] in ("-h", "--help") else 2
     if index >= len(arguments):
         return arguments
-    # First, since what follows may be about it.
+    # First, since the other words can be arguments of the cell.
     return [f"--cell={arguments[index]}", *arguments[:index], *arguments[index + 1 :]]

@@ -1,4 +1,4 @@
-"""Where a command runs: the Trainer's arguments that follow from flags and from torchrun."""
+"""The Trainer's device arguments, from flags and torchrun."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ _DEFAULTS = {"devices": "auto", "num_nodes": 1, "strategy": "auto"}
 
 
 def device_arguments(verb: str, device: str, trainer: dict[str, Any]) -> dict[str, Any]:
-    """A Trainer's `accelerator`, `devices`, `num_nodes` and `strategy`, as far as they are others than given.
+    """The Trainer's `accelerator`, `devices`, `num_nodes` and `strategy`, as far as they differ from those given.
 
     Args:
         verb: the command; `predict` runs in one process.
-        device: of `--device`.
-        trainer: the arguments given, of these names.
+        device: the value of `--device`.
+        trainer: the given values of these four arguments.
 
     Raises:
-        UsageError: if they contradict each other, or there is no such device.
+        UsageError: if flags contradict each other, or the device does not exist.
     """
     arguments: dict[str, Any] = {}
     if device != "auto":
@@ -33,6 +33,8 @@ def device_arguments(verb: str, device: str, trainer: dict[str, Any]) -> dict[st
         if trainer["devices"] not in ("auto", 1, "1"):
             raise UsageError(f"predict runs on one device, got --trainer.devices {trainer['devices']}")
         if torchrun:
-            raise UsageError(f"predict runs in one process, and torchrun has started {num_launched()}: leave it out")
+            raise UsageError(
+                f"predict runs in one process, but torchrun started {num_launched()}: run it without torchrun"
+            )
         return {**arguments, "devices": 1}
     return arguments | {name: torchrun[name] for name in torchrun if trainer[name] == _DEFAULTS[name]}

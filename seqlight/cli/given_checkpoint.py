@@ -1,4 +1,4 @@
-"""The checkpoint that a command line names: model and data come from it, as far as flags leave them."""
+"""The checkpoint given by `--ckpt_path`: the source of model and data, unless flags override them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,19 +18,20 @@ from seqlight.training.classifier import SequenceClassifier
 
 
 class GivenCheckpoint:
-    """What a checkpoint says of model and data; from here on, no other module than those of `--import` is imported.
+    """Model and data as a checkpoint describes them. Afterwards only modules given by `--import` can be imported.
 
     Args:
-        path: the file.
+        path: the checkpoint file.
         given: the command line.
 
     Attributes:
-        contents: what the file holds.
-        defaults: what the parser takes for model and data where no flag says otherwise.
+        path: the checkpoint file.
+        contents: its contents.
+        defaults: model and data for the parser, unless flags override them.
 
     Raises:
-        UsageError: if there is no such file, or it says nothing of data and no flag does.
-        CheckpointError: if it can't be used.
+        UsageError: if the file does not exist, or neither the checkpoint nor a flag names the data.
+        CheckpointError: if the checkpoint can't be used.
     """
 
     def __init__(self, path: str, given: GivenArguments) -> None:
@@ -53,59 +54,58 @@ class GivenCheckpoint:
                 f"{path}: {error}.\nIf you trust that module, add: --import {error.module}"
             ) from error
         if "data" not in self.defaults and not any(word.startswith("--data") for word in given.words):
-            raise UsageError(f"{path} says nothing of the data it was trained on: name them with --data.task or --data")
-        # Class paths within the checkpoint's arguments are known classes; nothing else may be imported by name.
+            raise UsageError(f"{path} does not name its training data: name the data with --data.task or --data")
+        # Class paths in the checkpoint are checked already. Anything else may not be imported by name.
         modules = [module.partition(".")[0] for module in given.values_of("--import")]
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["seqlight", "lightning", *modules])
         if "data" in self.defaults:
             self.defaults["data"] = given.data_of_chosen_task(self.defaults["data"])
-        # Not through the parser, which takes a minute for a large vocabulary.
+        # Kept from the parser, which would take a minute for a large vocabulary.
         self._encoding = self.defaults.get("data", {}).get("init_args", {}).pop("encoding", None)
 
     def encoding_of(self, class_path: str) -> dict[str, Any] | None:
-        """What it says of classes, vocabulary and scale, if the data module is still of this class."""
+        """Classes, vocabulary and scale from the checkpoint; None if its data module is of another class."""
         return self._encoding if self.defaults.get("data", {}).get("class_path") == class_path else None
 
     def changes(self, chosen: dict[str, Any]) -> list[str]:
-        """What flags say otherwise, of all but the files to read."""
-        passed_over = tuple(f"data.{name}." for name in ("encoding", *get_args(Split)))
+        """The arguments that flags override, except for the files to read."""
+        ignored = tuple(f"data.{name}." for name in ("encoding", *get_args(Split)))
         changes = []
         for key, part in self.defaults.items():
-            before = {
-                name: value for name, value in flatten(key, part).items() if not f"{name}.".startswith(passed_over)
-            }
+            before = {name: value for name, value in flatten(key, part).items() if not f"{name}.".startswith(ignored)}
             changes += differences(before, flatten(key, chosen[key]))
         return changes
 
     def make_model(self, cls: type[SequenceClassifier], **arguments: Any) -> SequenceClassifier:
-        """A model of the size of the weights.
+        """Build the model, if the weights in the checkpoint have its size.
 
         Raises:
-            CheckpointError, UsageError: if they are of another one, by whoever is to blame.
+            UsageError: if the size differs, and flags may be the cause.
+            CheckpointError: if it differs, and no flag is the cause.
         """
-        self._blame(partial(check_sizes, lambda: cls(**arguments), self.contents["state_dict"]))
+        self._check_fit(partial(check_sizes, lambda: cls(**arguments), self.contents["state_dict"]))
         return cls(**arguments)
 
     def check_weights(self, model: SequenceClassifier) -> None:
-        """Whether they are the model's.
+        """Check that the weights fit the model.
 
         Raises:
-            CheckpointError, UsageError: if not, by whoever is to blame.
+            UsageError, CheckpointError: as `make_model`.
         """
-        self._blame(partial(model.load_state_dict, self.contents["state_dict"]))
+        self._check_fit(partial(model.load_state_dict, self.contents["state_dict"]))
 
     def check_training(self, max_epochs: int | None) -> None:
-        """Whether training can go on from here.
+        """Check that training can continue from this checkpoint.
 
         Args:
-            max_epochs: those to train in all; None or -1 for no end.
+            max_epochs: the total number of epochs to train; None or -1 for no limit.
 
         Raises:
-            CheckpointError: if it does not say how far it has been trained.
+            CheckpointError: if the checkpoint does not hold the number of epochs trained.
             UsageError: if it holds weights only, or no epoch is left.
         """
         if "optimizer_states" not in self.contents:
-            raise UsageError(f"{self.path} holds weights only: training can't go on from there")
+            raise UsageError(f"{self.path} holds weights only: training can't continue from it")
         epochs = epochs_trained(self.path, self.contents)
         if max_epochs is not None and 0 <= max_epochs <= epochs:
             raise UsageError(
@@ -113,7 +113,8 @@ class GivenCheckpoint:
                 f"got {max_epochs}"
             )
 
-    def _blame(self, check: Callable[[], Any]) -> None:
+    def _check_fit(self, check: Callable[[], Any]) -> None:
+        """Run a check of the weights' sizes. On failure, raise an error about the flags if any flag is about them."""
         try:
             check()
         except RuntimeError as error:

@@ -33,29 +33,29 @@ def list_classes(command: str, arguments: list[str]) -> None:
         allow_abbrev=False,
         exit_on_error=False,
     )
-    parser.add_argument("--import", action="append", metavar="MODULE", help="a module of yours, to be listed too")
+    parser.add_argument("--import", action="append", metavar="MODULE", help="your own module to import and list too")
     try:
         _, others = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UsageError(f"{command}: {error}") from error
     if others:
-        raise UsageError(f"{command} takes --import MODULE and nothing else, got {' '.join(others)}")
+        raise UsageError(f"{command} takes only --import MODULE, got {' '.join(others)}")
     print(LISTINGS[command]())
 
 
 def cell_table() -> str:
-    """A header, and a line for each cell that has been imported: seqlight's, then the user's."""
+    """A header and one line per imported cell: seqlight's cells first, then the user's."""
     sizes = f"input_size {INPUT_SIZE} and hidden_size {HIDDEN_SIZE}"
     return _table(RecurrentCell, ("cell", "parameters", "states", "gates", f"(parameters at {sizes})"), _describe_cell)
 
 
 def task_table() -> str:
-    """A header, and a line for each task that has been imported: seqlight's, then the user's.
+    """A header and one line per imported task: seqlight's tasks first, then the user's.
 
-    A task has further lines for the other arguments that its baselines were measured with. Chance is the accuracy of
-    a guess at random; majority, last and bag are the task's `Baselines`.
+    If baselines were measured with other arguments than the defaults too, the task has a line for each. Chance is the
+    accuracy of random guesses; majority, last and bag are the task's `Baselines`.
     """
-    note = "(at the default arguments, or with those named)"
+    note = "(with default arguments, or with those listed)"
     columns = ("task", "target", "outputs", "chance", "majority", "last", "bag", note)
     return _table(SequenceTask, columns, _describe_task)
 
@@ -64,23 +64,23 @@ LISTINGS = {"cells": cell_table, "tasks": task_table}
 
 
 def _table(base: type[object], header: tuple[str, ...], describe: Callable[[Any], dict[str, tuple[str, ...]]]) -> str:
-    """The header and, for each class, the rows that `describe` gives by the flags that they hold with.
+    """The header, and for each class the rows of `describe`, a dict from flags to values.
 
-    A row starts with the class's path and ends with the flags, or without any with the first line of its docstring.
+    A row starts with the class's path. It ends with the flags, or with the docstring's first line if there are none.
     """
-    paths = {class_path(cls) for cls in subclasses(base) if _has_a_path(cls)}
+    paths = {class_path(cls) for cls in subclasses(base) if _can_be_named(cls)}
     rows = [header]
     for path in sorted(paths, key=lambda path: (not path.startswith("seqlight."), path.lower())):
         module, _, name = path.rpartition(".")
         cls = getattr(sys.modules[module], name)
         summary = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
-        if not summary or summary.startswith(f"{cls.__name__}("):  # a dataclass without a docstring has its signature
+        if not summary or summary.startswith(f"{cls.__name__}("):  # Python's docstring for a dataclass without one
             summary = "no description"
         try:
             described = describe(cls)
-        except Exception as error:  # a user's class may need arguments, and raise anything
+        except Exception as error:  # a user's class may need arguments, or raise anything
             described = {"": ("-",) * (len(header) - 2)}
-            summary = f"can't be made with defaults alone: {error}".partition("\n")[0]
+            summary = f"can't be created with default arguments: {error}".partition("\n")[0]
         rows += [(path.removeprefix("seqlight."), *values, flags or summary) for flags, values in described.items()]
     first, *middle = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     return "\n".join(
@@ -91,14 +91,14 @@ def _table(base: type[object], header: tuple[str, ...], describe: Callable[[Any]
     )
 
 
-def _has_a_path(cls: type[object]) -> bool:
-    """Whether it can be made, and named on the command line."""
+def _can_be_named(cls: type[object]) -> bool:
+    """Whether the command line can name and create the class."""
     found = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)
     return found is cls and not inspect.isabstract(cls)
 
 
 def _describe_cell(cell_type: type[RecurrentCell]) -> dict[str, tuple[str, ...]]:
-    """Numbers of parameters and states, and the number of gates or "step" for a general cell."""
+    """The numbers of parameters, states and gates ("step" for a cell that is no `GatedCell`)."""
     arguments = {"input_size": INPUT_SIZE, "hidden_size": HIDDEN_SIZE}
     accepted = inspect.signature(cell_type).parameters
     cell = cell_type(**{name: size for name, size in arguments.items() if name in accepted})
@@ -109,7 +109,7 @@ def _describe_cell(cell_type: type[RecurrentCell]) -> dict[str, tuple[str, ...]]
 
 
 def _describe_task(task_type: type[SequenceTask]) -> dict[str, tuple[str, ...]]:
-    """Target, number of outputs, chance level and baselines, for all arguments that these were measured with."""
+    """Target, number of outputs, chance level and baselines, for all arguments that baselines were measured with."""
     rows = {}
     for arguments in ({}, *(arguments for arguments, _ in task_type.measured if arguments)):
         task = task_type(**arguments)

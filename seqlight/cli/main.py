@@ -1,4 +1,4 @@
-"""From a command line to an exit status."""
+"""Run a command and turn its errors into an exit status."""
 
 import contextlib
 import errno
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 
@@ -26,85 +27,107 @@ from seqlight.cli.usage import UsageError, explain, values_of
 from seqlight.common import private_api
 from seqlight.common.batch import BatchError
 from seqlight.common.errors import CheckpointError, WriteError
-from seqlight.common.processes import another_speaks, end_with_parent, is_first_here, lost_another
+from seqlight.common.processes import another_speaks, end_with_parent, is_first_here, is_peer_lost
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
 from seqlight.training.non_finite import NonFiniteError
 
-# What these flags ask for, Lightning says by its logger.
-_TOLD_BY_LIGHTNING = ("--trainer.profiler", "--trainer.enable_model_summary")
+
+class ProcessLostError(Exception):
+    """Another process of the run has ended."""
+
+
+# Lightning prints the output of these flags through its logger.
+_LOGGED_BY_LIGHTNING = ("--trainer.profiler", "--trainer.enable_model_summary")
 
 DONE, FAILED, USAGE_ERROR, REFUSED, NON_FINITE, CANNOT_WRITE = 0, 1, 2, 3, 4, 5
-# Of what can happen to a file that is being written.
+# The exit status of errors that are reported by their message alone. The first class that matches counts; an error of
+# another class that `_reported` accepts is a usage error.
+_STATUS: dict[type[Exception], int] = {
+    CheckpointError: REFUSED,
+    WriteError: CANNOT_WRITE,  # an OSError
+    NonFiniteError: NON_FINITE,
+    UsageError: USAGE_ERROR,
+    MisconfigurationException: USAGE_ERROR,
+    BatchError: USAGE_ERROR,
+    DataError: USAGE_ERROR,
+    ResumeError: USAGE_ERROR,
+    RunInUseError: USAGE_ERROR,
+    OSError: USAGE_ERROR,
+    ProcessLostError: FAILED,
+}
+# Errors of these classes can be mistakes in the code; `_reported` finds those that are not.
+_AMBIGUOUS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, LookupError, AttributeError)
+# Reasons why a file can't be written to its end.
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EPIPE)
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; gives its exit status, as the README lists them."""
-    wanted = any(argument.startswith(_TOLD_BY_LIGHTNING) for argument in arguments)
+    """Run a command and return its exit status (listed in the README)."""
+    logged = any(argument.startswith(_LOGGED_BY_LIGHTNING) for argument in arguments)
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.INFO if wanted else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.INFO if logged else logging.WARNING)
     for name in seqlight.__all__:  # a class must be imported to have a short name
         getattr(seqlight, name)
     end_with_parent()
     try:
-        with _folder_importable(os.getcwd()), warnings.catch_warnings(), _disk_errors_said_once(), signals_handled():
-            # Lightning's own use of torch's pytree.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
-            # A trained model is tested without the callback that saved it, and goes on training in a new folder.
-            warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
-            warnings.filterwarnings("ignore", message="The dirpath has changed")
-            # So it is where a run goes on.
-            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            # The classifier draws the training curves of such runs too.
-            warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
-            _import_modules(arguments)
-            if arguments[:1] == ["check"]:
-                return DONE if check(arguments[1:]) else FAILED
-            if arguments and arguments[0] in LISTINGS:
-                list_classes(arguments[0], arguments[1:])
-            else:
-                SeqlightCLI(arguments)
-    except CheckpointError as error:
-        return _fail(error, REFUSED)
-    except WriteError as error:
-        return _fail(error, CANNOT_WRITE)
-    except NonFiniteError as error:
-        return _fail(error, NON_FINITE)
-    except ArgumentError as error:
-        return _fail(UsageError(explain(str(error))), USAGE_ERROR)
-    except OSError as error:
-        if error.errno in _WRITE_ERRORS:  # of TensorBoard's files, say
-            return _fail(WriteError(f"can't write {error.filename or 'results'}: {error.strerror}"), CANNOT_WRITE)
-        return _fail(error, USAGE_ERROR)
-    except (UsageError, MisconfigurationException, BatchError, DataError, ResumeError, RunInUseError) as error:
-        return _fail(error, USAGE_ERROR)
-    except UnicodeDecodeError as error:
-        return _fail(UsageError(f"--config: expected a file of text: {error}"), USAGE_ERROR)
-    except MemoryError as error:
-        return _fail(UsageError(f"not enough memory: {error}"), USAGE_ERROR)
-    except (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, LookupError, AttributeError) as error:
-        if private_api.is_raised_while_restoring(error):
-            reason = f"{type(error).__name__}: {error}"
-            return _fail(CheckpointError(f"training can't continue from the checkpoint: {reason}"), REFUSED)
-        if private_api.is_out_of_memory(error):
-            return _fail(UsageError(f"not enough memory: {error}"), USAGE_ERROR)
-        if isinstance(error, RuntimeError) and lost_another(error):
-            return _fail(RuntimeError("another process of this run has ended, and with it the run"), FAILED)
-        if private_api.is_raised_in(error, os.path.dirname(lightning.__file__)):
-            return _fail(UsageError(f"Lightning refuses these settings: {error}"), USAGE_ERROR)
-        if private_api.is_deliberate(error, "seqlight"):
-            return _fail(error, USAGE_ERROR)
-        raise
+        with _folder_importable(os.getcwd()), _warnings_ignored(), _disk_errors_reported_once(), signals_handled():
+            return _run_command(arguments)
     except Stopped as stop:
         if is_first_here():
-            saved = stop.saved or ("it was not training, and nothing is lost" if arguments[:1] == ["fit"] else "")
+            saved = stop.saved or ("it was not training, so nothing is lost" if arguments[:1] == ["fit"] else "")
             print(f"seqlight: stopped by {stop.name}" + (f"; {saved}" if saved else ""), file=sys.stderr)
         return stop.status
-    except SIGTERMException:  # Lightning's own, where ours could not save
-        print("seqlight: stopped by SIGTERM; the same command goes on from where it was saved last", file=sys.stderr)
+    except SIGTERMException:  # from Lightning, if seqlight could not save
+        print("seqlight: stopped by SIGTERM; the same command continues from the last checkpoint", file=sys.stderr)
         return 128 + signal.SIGTERM
+    except Exception as error:
+        reported = _reported(error)
+        if reported is None:
+            raise
+        return _fail(reported, next((_STATUS[kind] for kind in _STATUS if isinstance(reported, kind)), USAGE_ERROR))
+
+
+def _run_command(arguments: list[str]) -> int:
+    _import_modules(arguments)
+    if arguments[:1] == ["check"]:
+        return DONE if check(arguments[1:]) else FAILED
+    if arguments and arguments[0] in LISTINGS:
+        list_classes(arguments[0], arguments[1:])
+    else:
+        SeqlightCLI(arguments)
     return DONE
+
+
+def _reported(error: Exception) -> Exception | None:
+    """The error whose message is reported; None for a mistake in the code, which needs its traceback."""
+    if isinstance(error, ArgumentError):
+        return UsageError(explain(str(error)))
+    if isinstance(error, UnicodeDecodeError):
+        return UsageError(f"--config: expected a text file: {error}")
+    if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:  # from TensorBoard's files, for example
+        return WriteError(f"can't write {error.filename or 'results'}: {error.strerror}")
+    if isinstance(error, tuple(_STATUS)):
+        return error
+    if isinstance(error, MemoryError):
+        return UsageError(f"not enough memory: {error}")
+    if not isinstance(error, _AMBIGUOUS):
+        return None
+    if private_api.is_raised_while_restoring(error):
+        return CheckpointError(f"training can't continue from the checkpoint: {type(error).__name__}: {error}")
+    if private_api.is_out_of_memory(error):
+        return UsageError(f"not enough memory: {error}")
+    if isinstance(error, RuntimeError) and is_peer_lost(error):
+        return ProcessLostError("another process of this run has ended, so this one ends too")
+    if private_api.is_raised_in(error, os.path.dirname(lightning.__file__)):
+        return UsageError(f"Lightning refuses these settings: {error}")
+    return error if is_deliberate(error) else None
+
+
+def is_deliberate(error: Exception) -> bool:
+    """Whether a `raise` statement of seqlight raised the error: a check of an argument, not a mistake in the code."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return os.path.dirname(seqlight.__file__) in last.filename and (last.line or "").startswith("raise ")
 
 
 def _fail(error: Exception, status: int) -> int:
@@ -116,8 +139,24 @@ def _fail(error: Exception, status: int) -> int:
 
 
 @contextlib.contextmanager
-def _disk_errors_said_once() -> Iterator[None]:
-    """TensorBoard's thread that can't write tells the main thread, which says so; it need not print a traceback."""
+def _warnings_ignored() -> Iterator[None]:
+    """Ignore warnings of Lightning that do not apply here."""
+    with warnings.catch_warnings():
+        # Lightning's own use of torch's pytree.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
+        # A trained model is tested without the callback that saved it, and continues training in a new folder.
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+        warnings.filterwarnings("ignore", message="The dirpath has changed")
+        # A run that continues has such a folder.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # The classifier draws the training curves of such short runs too.
+        warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
+        yield
+
+
+@contextlib.contextmanager
+def _disk_errors_reported_once() -> Iterator[None]:
+    """Print no traceback for write errors in TensorBoard's thread: the main thread receives and reports them."""
     before = threading.excepthook
 
     def report(args: threading.ExceptHookArgs) -> None:
@@ -133,7 +172,7 @@ def _disk_errors_said_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _folder_importable(folder: str) -> Iterator[None]:
-    """Let modules of the user's folder be imported, after all others, as `python -m` does."""
+    """Make modules in the user's folder importable. All other folders are searched first."""
     sys.path.append(folder)
     try:
         yield

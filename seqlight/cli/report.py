@@ -1,4 +1,4 @@
-"""What a run says in the terminal."""
+"""Text that a run prints in the terminal."""
 
 import os
 import shlex
@@ -17,22 +17,23 @@ from seqlight.training.length_accuracy import LengthBucket
 
 
 def say(trainer: Trainer, *parts: str) -> None:
-    """Print, in the first of a run's processes."""
+    """Print the parts, in the first process of a run only."""
     if trainer.is_global_zero:
         print(*parts, sep="\n\n")
 
 
 def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> str:
-    """Before training: the size of the model, where it runs, and where its results go."""
+    """The line before training: number of parameters, device, threads, seed and results folder."""
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     device = trainer.strategy.root_device
     threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
-    where = (trainer.log_dir if trainer.loggers else None) or "no folder, for there is no logger"
-    return f"{num_parameters} parameters on {device}{threads}; seed {seed}; to {where}"
+    folder = trainer.log_dir if trainer.loggers else None
+    results = f"results in {folder}" if folder else "no results folder, since there is no logger"
+    return f"{num_parameters} parameters on {device}{threads}; seed {seed}; {results}"
 
 
 def metrics_table(metrics: Mapping[str, Tensor | float], splits: tuple[str, ...]) -> str:
-    """Loss and accuracy, one row a split; of a single split AUROC and F1 too."""
+    """A table of loss and accuracy, one row per split. A single split has AUROC and F1 too."""
     columns = ("loss", "accuracy") if len(splits) > 1 else ("loss", "accuracy", "auroc", "f1")
     header = f"{'':8}" + "".join(f"{column:>10}" for column in columns)
     rows = [
@@ -44,29 +45,29 @@ def metrics_table(metrics: Mapping[str, Tensor | float], splits: tuple[str, ...]
 
 
 def _cell(value: Tensor | float | None) -> str:
-    """A subclass of the classifier may leave a metric out."""
+    """A metric as text; None if a subclass of the classifier does not compute it."""
     return f"{'-':>10}" if value is None else f"{value:10.4f}"
 
 
 def length_tables(trainer: Trainer) -> list[str]:
-    """Of a test's accuracy by length, if lengths differ."""
+    """The tables of accuracy by length of a test; none if all sequences have the same length."""
     found = [each for each in trainer.callbacks if isinstance(each, AccuracyByLength)]  # type: ignore[attr-defined]
     return [length_table(callback.buckets) for callback in found if callback.buckets]
 
 
 def length_table(buckets: Sequence[LengthBucket]) -> str:
-    """Accuracy by length, one row a bucket."""
+    """A table of accuracy by length, one row per bucket."""
     rows = [f"{each.name:12}{each.num_sequences:>10}{each.accuracy:10.4f}" for each in buckets]
     return "\n".join([f"{'length':12}{'sequences':>10}{'accuracy':>10}", *rows])
 
 
-def places(trainer: Trainer, last: Path | None) -> str:
-    """After training: the best checkpoint, and the command that shows the curves."""
+def result_paths(trainer: Trainer, last: Path | None) -> str:
+    """The lines after training: the path of the best checkpoint, and the command that shows the curves."""
     lines = []
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path:
         lines.append(f"best checkpoint  {os.path.relpath(best.best_model_path)}")
-    elif last is not None and last.is_file():  # without validation there is no best one
+    elif last is not None and last.is_file():  # without validation there is no best checkpoint
         lines.append(f"last checkpoint  {os.path.relpath(last)}")
     if isinstance(trainer.logger, TensorBoardLogger):
         lines.append(f"curves           tensorboard --logdir {shlex.quote(str(trainer.logger.save_dir))}")

@@ -1,4 +1,4 @@
-"""How many threads a model can use."""
+"""The number of CPU threads for a model."""
 
 import contextlib
 import os
@@ -10,17 +10,17 @@ from seqlight.cells.cell import GatedCell
 from seqlight.recurrent.layer import RecurrentLayer
 from seqlight.training.classifier import SequenceClassifier
 
-# Measured by benchmarks/threads.py: from twice this many operations in the product of one time step, two
-# threads take 0.55 to 0.7 of the time of one. At a half to a quarter of that, waking the second costs a GRU what
-# it brings, and on a busy machine much more.
+# Measured by benchmarks/threads.py. With twice this many operations in the matrix product of a time step, two threads
+# take 0.55 to 0.7 times as long as one. With a quarter to a half of that, waking the second thread costs a GRU as much
+# as it saves, and much more on a busy machine.
 _OPERATIONS_PER_THREAD = 8_000_000
 
 
 def choose_num_threads(model: SequenceClassifier, batch_size: int) -> int:
-    """A number of threads for torch on the CPU, from 1 to the number that torch is set to.
+    """The number of threads that torch should use on the CPU, from 1 to torch's current number.
 
-    It goes by the work of one time step, since the threads meet at each: 2 B (F + H) G H operations in the
-    largest layer.
+    It depends on the work of one time step, since threads synchronise at each step: 2 B (F + H) G H operations in
+    the largest layer.
     """
     operations = 0
     for layer in model.recurrent.layers:
@@ -35,7 +35,7 @@ def choose_num_threads(model: SequenceClassifier, batch_size: int) -> int:
 
 @contextlib.contextmanager
 def limit_threads(num_threads: int) -> Iterator[None]:
-    """So many threads for torch, also where Lightning starts processes and would choose the number by itself."""
+    """Set torch's number of threads, also for processes that Lightning starts: it would choose a number for them."""
     previous, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     torch.set_num_threads(num_threads)
     os.environ["OMP_NUM_THREADS"] = str(num_threads)

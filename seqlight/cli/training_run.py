@@ -1,4 +1,4 @@
-"""The run that `seqlight fit` continues or begins, in the words of the command line."""
+"""The run that `seqlight fit` continues or starts."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from seqlight.common.errors import CheckpointError
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.training.classifier import SequenceClassifier
 
-# A run continues whatever these say: results do not depend on them.
+# Results do not depend on these arguments, so a run can continue with other values.
 _IGNORED = ("config", "fresh", "import", "num_threads", "output", "resume")
 _IGNORED_OF_TRAINER = ("enable_progress_bar", "default_root_dir")
 
@@ -18,12 +18,12 @@ _IGNORED_OF_TRAINER = ("enable_progress_bar", "default_root_dir")
 def describe_run(
     configuration: dict[str, Any], model: SequenceClassifier, datamodule: SequenceDataModule
 ) -> dict[str, str]:
-    """What the results of a training depend on: flags, the modules of the user's classes, and data files, by name.
+    """Everything that the results depend on, by name: flags, modules of the user's classes, and data files.
 
     Args:
         configuration: the parsed command line.
-        model: the classifier, whose class and cells may be the user's.
-        datamodule: the data, which may have files.
+        model: the classifier; its class and cells can be the user's own.
+        datamodule: the data; it can have files.
     """
     first_checkpoint = configuration["ckpt_path"] if configuration["ckpt_path"] != "last" else None
     configuration = {name: value for name, value in configuration.items() if name not in _IGNORED}
@@ -39,14 +39,14 @@ def describe_run(
 def find_run(
     parent: Path, training: dict[str, str], *, ckpt_path: str | None, fresh: bool, saves: bool, first_process: bool
 ) -> tuple[ChosenRun, str]:
-    """The run that continues, or a new one, and what to say of it.
+    """The run to continue, or a new one, and a message about it (empty if there is nothing to report).
 
     Args:
-        parent: the folder of the runs of that name.
-        training: what is trained, from `describe_run`.
+        parent: the folder of all runs with the same name.
+        training: the description of the training from `describe_run`.
         ckpt_path: the value of `--ckpt_path`.
         fresh: whether `--fresh` is given.
-        saves: whether the run saves checkpoints; if not, it can't be continued.
+        saves: whether the run saves checkpoints; if not, it can't continue later.
         first_process: whether this process writes the folder.
 
     Raises:
@@ -59,30 +59,30 @@ def find_run(
     abandoned = None if unfinished or fresh else abandoned_run(parent, training)
     if ckpt_path == "last" and unfinished is None:
         if fresh:
-            raise UsageError("--fresh and --ckpt_path last exclude each other")
+            raise UsageError("--fresh contradicts --ckpt_path last")
         message = f"--ckpt_path last: there is no unfinished run of this configuration in {parent}"
         raise UsageError(f"{message}\n{describe_abandoned(abandoned)}")
     try:
         run = choose_run(parent, training, unfinished, first_process=first_process)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; --fresh starts anew") from error
+        raise CheckpointError(f"{error}; --fresh starts a new run") from error
     except RunInUseError as error:
-        raise RunInUseError(f"{error}; --fresh starts a run beside it") from error
+        raise RunInUseError(f"{error}; --fresh starts a new run") from error
     return run, describe_choice(run) or describe_abandoned(abandoned)
 
 
 def describe_choice(run: ChosenRun) -> str:
-    """Where an unfinished run continues; empty for a new run."""
+    """A message about the run that continues; empty for a new run."""
     if run.unfinished is None:
         return ""
     if run.resume is None:
         return f"{run.unfinished} starts again: it ended before its first checkpoint"
     step = run.resume.contents["global_step"]
-    return "\n".join([*run.resume.refused, f"{run.unfinished} continues from step {step}; --fresh starts anew"])
+    return "\n".join([*run.resume.refused, f"{run.unfinished} continues from step {step}; --fresh starts a new run"])
 
 
 def describe_abandoned(run: AbandonedRun | None) -> str:
-    """How an abandoned run differs, and how to continue it; empty if there is none."""
+    """A message about how an abandoned run differs, and how to continue it; empty if there is none."""
     if run is None:
         return ""
     differs = ", ".join(run.differences[:5]) + (", ..." if len(run.differences) > 5 else "")
@@ -90,7 +90,7 @@ def describe_abandoned(run: AbandonedRun | None) -> str:
 
 
 def _flatten(value: Any, name: str = "") -> list[tuple[str, Any]]:
-    """Nested dicts as one level of names and values."""
+    """Names and values of nested dicts, on one level."""
     if not (isinstance(value, dict) and value):
         return [(name, value)]
     return [pair for key, item in value.items() for pair in _flatten(item, f"{name}.{key}".removeprefix("."))]

@@ -1,7 +1,7 @@
-"""jsonargparse's errors in one to five lines.
+"""Short messages for jsonargparse's errors.
 
-jsonargparse says of a nested argument how each type of each level failed. Here it is put as the argument,
-the value and what was expected.
+For a nested argument, jsonargparse lists why each type failed at each level. The messages here name the argument, its
+value and what was expected, in one to five lines.
 """
 
 import argparse
@@ -22,20 +22,20 @@ _KINDS = {"cell": RecurrentCell, "task": SequenceTask, "model": SequenceClassifi
 
 
 class UsageError(Exception):
-    """What the user asked for can't be done; the message says why, in one to five lines."""
+    """A command that can't be run as given; the message has one to five lines."""
 
 
 def values_of(flag: str, arguments: list[str]) -> list[str]:
-    """The values of a flag that must be known before the command line can be parsed."""
+    """All values of a flag, in order, before the command line is parsed."""
     scanner = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     scanner.add_argument(flag, dest="values", action="append", default=[])
-    with contextlib.suppress(argparse.ArgumentError):  # the parser proper reports it
+    with contextlib.suppress(argparse.ArgumentError):  # the real parser reports it
         return list(scanner.parse_known_args(arguments)[0].values)
     return []
 
 
 def explain(message: str) -> str:
-    """The text of a jsonargparse.ArgumentError as one to five lines: the flag, what was expected and the value."""
+    """A message of one to five lines for the text of a jsonargparse.ArgumentError."""
     key = private_api.error_key(message)
     flag = f"--{key}"
     if memory := private_api.allocation_failure(message):
@@ -45,9 +45,9 @@ def explain(message: str) -> str:
     if option := private_api.unaccepted_option(message):
         files = key == "data" and option in inspect.signature(SequenceFiles).parameters
         argument = f"{key}.{option}".removeprefix(".")
-        return f"--{argument}: there is no such argument" + (", but with --data SequenceFiles" if files else "")
+        return f"--{argument}: there is no such argument" + ("; it belongs to --data SequenceFiles" if files else "")
     if private_api.is_not_a_class_path(message) and key == "data":
-        return "--data: expected a kind of data; a file goes to --data SequenceFiles --data.train FILE"
+        return "--data: expected a data module; for a file, use --data SequenceFiles --data.train FILE"
     if name := private_api.unknown_class(message):
         return _unknown_name(flag, name)
     if failure := private_api.import_failure(message) or private_api.callable_refusal(message):
@@ -61,7 +61,7 @@ def explain(message: str) -> str:
 
 
 def _name_flag(line: str) -> str:
-    """`Parser key "config": ...` as `--config: ...`."""
+    """Replace `Parser key "config": ...` by `--config: ...`."""
     return re.sub(r'^Parser key "([^"]+)"', r"--\1", line)
 
 
@@ -76,17 +76,13 @@ def _unknown_name(flag: str, name: str) -> str:
         except Exception as error:
             return f"{flag} {name}: can't import {module}: {type(error).__name__}: {error}"
     known = sorted(cls.__name__ for cls in subclasses(_KINDS[key]) if not inspect.isabstract(cls))
-    return (
-        f"{flag}: expected {', '.join(known)}, or the path of a {_KINDS[key].__name__} of your own "
-        f"(mymodule.MyClass); got {name}"
-    )
+    return f"{flag}: expected {', '.join(known)}, or your own {_KINDS[key].__name__} as mymodule.MyClass; got {name}"
 
 
 def subclasses(cls: type[object]) -> set[type[object]]:
-    """`cls` and all classes below it that have been imported."""
+    """`cls` and all its imported subclasses, without those that seqlight does not export."""
     below: list[type[object]] = type.__subclasses__(cls)
     found = {cls}.union(*map(subclasses, below))
-    # What seqlight has for itself is nobody's to name.
     return {
         each for each in found if not each.__module__.startswith("seqlight.") or public_class(each.__name__) is each
     }

@@ -1,4 +1,4 @@
-"""YAML that may come from anywhere: looked at before anything is made of it."""
+"""Safe loading of YAML from untrusted sources: sizes are checked before any object is built."""
 
 import os
 from typing import Any
@@ -9,23 +9,23 @@ import yaml
 from seqlight.cli.usage import UsageError
 from seqlight.common.description import public_class
 
-_MOST_BYTES = 1_000_000
-_MOST_VALUES = 100_000
-_MOST_LEVELS = 50
+_MAX_BYTES = 1_000_000
+_MAX_VALUES = 100_000
+_MAX_LEVELS = 50
 _RENAMED = {"seqlight.lean.NoProfiler": "seqlight.callbacks.profiler.NoProfiler"}
-_SHORT = 50  # characters, from which nothing large can be made
+_SHORT = 50  # characters; a text as short as this can't expand into a large value
 
 
 class TooLargeError(yaml.YAMLError):
-    """Text that would become very large or deep."""
+    """Text that would load as a very large or deep value."""
 
 
 def load_yaml(text: str) -> Any:
-    """As jsonargparse loads options.
+    """Load YAML as jsonargparse does.
 
     Raises:
-        TooLargeError: if it would become very large or deep.
-        yaml.YAMLError: if it is no YAML of plain values.
+        TooLargeError: if the value would be very large or deep.
+        yaml.YAMLError: if the text is not YAML of plain values.
     """
     _check_size(text)
     value = jsonargparse.get_loader("yaml")(text)
@@ -35,7 +35,7 @@ def load_yaml(text: str) -> Any:
 
 
 def _rename_class_paths(value: Any) -> None:
-    """Rename class paths in place that an earlier version wrote, when modules of seqlight had other names."""
+    """Update class paths in place, from versions in which seqlight's modules had other names."""
     if isinstance(value, dict):
         path = value.get("class_path")
         if isinstance(path, str) and path.startswith("seqlight."):
@@ -46,7 +46,7 @@ def _rename_class_paths(value: Any) -> None:
 
 
 def check_texts(value: Any) -> None:
-    """Whether texts within a value may be loaded in their turn, as jsonargparse does where it expects a number, say.
+    """Check the texts in a value: jsonargparse loads them as YAML too, for example if it expects a number.
 
     Raises:
         TooLargeError: as `load_yaml`.
@@ -62,19 +62,19 @@ def check_texts(value: Any) -> None:
         except TooLargeError:
             raise
         except yaml.YAMLError:
-            return  # other text, which becomes nothing else
+            return  # not YAML: the text stays a text
 
 
 def _check_size(text: str) -> None:
-    if len(text) > _MOST_BYTES:
-        raise TooLargeError(f"expected at most {_MOST_BYTES} characters, got {len(text)}")
-    sizes: dict[str | None, int] = {}  # of what anchors stand for, aliases in it followed
+    if len(text) > _MAX_BYTES:
+        raise TooLargeError(f"expected at most {_MAX_BYTES} characters, got {len(text)}")
+    sizes: dict[str | None, int] = {}  # number of values of each anchor, with its aliases expanded
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and the number of values before it
     values = 0
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.AliasEvent):
             if any(event.anchor == anchor for anchor, _ in open_nodes):
-                raise TooLargeError(f"alias {event.anchor!r} stands for what it is in")
+                raise TooLargeError(f"alias {event.anchor!r} is inside the value it refers to")
             values += sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_nodes.pop()
@@ -86,22 +86,18 @@ def _check_size(text: str) -> None:
                 open_nodes.append((event.anchor, values - 1))
             elif event.anchor is not None:
                 sizes[event.anchor] = 1
-        if values > _MOST_VALUES or len(open_nodes) > _MOST_LEVELS:
-            raise TooLargeError(f"expected at most {_MOST_VALUES} values in {_MOST_LEVELS} levels")
+        if values > _MAX_VALUES or len(open_nodes) > _MAX_LEVELS:
+            raise TooLargeError(f"expected at most {_MAX_VALUES} values in {_MAX_LEVELS} levels")
 
 
 jsonargparse.set_loader("seqlight", load_yaml, exceptions=(yaml.YAMLError,))
 
 
 def check_files(paths: list[str]) -> None:
-    """Whether configurations that are to be read are files, and of no more bytes than anyone writes.
-
-    Raises:
-        UsageError: naming the one that is not.
-    """
+    """Raise UsageError if a configuration is not a regular file, or is very large."""
     for path in paths:
-        if os.path.exists(path):  # else it is missing, or the configuration itself
+        if os.path.exists(path):  # otherwise it is missing, or is YAML text itself
             if not os.path.isfile(path):
                 raise UsageError(f"--config {path}: expected a file")
-            if (size := os.path.getsize(path)) > _MOST_BYTES:
-                raise UsageError(f"--config {path}: expected at most {_MOST_BYTES} bytes, got {size}")
+            if (size := os.path.getsize(path)) > _MAX_BYTES:
+                raise UsageError(f"--config {path}: expected at most {_MAX_BYTES} bytes, got {size}")

@@ -1,1 +1,1 @@
-"""Code that every other package uses."""
+"""Code that all other packages use."""

@@ -1,4 +1,4 @@
-"""The one form in which sequences travel."""
+"""Batches of sequences."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class BatchError(ValueError):
-    """Samples that are not what their source says of them."""
+    """Samples that do not match the properties of their data module."""
 
 
 class Batch(NamedTuple):
@@ -16,10 +16,10 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: features, float of shape (B, T, F), or tokens, int64 of shape (B, T).
-        targets: float (B,) for binary, float (B, L) for multilabel, int64 (B,) for multiclass. A target that is
-            not known, in a predict split, is NaN or -1.
-        lengths: the number of true time steps of each sequence, int64 of shape (B,). They stay on the
-            host when the batch moves to an accelerator, where reading them would stall the device.
+        targets: float (B,) for binary, float (B, L) for multilabel, int64 (B,) for multiclass. An unknown
+            target in a predict split is NaN (float) or -1 (int64).
+        lengths: number of time steps of each sequence without padding, int64 of shape (B,). They stay on the CPU
+            when the batch moves to an accelerator: reading them there would stall it.
     """
 
     inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"]
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     lengths: Int64[Tensor, " batch"]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The batch with inputs and targets on `device`."""
+        """A batch with inputs and targets on `device`."""
         return self._replace(
             inputs=self.inputs.to(device, non_blocking=non_blocking),
             targets=self.targets.to(device, non_blocking=non_blocking),
@@ -35,15 +35,15 @@ class Batch(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """The memory that inputs and targets take."""
+        """The size of inputs and targets in bytes."""
         return self.inputs.nbytes + self.targets.nbytes
 
     def take(self, rows: Int64[Tensor, " rows"], device_rows: Int64[Tensor, " rows"]) -> "Batch":
-        """The sequences of these rows, without steps that are padding to all of them.
+        """A batch of the given rows, without time steps that are padding in all of them.
 
         Args:
-            rows: (B,), on the host.
-            device_rows: the same on the device of the inputs.
+            rows: indices of sequences, (B,), on the CPU.
+            device_rows: the same indices on the device of the inputs.
         """
         lengths = self.lengths.index_select(0, rows)
         inputs = self.inputs.index_select(0, device_rows)[:, : int(lengths.max())]
@@ -51,7 +51,7 @@ class Batch(NamedTuple):
 
 
 def require_batch(batch: object) -> None:
-    """Raise BatchError if a loader has given something else."""
+    """Raise BatchError unless `batch`, from a loader, is a Batch."""
     if not isinstance(batch, Batch):
         raise BatchError(f"a loader must give seqlight.Batch(inputs, targets, lengths), got {type(batch).__name__}")
 
@@ -66,10 +66,19 @@ def check_batch(
     num_outputs: int,
     predict: bool = False,
 ) -> None:
-    """Whether a batch is what its source says; those of a predict split may have targets that are not known.
+    """Check a batch against the properties of its data module.
+
+    Args:
+        batch: the batch.
+        source: the name of its source, for the message.
+        input_size: number of features F; None for tokens.
+        vocab_size: number of tokens; None for features.
+        target: "binary", "multiclass" or "multilabel".
+        num_outputs: number of classes or labels; 1 for binary.
+        predict: whether targets can be unknown, as in a predict split.
 
     Raises:
-        BatchError: naming the source, the part of the batch, what came and what was expected.
+        BatchError: if they differ; the message names the source, the field, the value and what was expected.
     """
 
     def expect(part: str, fits: bool, expected: str) -> None:
@@ -91,7 +100,7 @@ def check_batch(
     else:
         expect("inputs", inputs.dtype == torch.int64 and inputs.ndim == 2, "int64 tokens (B, T)")
         inside = bool(((inputs >= 0) & (inputs < vocab_size)).all())
-        expect("inputs", inside, f"tokens from 0 to {vocab_size - 1}, padding too")
+        expect("inputs", inside, f"tokens from 0 to {vocab_size - 1}, including padding")
     size, num_steps = inputs.shape[:2]
     expect("inputs", size > 0 and num_steps > 0, "at least one sequence of at least one time step")
     expect("lengths", lengths.dtype == torch.int64 and lengths.shape == (size,), f"int64 ({size},)")

@@ -1,8 +1,8 @@
-"""Classes and their arguments as plain data, and back.
+"""Conversion of classes and their arguments to plain data and back.
 
-A checkpoint must open without running code from it, so it says `{"class_path": "seqlight.GRUCell",
-"init_args": {"hidden_size": 64}}` where a model was given `partial(GRUCell, hidden_size=64)`. The same
-form stands in configuration files.
+Opening a checkpoint must not run code from it. If a model was given `partial(GRUCell, hidden_size=64)`, the
+checkpoint therefore holds `{"class_path": "seqlight.GRUCell", "init_args": {"hidden_size": 64}}`. Configuration files
+have the same form.
 """
 
 import functools
@@ -20,11 +20,11 @@ _PACKAGE = "seqlight"
 
 
 class Describable:
-    """Base of the classes that a description may name together with their arguments: cells and tasks.
+    """Base class of cells and tasks: classes that a description can name together with their arguments.
 
     Attributes:
-        described_by: "class" if a description stands for the class with arguments bound, which makes an object later,
-            as for cells; "instance" if it stands for an object, as for tasks.
+        described_by: "class" if a description means the class with bound arguments, which creates objects later, as
+            for cells; "instance" if it means an object, as for tasks.
     """
 
     described_by: ClassVar[Literal["class", "instance"]]
@@ -43,7 +43,7 @@ class HasHyperparameters(Protocol):
 
 
 class NotImportedError(LookupError):
-    """A class path names a module that has not been imported; `module` is its name."""
+    """A class path in a module that has not been imported; `module` is the module's name."""
 
     def __init__(self, class_path: str, module: str) -> None:
         super().__init__(f"{class_path!r} is outside seqlight, and its module {module!r} has not been imported")
@@ -51,31 +51,35 @@ class NotImportedError(LookupError):
 
 
 def class_path(cls: type) -> str:
-    """The name under which `cls` is written down: `seqlight.<Name>` for public classes of seqlight."""
+    """The name of `cls` in descriptions: `seqlight.<Name>` for public classes of seqlight.
+
+    Raises:
+        TypeError: if `cls` is not at the top level of a module.
+    """
     if public_class(cls.__name__) is cls:
         return f"{_PACKAGE}.{cls.__name__}"
     if "." in cls.__qualname__:
         raise TypeError(
-            f"{cls.__qualname__} is defined inside a function or class; a checkpoint can only name classes of modules"
+            f"{cls.__qualname__} is defined inside a function or class; a checkpoint can only name top-level classes"
         )
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def public_class(name: str) -> Any:
-    """What the package exports under `name`; None if it exports nothing of that name.
+    """The object that seqlight exports under `name`; None if there is none.
 
-    The package imports an exported class when it is asked for it, so that a description can name any of them.
+    The package imports it on first use, so a description can name any exported class.
     """
     package = sys.modules[_PACKAGE]
     return getattr(package, name) if name in package.__all__ else None
 
 
 def resolve(path: str, base: type) -> type:
-    """The subclass of `base` that `path` names; nothing is imported but seqlight's own modules.
+    """The subclass of `base` that `path` names. Only seqlight's own modules are imported.
 
     Raises:
         NotImportedError: if the module of `path` has not been imported.
-        ValueError: if `path` names no subclass of `base`.
+        ValueError: if `path` is not the path of a subclass of `base`.
     """
     module_name, _, name = path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in path.split(".")):
@@ -83,7 +87,7 @@ def resolve(path: str, base: type) -> type:
     module = sys.modules.get(module_name)
     if module is None:
         raise NotImportedError(path, module_name)
-    # `vars`, since a user's module could import something when it is asked for an attribute.
+    # `vars`, because `getattr` on a user's module could import something.
     cls = public_class(name) if module_name == _PACKAGE else vars(module).get(name)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ValueError(f"expected the path of a {base.__name__}, got {path!r}")
@@ -91,15 +95,15 @@ def resolve(path: str, base: type) -> type:
 
 
 def to_plain(value: Any) -> Any:
-    """`value` as numbers, strings, lists and dicts.
+    """Convert `value` to None, numbers, strings, lists and dicts.
 
-    A cell's class, or a `functools.partial` of one with keyword arguments, and a task become dicts of
-    `class_path` and `init_args`.
+    A cell's class, a `functools.partial` of it with keyword arguments, and a task become dicts with `class_path` and
+    `init_args`.
 
     Raises:
-        TypeError: if `value` has no such form.
+        TypeError: if `value` can't be converted.
     """
-    if isinstance(value, np.generic):  # before float, which numpy.float64 is too
+    if isinstance(value, np.generic):  # before float: numpy.float64 is a subclass of it
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -114,7 +118,7 @@ def to_plain(value: Any) -> Any:
     value = bound_class(value)
     if isinstance(value, functools.partial) and isinstance(value.func, type) and not value.args:
         arguments = inspect.signature(value.func).parameters.values()
-        # Defaults are written down too: a later version may have others.
+        # Defaults too: they can differ in a later version.
         defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
         return {"class_path": class_path(value.func), "init_args": to_plain({**defaults, **value.keywords})}
     if isinstance(value, Describable) and value.described_by == "instance":
@@ -131,10 +135,11 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """The inverse of `to_plain`; a cell comes back as a `functools.partial` of its class.
+    """The inverse of `to_plain`. A cell's description becomes a `functools.partial` of its class.
 
     Raises:
-        NotImportedError, ValueError: as `resolve`.
+        NotImportedError: as `resolve`.
+        ValueError: as `resolve`, or if `value` is not plain data.
     """
     if isinstance(value, list):
         return [from_plain(item) for item in value]
@@ -146,7 +151,7 @@ def from_plain(value: Any) -> Any:
         return {key: from_plain(item) for key, item in value.items()}
     path, init_args = value["class_path"], value.get("init_args", {})
     if not isinstance(path, str) or not isinstance(init_args, dict) or not set(value) <= {"class_path", "init_args"}:
-        raise ValueError(f"expected a class_path, a text, with init_args, a dict; got {', '.join(map(repr, value))}")
+        raise ValueError(f"expected class_path (a string) and init_args (a dict), got {', '.join(map(repr, value))}")
     arguments = {key: from_plain(item) for key, item in init_args.items()}
     cls = resolve(path, object)
     if not issubclass(cls, Describable):
@@ -155,12 +160,12 @@ def from_plain(value: Any) -> Any:
 
 
 def describe(module: HasHyperparameters) -> dict[str, Any]:
-    """The class and the arguments of a model or data module that has saved its hyperparameters."""
+    """The class and arguments of a model or data module, from its saved hyperparameters."""
     return {"class_path": class_path(type(module)), "init_args": to_plain(dict(module.hparams))}
 
 
 def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
-    """Plain data as one level of names and scalars: `{"model.cell": "GRUCell", "model.cell.hidden_size": 64}`."""
+    """Flatten plain data to names and scalars: `{"model.cell": "GRUCell", "model.cell.hidden_size": 64}`."""
     if isinstance(value, dict) and "class_path" in value:
         flat = {name: value["class_path"].rpartition(".")[2]}
         value = value.get("init_args", {})
@@ -173,23 +178,17 @@ def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
     return flat
 
 
-def differences(before: dict[str, Any], now: dict[str, Any], passed_over: tuple[str, ...] = ()) -> list[str]:
-    """What is otherwise now in descriptions that `flatten` has made, of names that are in both.
-
-    Args:
-        before: names and values.
-        now: names and values.
-        passed_over: beginnings of names that do not count, as `"data.encoding."`.
-    """
-    both = [name for name in before if name in now and not f"{name}.".startswith(passed_over)]
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Texts for the values that differ between two results of `flatten`, among the names in both."""
+    both = [name for name in before if name in now]
     return [f"{name} {now[name]} (was {before[name]})" for name in both if now[name] != before[name]]
 
 
 def save_plain_hyperparameters(module: HasHyperparameters) -> None:
-    """`module.save_hyperparameters()` for the `__init__` that calls this, with plain values only.
+    """Save the arguments of the calling `__init__` as `save_hyperparameters` does, but as plain data.
 
     Raises:
-        TypeError: if an argument has no plain form, naming it.
+        TypeError: if an argument can't be converted; the message names it.
     """
     frame = inspect.currentframe()
     assert frame is not None
@@ -205,9 +204,9 @@ def save_plain_hyperparameters(module: HasHyperparameters) -> None:
 
 
 def _init_arguments(module: object, frame: FrameType | None) -> dict[str, Any]:
-    """What the `__init__` of the object's own class was called with.
+    """The arguments of the `__init__` of the object's own class.
 
-    Not what it hands on to those of its base classes: with that the object could not be made again.
+    The object can't be created again from the arguments that this `__init__` passes to base classes.
     """
     arguments: dict[str, Any] = {}
     while frame is not None:

@@ -5,23 +5,23 @@ from collections.abc import Iterator
 
 
 class CheckpointError(Exception):
-    """A file that is no checkpoint of seqlight, or one that names a class that can't be used here."""
+    """A file that is not a checkpoint of seqlight, or a checkpoint that can't be used here."""
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint that is not as it was written."""
+    """A checkpoint file that has changed since it was written."""
 
 
 class WriteError(OSError):
-    """A result that can't be written; what was there before is as it was."""
+    """A result that can't be written; an earlier file in its place is unchanged."""
 
 
 @contextlib.contextmanager
 def state_of_checkpoint() -> Iterator[None]:
-    """Where the state of a training is taken from a checkpoint.
+    """Turn errors about the state of training in a checkpoint into a CheckpointError.
 
     Raises:
-        CheckpointError: if it is of another form.
+        CheckpointError: if the state does not have the expected form.
     """
     try:
         yield

@@ -1,17 +1,15 @@
-"""Uses of torch, Lightning and jsonargparse that their authors do not promise to keep.
+"""Uses of private parts of torch, Lightning and jsonargparse, which can change in any version.
 
-Every attribute with an underscore, every replaced method and every message that is parsed is here, in one function
-each. Its docstring says what it relies on and why there is no public way. `tests/common/test_private_api.py` has one
-test for each function: if a new version of a library breaks an assumption, the test with its name fails.
+Each attribute with an underscore, replaced method and parsed message has one function here. Its docstring states the
+assumption, and why there is no public way. `tests/common/test_private_api.py` has one test for each function: if a new
+version of a library breaks an assumption, the test with the function's name fails.
 
-Nothing here imports Lightning or jsonargparse: cells and tasks import this module, and do not need them.
+Nothing here imports Lightning or jsonargparse, because cells and tasks import this module and do not need them.
 """
 
 import copy
 import functools
-import os
 import re
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,20 +29,20 @@ REBUILD_TENSOR, REBUILD_PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._u
 
 
 def has_forward_hooks(module: nn.Module) -> bool:
-    """Whether hooks run when the module is called. torch can register hooks and remove them, but not list them."""
+    """Whether calling the module runs hooks. torch has no public function that lists hooks."""
     return bool(module._forward_pre_hooks or module._forward_hooks)
 
 
 def own_members(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The parameters, buffers and children of the module itself, by name.
 
-    `named_parameters(recurse=False)` takes ten times as long, and this is part of each call of a kernel.
+    `named_parameters(recurse=False)` takes ten times as long, and each call of a kernel needs this.
     """
     return module._parameters, module._buffers, module._modules
 
 
 def shallow_copy(module: nn.Module) -> Any:
-    """A module with the same tensors. Its tensors can be replaced while others use `module`.
+    """A copy of a module that shares its tensors. Replacing tensors of the copy does not change `module`.
 
     `copy.copy` alone shares the dictionaries of parameters, and `copy.deepcopy` copies the tensors.
     """
@@ -57,35 +55,35 @@ def shallow_copy(module: nn.Module) -> Any:
 
 
 def version_of(tensor: Tensor) -> int:
-    """A number that grows with each change in place; the one trace of a change that leaves the values equal."""
+    """A number that grows with each in-place change: the only sign of a change that leaves the values equal."""
     return tensor._version
 
 
 def is_mutable(operation: Any) -> bool:
-    """Whether an operation that `TorchDispatchMode` hands over changes an argument in place."""
+    """Whether an operation that `TorchDispatchMode` intercepts changes an argument in place."""
     return bool(operation._schema.is_mutable)
 
 
 def decomposition_of(operation: Any) -> Any:
-    """A function that computes an operation by simpler ones; None if torch has none.
+    """A function that computes an operation with simpler ones; None if torch has none.
 
-    The public `torch.export.default_decompositions` gives those for export alone, and takes a second to make.
+    The public `torch.export.default_decompositions` returns those for export only, and takes a second to build.
     """
     return decomposition_table.get(operation)
 
 
 def is_functorch_active() -> bool:
-    """Whether `torch.func` transforms the code that calls this. torch has no public question for that."""
+    """Whether `torch.func` transforms the calling code. torch has no public function for that."""
     return bool(torch._C._are_functorch_transforms_active())
 
 
-_FOUND, _ONE = torch.zeros(()), torch.ones(())  # made once: to make them takes longer than the check
+_FOUND, _ONE = torch.zeros(()), torch.ones(())  # created once: this takes longer than the check
 
 
 def are_all_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether all values of CPU tensors are finite, in one pass over them.
+    """Whether all values of CPU tensors are finite, in one pass.
 
-    This is the function that `GradScaler` checks gradients with. It multiplies the tensors by 1 on the way.
+    `GradScaler` checks gradients with this function of torch. It also multiplies the tensors by 1.
     `torch.nn.utils.get_total_norm` takes four times as long.
     """
     torch._amp_foreach_non_finite_check_and_unscale_(list(tensors), _FOUND, _ONE)
@@ -96,12 +94,12 @@ def are_all_finite(tensors: Sequence[Tensor]) -> bool:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch could not get memory on the CPU. It raises a RuntimeError, told from others by its text."""
+    """Whether torch could not get memory on the CPU. The RuntimeError differs from others by its text only."""
     return "DefaultCPUAllocator" in str(error)
 
 
 def is_process_lost(error: Exception) -> bool:
-    """Whether a collective operation failed since another process has ended. The backends say so in their texts."""
+    """Whether a collective operation failed because another process has ended. The error's text names the cause."""
     return bool(re.search(r"gloo/transport|NCCL|Connection (closed|reset) by peer|Broken pipe", str(error)))
 
 
@@ -109,9 +107,9 @@ def is_process_lost(error: Exception) -> bool:
 
 
 class NotInEveryStep:
-    """Mixin for callbacks without hooks inside a training step; it comes first among the base classes.
+    """Mixin for callbacks without hooks inside a training step. It must be the first base class.
 
-    Lightning calls every hook that is callable, empty ones too, ten times a step for each callback.
+    Lightning makes ten hook calls per step for each callback, even if the hooks are empty.
     """
 
     on_train_batch_start: Any = None
@@ -122,10 +120,10 @@ class NotInEveryStep:
 
 
 class FastHookName:
-    """Mixin for a LightningModule; it comes first among the base classes.
+    """Mixin for a LightningModule. It must be the first base class.
 
-    Lightning sets `_current_fx_name` on the module fifty times a step. `nn.Module.__setattr__` looks through
-    parameters and submodules each time, which takes a tenth of a small model's step.
+    Lightning sets `_current_fx_name` on the module fifty times per step. `nn.Module.__setattr__` searches parameters
+    and submodules each time, which takes a tenth of a small model's step.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -139,8 +137,8 @@ class FastHookName:
 def call_after(module: "pl.LightningModule", hook: str, function: Callable[[], None]) -> Callable[[], None]:
     """Call a function after each call of a module's hook; returns a function that ends this.
 
-    The hook is replaced on the object. A callback's hook of the same name runs before the module's, which may still
-    change the state that a checkpoint is to hold.
+    The hook is replaced on the object. A callback's hook of the same name runs before the module's, which can still
+    change the state that a checkpoint saves.
     """
     original = getattr(module, hook)
 
@@ -153,15 +151,15 @@ def call_after(module: "pl.LightningModule", hook: str, function: Callable[[], N
 
 
 def is_validation_next(trainer: "pl.Trainer") -> bool:
-    """Whether Lightning validates after the current batch. The rule has six cases, and no public name."""
+    """Whether Lightning validates after the current batch. It has no public function for this rule of six cases."""
     loop = trainer.fit_loop
     return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]
 
 
 def begin_next_epoch(trainer: "pl.Trainer") -> None:
-    """Begin with the epoch after the one that a checkpoint was saved at the end of.
+    """Continue with the next epoch if a checkpoint was saved at the end of one.
 
-    With `max_steps`, Lightning 2.6 would end that epoch a second time, and count it twice.
+    With `max_steps`, Lightning 2.6 would end the saved epoch a second time, and count it twice.
     """
     loop = trainer.fit_loop
     if loop.restarting:
@@ -171,20 +169,20 @@ def begin_next_epoch(trainer: "pl.Trainer") -> None:
 
 
 def keep_file_name(checkpoint: Any) -> None:
-    """Let a ModelCheckpoint overwrite a file of its name, as `enable_version_counter=False` does when it is made."""
+    """Let a ModelCheckpoint overwrite its file, like `enable_version_counter=False` in its `__init__`."""
     checkpoint._enable_version_counter = False
 
 
 def show_in_progress_bar(trainer: "pl.Trainer", values: dict[str, float]) -> None:
     """Show values in the progress bar. `LightningModule.log` takes a quarter of a small model's step.
 
-    `progress_bar_metrics` gives the dictionary itself, and not a copy.
+    `progress_bar_metrics` is the dictionary itself, not a copy.
     """
     trainer.progress_bar_metrics.update(values)
 
 
 def rank_of(rank_zero_only: Any) -> int:
-    """The rank of this process before there is a Trainer: an attribute that Lightning sets on its decorator."""
+    """The rank of this process before a Trainer exists: an attribute that Lightning sets on its decorator."""
     return int(rank_zero_only.rank)
 
 
@@ -194,19 +192,12 @@ def subcommand_parser(cli: Any, subcommand: str) -> Any:
 
 
 def is_raised_in(error: Exception, folder: str) -> bool:
-    """Whether an error was raised by a file in a folder. Lightning raises ValueError, TypeError and others."""
+    """Whether code in a folder raised the error. Lightning's own errors are ValueError, TypeError and others."""
     return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(folder)
 
 
-def is_deliberate(error: Exception, package: str) -> bool:
-    """Whether the last frame of an error is a `raise` statement of a package: a check, not a mistake in its code."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    inside = os.path.dirname(str(sys.modules[package].__file__)) in last.filename
-    return inside and (last.line or "").startswith("raise ")
-
-
 def is_raised_while_restoring(error: Exception) -> bool:
-    """Whether Lightning raised an error when it restored a checkpoint, from the name of its file for that."""
+    """Whether Lightning raised the error while it restored a checkpoint, from the file names in the traceback."""
     return any(
         frame.filename.endswith("checkpoint_connector.py") for frame in traceback.extract_tb(error.__traceback__)
     )
@@ -218,19 +209,19 @@ def is_raised_while_restoring(error: Exception) -> bool:
 def bound_class(value: Any) -> Any:
     """`functools.partial(cls, **arguments)` for what jsonargparse makes of a flag that names a class to call later.
 
-    It gives a partial of its own function, with the class as the last positional argument. Anything else is
-    given back as it is.
+    jsonargparse makes a partial of its own function, with the class as the last positional argument. Any other value
+    is returned unchanged.
     """
     if isinstance(value, functools.partial) and value.args and isinstance(value.args[-1], type):
         return functools.partial(value.args[-1], **value.keywords)
     return value
 
 
-# The functions below read the text of a jsonargparse.ArgumentError, which has no attributes for what it says.
+# The functions below read the text of a jsonargparse.ArgumentError: it has no attributes for the details.
 
 
 def error_key(message: str) -> str:
-    """The full name of the argument that an error is about, as `data.task`; empty if it names none."""
+    """The full name of the argument in an error, such as `data.task`; empty if there is none."""
     return ".".join(re.findall(r'Parser key "([^"]+)"', message))
 
 
@@ -240,12 +231,12 @@ def unaccepted_option(message: str) -> str | None:
 
 
 def is_not_a_configuration(message: str) -> bool:
-    """Whether a file given as configuration holds something else."""
+    """Whether a file given as a configuration is none."""
     return "Unexpected config" in message
 
 
 def is_not_a_class_path(message: str) -> bool:
-    """Whether the name of a class was expected, and something of another form was given."""
+    """Whether a class path was expected, and the value does not have that form."""
     return "Unexpected import path format" in message
 
 
@@ -267,7 +258,7 @@ def callable_refusal(message: str) -> str | None:
 
 
 def given_value(message: str) -> str:
-    """The value that was given. Of nested values, the last one in the text is that of the argument itself."""
+    """The given value. If the text has several, the last one belongs to the argument itself."""
     value = _first(r"Got value: (\S+?)[.]?(?: Got value|$)", message)
     if value is None:
         value = (re.findall(r"Given value: (.*)", message) or [""])[-1]
@@ -287,12 +278,12 @@ def expected_types(message: str) -> list[str]:
 
 
 def allocation_failure(message: str) -> str | None:
-    """How much memory torch could not get, from the text of its error."""
+    """The amount of memory that torch could not get, from the text of its error."""
     return _first(r"DefaultCPUAllocator: .*?(you tried to allocate \d+ bytes)", message)
 
 
 def informative_lines(message: str) -> list[str]:
-    """The lines of an error, without those that only say that a type of a union did not fit."""
+    """The lines of an error, without those about the types of a union that did not fit."""
     noise = ("Does not validate", "Subtypes:", "Errors:", "Expected a <class 'NoneType'>", "Given value",
              "Problem with given class_path")  # fmt: skip
     lines = [line.strip().removeprefix("- ") for line in message.splitlines() if line.strip()]

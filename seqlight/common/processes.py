@@ -14,7 +14,7 @@ from seqlight.common.private_api import is_process_lost
 
 
 def torchrun_settings() -> dict[str, Any]:
-    """A Trainer's `devices`, `num_nodes` and `strategy` for the processes that torchrun has started, if it has."""
+    """The Trainer's `devices`, `num_nodes` and `strategy` if torchrun started this process; otherwise empty."""
     if not (distributed.is_available() and distributed.is_torchelastic_launched()) or num_launched() == 1:
         return {}
     local = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -22,7 +22,7 @@ def torchrun_settings() -> dict[str, Any]:
 
 
 def num_launched() -> int:
-    """The number of processes that a launcher has started for this run, on all machines."""
+    """The number of processes that a launcher started for this run, on all machines."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -32,7 +32,7 @@ def is_first_here() -> bool:
 
 
 def end_with_parent(seconds: float = 5.0) -> None:
-    """Let a process that torchrun, or Lightning, has started end soon after that has died, whatever it waits for."""
+    """End this process soon after its parent (torchrun or Lightning) has ended, even if it waits for something."""
     if "LOCAL_RANK" not in os.environ:
         return
     parent = os.getppid()
@@ -40,44 +40,49 @@ def end_with_parent(seconds: float = 5.0) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
-        time.sleep(seconds)  # it may be about to end by itself
+        time.sleep(seconds)  # it may be about to end on its own
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def another_speaks(seconds: float = 10.0) -> bool:
-    """Whether another process of this machine says why the run fails, so that this one need not.
+    """Whether another process on this machine reports the error, so that this one need not.
 
-    What is wrong is mostly so in all processes, and the first of each machine says it. The others wait, lest their end
-    make the launcher end the first before it has spoken. If the launcher does not end them, it is theirs to speak.
+    Most errors occur in all processes, and the first process on each machine reports them. The others wait for the
+    launcher to end them: if they ended before, the launcher could end the first process before its report. A process
+    that is not ended within `seconds` reports its own error.
     """
     if is_first_here():
         return False
-    told_to_end = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told_to_end.set())
-    # torchrun sends that signal; where Lightning has started the processes, the first is the parent of the others.
+    terminated = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    # torchrun sends that signal. If Lightning started the processes, the first one is the parent of the others.
     parent, deadline = os.getppid(), time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if told_to_end.wait(0.1) or os.getppid() != parent:
+        if terminated.wait(0.1) or os.getppid() != parent:
             return True
     return False
 
 
-def lost_another(error: RuntimeError) -> bool:
-    """Whether an error says that another process of the run has ended: the others can't go on without."""
+def is_peer_lost(error: RuntimeError) -> bool:
+    """Whether the error means that another process of the run has ended."""
     return distributed.is_available() and distributed.is_initialized() and is_process_lost(error)
 
 
 def weigh_by_share(loss: Float[Tensor, ""], num_sequences: int) -> Float[Tensor, ""]:
-    """A process's mean loss such that the mean over processes is that over all sequences of the step.
+    """Scale a process's mean loss so that DDP's mean over processes is the mean over all sequences of the step.
 
-    DDP takes the mean of the processes' gradients, which is another one where they have unequal numbers of sequences.
+    DDP averages the processes' gradients. Without scaling this differs if processes have unequal numbers of sequences.
+
+    Args:
+        loss: the mean loss over this process's sequences, a scalar.
+        num_sequences: the number of these sequences.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return loss
-    # In every step, though seqlight's own loader deals out only the last one of an epoch unevenly: a loader of the
-    # user's may do so in any, and all processes must take part or none, which none can tell from its own batch.
+    # In every step. seqlight's own loader distributes only the last step of an epoch unevenly, but a user's loader can
+    # do so in any step. All processes must take part in all_reduce, and none knows the others' numbers.
     total = torch.tensor(float(num_sequences), device=loss.device)
     distributed.all_reduce(total)
     return loss * (num_sequences * distributed.get_world_size() / total)

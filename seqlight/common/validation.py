@@ -1,14 +1,14 @@
-"""Checks of arguments, with messages that name the argument, its value and what was expected."""
+"""Checks of arguments. The messages name the argument, its value and what was expected."""
 
 import math
 import numbers
 import operator
 
-_MOST = 2**31 - 1
+_MAX = 2**31 - 1
 
 
 def check_at_least(name: str, value: int, minimum: int, minimum_name: str = "") -> None:
-    """Raise TypeError if `value` is no integer, ValueError if it is below `minimum` or beyond all use."""
+    """Raise TypeError unless `value` is an integer, ValueError unless it is from `minimum` to 2^31 - 1."""
     try:
         operator.index(value)
     except TypeError:
@@ -16,8 +16,8 @@ def check_at_least(name: str, value: int, minimum: int, minimum_name: str = "") 
     if value < minimum:
         bound = f"{minimum_name} ({minimum})" if minimum_name else f"{minimum}"
         raise ValueError(f"{name} must be at least {bound}, got {value}")
-    if value > _MOST:
-        raise ValueError(f"{name} must be at most {_MOST}, got {value}")
+    if value > _MAX:
+        raise ValueError(f"{name} must be at most {_MAX}, got {value}")
 
 
 def check_fraction(name: str, value: float) -> None:
@@ -27,7 +27,7 @@ def check_fraction(name: str, value: float) -> None:
 
 
 def check_finite(name: str, value: float) -> None:
-    """Raise TypeError if `value` is no number, ValueError if it is infinite or NaN."""
+    """Raise TypeError unless `value` is a real number, ValueError if it is infinite or NaN."""
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not math.isfinite(value):

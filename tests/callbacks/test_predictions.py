@@ -234,18 +234,18 @@ def test_a_loader_without_a_data_module(target, tmp_path):
 def test_loaders_whose_order_is_not_that_of_the_samples_are_refused(tmp_path):
     model, data = set_up()
     loader = SequenceLoader(data.split("predict"), 8, shuffle=True)
-    with pytest.raises(MisconfigurationException, match="order of the samples, got a loader that shuffles"):
+    with pytest.raises(MisconfigurationException, match="samples in order, got a loader that shuffles"):
         predict(tmp_path / "p.csv", model, loader)
     loaders = [data.predict_dataloader(), data.predict_dataloader()]
     model.predict_step = lambda batch, batch_idx, dataloader_idx=0: None
-    with pytest.raises(MisconfigurationException, match="of one loader, got 2"):
+    with pytest.raises(MisconfigurationException, match="one loader, got 2"):
         predict(tmp_path / "p.csv", model, loaders)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("without_type_checks")
 def test_several_processes_are_refused():
-    with pytest.raises(MisconfigurationException, match="by one process, got 2"):
+    with pytest.raises(MisconfigurationException, match="one process, got 2"):
         PredictionWriter("p.csv").on_predict_start(SimpleNamespace(world_size=2), set_up()[0])
 
 

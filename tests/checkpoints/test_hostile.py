@@ -109,7 +109,7 @@ def test_hostile_configurations(results):
     ("text", "message"),
     [
         ("trainer: &t {max_epochs: &n 1}\nmodel: {class_path: SequenceClassifier, init_args: {num_layers: *n}}", None),
-        ("model: &a [*a]", "alias 'a' stands for what it is in"),
+        ("model: &a [*a]", "alias 'a' is inside the value it refers to"),
         ("model: " + 60 * "[" + 60 * "]", "at most 100000 values in 50 levels"),
         ("model: [" + 100_001 * "1," + "]", "at most 100000 values in 50 levels"),
     ],

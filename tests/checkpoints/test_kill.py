@@ -45,7 +45,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(place, goes_on_at, whole, tm
     status, out, err = train(tmp_path, happens=f"SIGKILL@{place}")
     assert (status, err) == (0, "")
     if (place, goes_on_at) in PLACES:
-        said = "starts again" if goes_on_at is None else f"continues from step {goes_on_at}; --fresh starts anew"
+        said = "starts again" if goes_on_at is None else f"continues from step {goes_on_at}; --fresh starts a new run"
         assert said in out.splitlines()[0]
     for expected, got in zip(whole(), result(tmp_path), strict=True):
         assert_equal(expected, got)
@@ -192,7 +192,7 @@ def test_a_damaged_last_checkpoint_makes_way_for_the_one_before_and_all_damaged_
         path.write_bytes(path.read_bytes()[:-1000])
     status, _, err = train(folder)
     assert status == 3
-    assert "--fresh starts anew" in err
+    assert "--fresh starts a new run" in err
 
 
 def test_a_run_that_began_with_a_checkpoint_goes_on_too(tmp_path):

@@ -48,7 +48,7 @@ def whole(tmp_path_factory):
     return whole_result(tmp_path_factory.mktemp("whole"), train)
 
 
-LOST = "seqlight: error: another process of this run has ended, and with it the run\n"
+LOST = "seqlight: error: another process of this run has ended, so this one ends too\n"
 STOPPED = "seqlight: stopped by SIGTERM; saved at step 5: the same command goes on from there\n"
 
 

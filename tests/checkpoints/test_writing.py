@@ -166,7 +166,7 @@ def test_two_runs_in_one_folder(tmp_path, whole):
     status, _, err = train(tmp_path)
     assert status == 2
     assert re.fullmatch(
-        rf"seqlight: error: runs/.*version_0 is being written by process {first.pid}; --fresh starts a run beside it\n",
+        rf"seqlight: error: runs/.*version_0 is being written by process {first.pid}; --fresh starts a new run\n",
         err,
     )
     status, out, err = train(tmp_path, "--fresh")
@@ -217,4 +217,4 @@ def test_of_an_unfinished_run_that_does_not_go_on_is_told(tmp_path):
     status, out, err = train(tmp_path, "--trainer.max_epochs=5", "--ckpt_path=last")
     assert status == 2
     status, out, err = train(tmp_path, "--fresh", "--ckpt_path=last")
-    assert (status, err) == (2, "seqlight: error: --fresh and --ckpt_path last exclude each other\n")
+    assert (status, err) == (2, "seqlight: error: --fresh contradicts --ckpt_path last\n")

@@ -340,7 +340,7 @@ def test_predict_in_several_processes_is_refused(monkeypatch):
             patch.setenv(name, value)
         status, _, err = seqlight_run("predict", "--ckpt_path", path, *QUIET, "--device=cpu")
     assert status == 2
-    assert "predict runs in one process, and torchrun has started 2" in err
+    assert "predict runs in one process, but torchrun started 2" in err
     status, _, err = seqlight_run("predict", "--ckpt_path", path, *QUIET, "--device=cpu", "--trainer.devices=2")
     assert status == 2
     assert "predict runs on one device, got --trainer.devices 2" in err

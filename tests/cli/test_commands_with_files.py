@@ -260,9 +260,9 @@ def test_a_checkpoint_whose_vocabulary_does_not_fit_the_file(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data.train=a.csv"], "--data.train: there is no such argument, but with --data SequenceFiles"),
+        (["--data.train=a.csv"], "--data.train: there is no such argument; it belongs to --data SequenceFiles"),
         (["--data=SequenceFiles"], "train: expected a file to learn from"),
-        (["--data=a.csv"], "--data: expected a kind of data; a file goes to --data SequenceFiles --data.train FILE"),
+        (["--data=a.csv"], "--data: expected a data module; for a file, use --data SequenceFiles --data.train FILE"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.id_column=no"], "a.csv: .*'no'"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.feature_columns=[x0, other]"], "a.csv: .*'other'"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.target=ternary"], "--data.target: "),
@@ -291,7 +291,7 @@ def test_a_flag_that_contradicts_the_checkpoint(flag, folder):
 def test_predictions_do_not_replace_the_data(folder):
     before = (folder / "d.jsonl").read_bytes()
     error = refused("predict", f"--ckpt_path={BEST}", "--data.predict=d.jsonl", "--output=d.jsonl", *QUICK[1:])
-    assert error.startswith("--output: expected another file than those of the data, got 'd.jsonl'")
+    assert error.startswith("--output: expected a path that is not a data file, got 'd.jsonl'")
     assert (folder / "d.jsonl").read_bytes() == before
 
 

@@ -99,7 +99,7 @@ def test_imported_cells_come_too(flag):
     assert mine["LeakyCell"] == (str(AFFINE), "1", "1", "Leaks.")
     assert mine["Last"] == ("0", "2", "step", "no description")
     assert mine["Demanding"][:3] == ("-", "-", "-")
-    assert re.search("can't be made with defaults alone: .*'rate'", mine["Demanding"][3])
+    assert re.search("can't be created with default arguments: .*'rate'", mine["Demanding"][3])
     assert list(rows)[: len(EXPECTED)] == sorted(EXPECTED, key=str.lower)
 
 
@@ -165,14 +165,14 @@ def test_imported_tasks_come_too():
     assert list(rows)[-2:] == [("listed_cells.Demanding", ""), ("listed_cells.Labels", "")]
     assert rows["listed_cells.Labels", ""] == ("multilabel", "3", "0.50", "-", "-", "-", "Several at once.")
     assert rows["listed_cells.Demanding", ""][:6] == ("-",) * 6
-    assert re.search("can't be made with defaults alone: .*'other'", rows["listed_cells.Demanding", ""][6])
+    assert re.search("can't be created with default arguments: .*'other'", rows["listed_cells.Demanding", ""][6])
 
 
 @pytest.mark.parametrize("command", ["cells", "tasks"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["LSTMCell"], "takes --import MODULE and nothing else, got LSTMCell"),
+        (["LSTMCell"], "takes only --import MODULE, got LSTMCell"),
         (["--data.task", "Parity"], "got --data.task Parity"),
         (["--import"], "--import: expected one argument"),
         (["--import", "nomodule"], "--import nomodule: .*No module named 'nomodule'"),

@@ -338,16 +338,6 @@ def test_is_raised_in():
     assert not private_api.is_raised_in(caught.value, folder)
 
 
-def test_is_deliberate():
-    with pytest.raises(ValueError, match="learning_rate") as caught:
-        SequenceClassifier(input_size=1, learning_rate=-1.0)
-    assert private_api.is_deliberate(caught.value, "seqlight")
-    assert not private_api.is_deliberate(caught.value, "torch")
-    with pytest.raises(TypeError) as mistake:
-        SequenceClassifier(input_size=1).load_state_dict(None)
-    assert not private_api.is_deliberate(mistake.value, "seqlight")
-
-
 def test_is_raised_while_restoring(tmp_path):
     trainer = train()
     trainer.save_checkpoint(tmp_path / "good.ckpt")

@@ -538,7 +538,7 @@ def test_exit_status(tmp_path, command_line_state, without_type_checks):
     assert hashes(tmp_path) == {}
     status, output, error = command(tmp_path, "--model.non_finite", "skip")
     assert status == 0, error
-    assert "not finite: 2\n" in output
+    assert "non-finite loss or gradient: 2\n" in output
     assert set(hashes(tmp_path)) == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     status, _, error = command(tmp_path, "--model.non_finite", "perhaps")
     assert status == 2

@@ -1,0 +1,59 @@
+"""Flags of fit, validate, test and predict besides those of Lightning, and their defaults."""
+
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+
+from seqlight.callbacks.best_checkpoint import BestCheckpoint
+from seqlight.callbacks.tensorboard import TensorBoardFigures
+from seqlight.checkpoints.resume import ResumeCheckpoint
+from seqlight.cli.arguments import FROM_DATA
+
+DEFAULT_DATA = {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": {"class_path": "seqlight.SumSign"}}}
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_epochs": 10,
+    "gradient_clip_val": 1.0,
+    "log_every_n_steps": 10,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "default_root_dir": "runs",
+}
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add seqlight's own flags, and defaults for all required arguments."""
+    parser.add_argument("--device", type=Literal["auto", "cpu", "gpu"], default="auto", help="device to run on")
+    parser.add_argument(
+        "--num_threads",
+        type=int | None,
+        default=None,
+        help="threads of torch on the CPU; by default chosen by the size of the model, see the README",
+    )
+    parser.add_argument(
+        "--name", type=str | None, default=None, help="name of the run's folder in runs/; default: TASK-CELL"
+    )
+    parser.add_argument(
+        "--import",
+        type=str | None,
+        default=None,
+        help="your own module to import; its classes then have short names, and checkpoints can use them",
+    )
+    parser.add_argument("--output", type=str, default="predictions.csv", help="the file that predict writes")
+    parser.add_argument(
+        "--fresh", action="store_true", help="start a new run, even if one of this configuration is unfinished"
+    )
+    # Not by add_lightning_class_args: with it, each command would save checkpoints.
+    callbacks = {"checkpoint": BestCheckpoint, "resume": ResumeCheckpoint, "figures": TensorBoardFigures}
+    for name, callback in callbacks.items():
+        parser.add_class_arguments(callback, name, fail_untyped=False, sub_configs=True)
+    parser.set_defaults(
+        {
+            "model": {"class_path": "seqlight.SequenceClassifier"},
+            "data": DEFAULT_DATA,
+            "checkpoint.filename": "best",
+            "checkpoint.monitor": "val/loss",
+            "checkpoint.mode": "min",
+        }
+    )
+    for argument in FROM_DATA:
+        parser.link_arguments(f"data.{argument}", f"model.init_args.{argument}", apply_on="instantiate")
