@@ -1,1 +1,1 @@
-"""Checkpoints, and runs that continue from them."""
+"""Checkpoint files, run folders and resuming. `contents.py` lists what a checkpoint holds."""

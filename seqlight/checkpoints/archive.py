@@ -1,8 +1,8 @@
-"""Files of `torch.save`, read as data.
+"""A safe reader of files from `torch.save`.
 
 Such a file is a zip archive of one pickle and the bytes of each storage. torch's own `weights_only` lets a pickle
-take any amount of memory (`bytearray(10**10)`) and import codecs, and trusts the sizes that it states. Here a pickle
-is what the instructions below can make: tensors no larger than their bytes, and plain values.
+allocate any amount of memory (`bytearray(10**10)`) and import codecs, and it trusts stated sizes. This reader knows
+only the instructions below, which make plain values and tensors no larger than their bytes.
 """
 
 import collections
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from seqlight.common.private_api import REBUILD_PARAMETER, REBUILD_TENSOR
 
-_MOST_ENTRIES = 20_000  # of an archive: tensors and a few more; zipfile takes a second for 100 000
-_MOST_LEVELS = 100  # of lists within lists
+_MOST_ENTRIES = 20_000  # in an archive: tensors and a few more; zipfile takes a second for 100 000
+_MOST_LEVELS = 100  # lists within lists
 _DTYPES = {
     "torch BFloat16Storage": torch.bfloat16,
     "torch BoolStorage": torch.bool,
@@ -39,31 +39,31 @@ _DTYPES = {
 
 
 class ArchiveError(ValueError):
-    """A file that is not what `torch.save` writes, or not as it was written."""
+    """A file that `torch.save` did not write, or that is damaged."""
 
 
 class UnsafeError(ArchiveError):
-    """A file that holds more than tensors and plain values, or more of them than it is large."""
+    """A file that holds anything but tensors and plain values, or more of them than its size allows."""
 
 
 class _Name(NamedTuple):
-    """A class or function that a pickle names; nothing is looked up by it but what stands here."""
+    """The name of a class or function in a pickle; only names listed here are used."""
 
     name: str
 
 
 class _Storage(NamedTuple):
-    """The values of one storage, flat."""
+    """The values of one storage, (N,)."""
 
     values: Tensor
 
 
 def unpack(content: bytes) -> Any:
-    """What was given to `torch.save`; tensors are on the CPU.
+    """The value that was given to `torch.save`, with tensors on the CPU.
 
     Raises:
-        ArchiveError: if it is not as it was written, or was not written by `torch.save`.
-        UnsafeError: if it is anything else than plain data.
+        ArchiveError: if the content is damaged, or was not written by `torch.save`.
+        UnsafeError: if it is not plain data.
     """
     if content.count(b"PK\x01\x02") > _MOST_ENTRIES:
         raise UnsafeError("it has too many entries")
@@ -76,17 +76,17 @@ def unpack(content: bytes) -> Any:
             if sum(entry.file_size for entry in entries) > len(content) or len(set(names)) < len(names):
                 raise UnsafeError("its entries overlap")
             if (broken := archive.testzip()) is not None:
-                raise ArchiveError(f"{broken!r} in it is not as it was written")
+                raise ArchiveError(f"its entry {broken!r} is damaged")
             return _Reader(archive).read()
     except ArchiveError:
         raise
     except (zipfile.BadZipFile, struct.error, ArithmeticError, AttributeError, EOFError, LookupError, OSError,
             RuntimeError, TypeError, ValueError) as error:  # fmt: skip
-        raise ArchiveError("it is damaged, or of another kind") from error
+        raise ArchiveError("it is damaged or not a checkpoint") from error
 
 
 class _Reader:
-    """Carries out a pickle's instructions, those that `torch.save` writes for plain data."""
+    """Runs the instructions that `torch.save` writes in a pickle of plain data."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         [pickle] = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -98,7 +98,7 @@ class _Reader:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, _Storage] = {}
-        self.allowance = 0  # of bytes and numbers that functions may still make
+        self.allowance = 0  # bytes and numbers that functions can still make
 
     def read(self) -> Any:
         pickle = self.archive.read(f"{self.folder}data.pkl")
@@ -115,7 +115,7 @@ class _Reader:
         return value
 
     def pop(self, size: int | None = None) -> list[Any]:
-        """The last values, or those since the last mark."""
+        """The last `size` values, or the values since the last mark."""
         start = self.marks.pop() if size is None else len(self.stack) - size
         items = self.stack[start:]
         del self.stack[start:]
@@ -123,21 +123,21 @@ class _Reader:
 
     def append(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise UnsafeError("it appends to what is no list")
+            raise UnsafeError("it appends to a value that is not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) not in (dict, collections.OrderedDict):
-            raise UnsafeError("it sets items of what is no dict")
+            raise UnsafeError("it sets items of a value that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Of larger integers a great many have the same hash.
+            # Larger integers can have the same hash, which makes a dict slow.
             if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**61 - 1)):
-                raise UnsafeError("keys of a dict are texts or integers")
+                raise UnsafeError("keys of a dict must be strings or integers")
             target[key] = value
 
     def set_metadata(self) -> None:
-        """What `state_dict` says of its modules' versions, the one attribute that anything has."""
+        """The versions of modules in a `state_dict`: the only attribute that a value can have."""
         state = self.stack.pop()
         if (
             type(self.stack[-1]) is not collections.OrderedDict
@@ -155,31 +155,31 @@ class _Reader:
     def call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not (isinstance(function, _Name) and function.name in _FUNCTIONS and type(arguments) is tuple):
-            raise UnsafeError("it calls what is no function")
+            raise UnsafeError("it calls a value that is not a function")
         self.allowance -= sum(len(each) for each in arguments if isinstance(each, str | dict))
         if self.allowance < 0:
-            raise UnsafeError("it makes more than it says")
+            raise UnsafeError("it makes larger values than its size allows")
         self.stack.append(_FUNCTIONS[function.name](*arguments))
 
     def storage(self) -> None:
-        """Of `("storage", type, key, device, number of values)`."""
+        """The storage described by `("storage", type, key, device, number of values)`."""
         _, kind, key, _, size = self.stack.pop()
         if key not in self.storages:
             dtype = _DTYPES[kind.name]
             content = bytearray(self.archive.read(f"{self.folder}data/{key}"))
-            # A copy of torch's own is aligned as its kernels like it.
+            # torch aligns the memory of its own copy for its kernels.
             values = torch.frombuffer(content, dtype=dtype).clone() if content else torch.empty(0, dtype=dtype)
             self.storages[key] = _Storage(values)
         found = self.storages[key]
         if found.values.dtype != _DTYPES[kind.name] or len(found.values) != size:
-            raise UnsafeError("a storage has another size than is stated")
+            raise UnsafeError("a storage does not have its stated size")
         self.stack.append(found)
 
 
 def _tensor(
     storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool, *_: Any
 ) -> Tensor:
-    """As torch's `_rebuild_tensor_v2`, without hooks; one value of the storage is one of the tensor at most."""
+    """As torch's `_rebuild_tensor_v2`, without hooks. A tensor can't have more values than its storage."""
     if math.prod(size) > len(storage.values):
         raise UnsafeError("a tensor is larger than its storage")
     storage.values.as_strided(size, stride, offset)  # raises where `set_` would make the storage larger
@@ -193,9 +193,9 @@ def _parameter(tensor: Tensor, requires_grad: bool, *_: Any) -> torch.nn.Paramet
 
 
 def _latin(text: str, encoding: str) -> bytes:
-    """How bytes are written down."""
+    """Bytes, which are pickled as Latin-1 text."""
     if encoding != "latin1":
-        raise UnsafeError("it names a codec")
+        raise UnsafeError("it uses a codec")
     return text.encode("latin1")
 
 
@@ -239,7 +239,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Reader, Any], Any]] = {
 
 
 def _check_tree(value: Any, most: int) -> None:
-    """Whether it is plain data, of no more parts than it took to write: a list may be in itself, or in many lists."""
+    """Check that a value is plain data, with at most `most` parts: a list can contain itself, or be in many lists."""
     waiting, seen = [(value, 0)], 0
     while waiting:
         value, level = waiting.pop()
@@ -249,7 +249,7 @@ def _check_tree(value: Any, most: int) -> None:
         elif type(value) in (list, tuple):
             parts = value
         elif not (value is None or isinstance(value, bool | int | float | str | bytes | Tensor)):
-            raise UnsafeError("it holds more than tensors and plain values")
+            raise UnsafeError("it holds a value that is not a tensor or plain value")
         seen += len(parts)
         if seen > most or level > _MOST_LEVELS:
             raise UnsafeError("its values are nested without end")

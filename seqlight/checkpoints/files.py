@@ -1,7 +1,7 @@
-"""Checkpoint files: whole or absent, and plain data.
+"""Checkpoint files, written completely or not at all, with a checksum.
 
-A file is what `torch.save` writes, which is a zip archive, and a line with the SHA-256 of all before it; programs that
-read zip archives pass over what follows one.
+A file is a zip archive, as `torch.save` writes it, and a line with the SHA-256 of the archive. Programs that read zip
+archives ignore the line.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from seqlight.common.errors import CheckpointError, DamagedCheckpointError, Writ
 
 _SEAL = re.compile(rb"\nseqlight sha256 ([0-9a-f]{64})\n")
 _SEAL_SIZE = 82  # bytes
-_SEALED = "sealed"  # a checkpoint that says so has lost its seal if it has none
+_SEALED = "sealed"  # if a checkpoint has this key, its checksum can't be missing
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file whole or not at all: beside its target first, on the disk, then renamed.
+    """Write a file completely or not at all: write a draft beside it, sync it to disk, and rename it.
 
     Raises:
         WriteError: if it can't be written.
@@ -46,7 +46,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it, on the disk; gives those that were missing, the lowest first."""
+    """Make a folder and its parents, synced to disk; returns those that were missing, the lowest first."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in reversed(missing):
@@ -55,7 +55,7 @@ def make_folder(folder: Path) -> list[Path]:
 
 
 def rename(*pairs: tuple[Path, Path]) -> None:
-    """Give files of a folder other names, as far as they are there, in place of what had these.
+    """Rename files that exist, and replace files that have the new names.
 
     Raises:
         WriteError: if the folder can't be written.
@@ -70,7 +70,7 @@ def rename(*pairs: tuple[Path, Path]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk, where the system can."""
+    """Sync the names in a folder to disk, if the system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -80,50 +80,50 @@ def sync_folder(folder: Path) -> None:
 
 
 class SealedCheckpointIO(CheckpointIO):
-    """How a Trainer writes checkpoints whole or not at all: `Trainer(plugins=[SealedCheckpointIO()])`.
+    """Checkpoints written completely or not at all, with a checksum: `Trainer(plugins=[SealedCheckpointIO()])`.
 
     Args:
-        already_read: contents of checkpoints by their paths, as `read_plain` gave them. Each is handed over once, in
-            place of reading the file again.
+        already_read: contents of checkpoints by path, from `read_plain`. Each is returned once instead of reading the
+            file again.
 
     Raises:
         WriteError: if a checkpoint can't be written.
-        CheckpointError: if one that is to be read is damaged, or no checkpoint; or if one that is to be written holds
-            more than tensors and plain values.
+        CheckpointError: if a file is damaged or not a checkpoint, or if a checkpoint to write holds anything but
+            tensors and plain values.
     """
 
     def __init__(self, already_read: dict[str, dict[str, Any]] | None = None) -> None:
         self._already_read = dict(already_read or {})
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write it, with its seal."""
+        """Write a checkpoint with its checksum."""
         buffer = io.BytesIO()
         torch.save({**checkpoint, _SEALED: True}, buffer)
         content = buffer.getvalue()
         try:
             unpack(content)
         except ArchiveError as error:
-            raise CheckpointError(f"{path}: a checkpoint of this run could not be read again: {error}") from error
+            raise CheckpointError(f"{path}: a checkpoint of this run could not be read back: {error}") from error
         write_whole(path, content + b"\nseqlight sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n")
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read it, by `read_plain`, to the CPU, whatever is asked for."""
+        """Read a checkpoint by `read_plain`, to the CPU; the other arguments are ignored."""
         contents = self._already_read.pop(str(path), None)
         return read_plain(path) if contents is None else contents
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove it, unless the path leads elsewhere: Lightning takes names of files to remove from a checkpoint."""
+        """Remove a checkpoint, unless its path contains `..`: Lightning takes paths to remove from checkpoints."""
         if ".." not in Path(path).parts:
             Path(path).unlink(missing_ok=True)
 
 
 def read_plain(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The contents of a checkpoint: tensors, on the CPU, and plain values. No code from it is run.
+    """The contents of a checkpoint file: tensors on the CPU, and plain values. No code from it is run.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DamagedCheckpointError: if it is not as it was written.
-        CheckpointError: if it is none.
+        DamagedCheckpointError: if it was changed or damaged.
+        CheckpointError: if it is not a checkpoint.
     """
     if "://" in str(path):
         raise CheckpointError(f"{path}: expected a file on this machine, not a URL")
@@ -137,19 +137,19 @@ def read_plain(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         checkpoint = unpack(content)
     except UnsafeError as error:
-        raise CheckpointError(f"{path} is no checkpoint of seqlight: {error}") from error
+        raise CheckpointError(f"{path} is not a checkpoint of seqlight: {error}") from error
     except ArchiveError as error:
-        raise DamagedCheckpointError(f"{path} is no checkpoint of seqlight: {error}") from error
+        raise DamagedCheckpointError(f"{path} is not a checkpoint of seqlight: {error}") from error
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{path} is a file of torch, but no checkpoint of a seqlight model")
+        raise CheckpointError(f"{path} was written by torch, but is not a checkpoint of a seqlight model")
     if _SEALED in checkpoint and not sealed:
-        raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 is missing")
+        raise DamagedCheckpointError(f"{path} is damaged: its checksum is missing")
     return checkpoint
 
 
 def _check_seal(path: str | os.PathLike[str], content: bytes) -> bool:
-    """Whether there is a seal; a file with one is as it was written."""
+    """Whether a file ends with a checksum, which must match."""
     found = _SEAL.fullmatch(content[-_SEAL_SIZE:])
     if found and hashlib.sha256(memoryview(content)[:-_SEAL_SIZE]).hexdigest().encode() != found[1]:
-        raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 is another one than when it was written")
+        raise DamagedCheckpointError(f"{path}: checksum mismatch: the file was changed or damaged")
     return found is not None

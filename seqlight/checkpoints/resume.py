@@ -1,4 +1,4 @@
-"""Checkpoints from which a run goes on as if nothing had ended it."""
+"""Checkpoints from which an interrupted run continues exactly."""
 
 import time
 from collections.abc import Callable
@@ -23,22 +23,23 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
-    """Saves a run at the end of each epoch and, within epochs, every so often; keeps the last two.
+    """Save a run at the end of each epoch, and at intervals within epochs; keep the last two checkpoints.
 
-    Beside what a Trainer saves a checkpoint has the state of all random number generators, and how far the files of
-    TensorBoard had come, so that a run that goes on repeats nothing and leaves nothing out.
+    A checkpoint also holds the state of the random number generators and the sizes of TensorBoard's files, so that a
+    resumed run repeats and omits nothing.
 
-    A signal that `seqlight.checkpoints.signals` has noted ends the run here, once it is saved.
+    A signal recorded by `seqlight.checkpoints.signals` ends the run here, after it is saved.
 
-    With several processes, signals and seconds are looked at after every tenth step: all processes must save together.
+    With several processes, signals and seconds are checked after every tenth step: all processes must save together.
 
     Args:
-        every_n_steps: save after each so many steps, or as soon after as it can be; None: by time alone.
-        every_n_seconds: save when so many seconds have passed since the last time.
+        every_n_steps: the number of steps between checkpoints; a checkpoint that is not possible at its step follows
+            as soon as possible. None to save by time only.
+        every_n_seconds: the time between checkpoints, in seconds.
 
     Attributes:
-        folder: where to save; None until set-up, for `checkpoints` in the Trainer's log folder.
-        metrics: those that the run had where it goes on.
+        folder: the folder to save to; None, until set-up, for `checkpoints` in the Trainer's log folder.
+        metrics: the metrics of the checkpoint that the run was resumed from.
 
     Raises:
         TypeError, ValueError: if an argument is out of its range.
@@ -59,13 +60,13 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._stop_saving: Callable[[], None] = lambda: None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Learn where to save."""
+        """Set the folder to save to."""
         self._trainer = trainer
-        log_folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes must ask for it, or none
+        log_folder = Path(trainer.log_dir or trainer.default_root_dir)  # a collective call: all processes must make it
         self.folder = Path(trainer.strategy.broadcast(self.folder or log_folder / "checkpoints"))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a Trainer does not save by itself."""
+        """The state that a Trainer does not save itself."""
         trainer = self._trainer
         assert trainer is not None
         assert self.folder is not None
@@ -84,14 +85,14 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep it for the start of training."""
+        """Keep the state for the start of training."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on where the run was left.
+        """Restore the state of the run.
 
         Raises:
-            CheckpointError: if the checkpoint does not say where.
+            CheckpointError: if the checkpoint does not hold it.
         """
         requests.defer()
         self._note_saved(trainer)
@@ -102,38 +103,38 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._stop_saving = call_after(pl_module, "on_train_batch_end", lambda: self._save_if_due(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, if it is time to, also where each batch is followed by a validation."""
+        """Save if it is due; after each validation, since a run can validate after every batch."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._save_if_due(trainer, validated=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save: all that belongs to the epoch is done."""
+        """Save; everything else of the epoch is done."""
         _, signum = self._agree(trainer)
         self._save(trainer, "epoch", trainer.current_epoch + 1, signum)
-        if trainer.fit_loop.restarting:  # Lightning leaves it out in the epoch within which a run goes on
+        if trainer.fit_loop.restarting:  # Lightning omits it in the epoch in which a run was resumed
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             _step_schedulers(trainer, pl_module, metrics, "epoch", trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """From here on, a signal ends the command at once."""
+        """Let signals end the command at once again."""
         requests.deferred = False
         self._stop_saving()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave the module as it was."""
+        """Restore the module's hook."""
         self._stop_saving()
 
     def _restore(self, state: dict[str, Any], trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if len(state["random"]) == trainer.world_size:
             set_random_state(state["random"][trainer.global_rank])
         self.metrics = {str(name): float(value) for name, value in state["metrics"].items()}
-        if Path(str(trainer.ckpt_path)).parent == self.folder:  # else it begins anew from there
+        if Path(str(trainer.ckpt_path)).parent == self.folder:  # else a new run begins from the checkpoint
             trainer.should_stop = bool(state["should_stop"])
         if state["follows"] is not None:
             interval, count = state["follows"]
             if interval == "epoch":
                 begin_next_epoch(trainer)
-            # Lightning steps them after the place where this was saved.
+            # Lightning steps them after the checkpoint was saved.
             _step_schedulers(trainer, pl_module, self.metrics, interval, count)
 
     def _save_if_due(self, trainer: pl.Trainer, validated: bool = False) -> None:
@@ -147,7 +148,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
             self._save(trainer, "step", trainer.fit_loop.epoch_loop.batch_idx + 1, signum)
 
     def _can_save_here(self, trainer: pl.Trainer, validated: bool) -> bool:
-        """Not where a validation or the epoch's end follows: a run that goes on would leave it out."""
+        """Whether neither a validation nor the end of the epoch comes next: a resumed run would omit it."""
         batches = trainer.fit_loop.epoch_loop.batch_idx + 1
         return not (
             trainer.is_last_batch
@@ -157,27 +158,27 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         )
 
     def _agree(self, trainer: pl.Trainer) -> tuple[bool, int | None]:
-        """Whether it is time to save, and the signal that has asked to stop, in all processes alike."""
+        """Whether a checkpoint is due by time, and the signal to stop for; the same in all processes."""
         late = time.monotonic() - self._last_saved >= self.every_n_seconds
         if trainer.world_size == 1:
             return late, requests.signum
-        # Clocks differ, and a signal may reach one alone.
+        # Clocks differ, and a signal can reach one process only.
         wanted = torch.tensor([int(late), requests.signum or 0], device=trainer.strategy.root_device)
         distributed.all_reduce(wanted, distributed.ReduceOp.MAX)
         return bool(wanted[0]), int(wanted[1]) or None
 
     def _save(self, trainer: pl.Trainer, interval: str, count: int, signum: int | None) -> None:
-        """Save; after so many steps or epochs, of which that of schedulers that look at a metric is still to come."""
+        """Save after `count` steps or epochs. Schedulers that monitor a metric have not been stepped for it yet."""
         assert self.folder is not None
         draft, last = self.folder / f".{LAST}.part", self.folder / LAST
         self._follows = (interval, count)
         trainer.save_checkpoint(draft)
         self._follows = None
-        if trainer.is_global_zero:  # whole and on the disk, before the last one but one is given up
+        if trainer.is_global_zero:  # the draft is complete and on disk before the older one is replaced
             rename((last, self.folder / PREVIOUS), (draft, last))
         self._note_saved(trainer)
         if signum is not None:
-            raise Stopped(signum, f"saved at step {trainer.global_step}: the same command goes on from there")
+            raise Stopped(signum, f"saved at step {trainer.global_step}: the same command continues from there")
 
     def _note_saved(self, trainer: pl.Trainer) -> None:
         self._last_saved, self._saved_step = time.monotonic(), trainer.global_step
@@ -186,7 +187,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
 def _step_schedulers(
     trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], interval: str, count: int
 ) -> None:
-    """Step those that look at a metric, as Lightning does after so many steps or epochs."""
+    """Step schedulers that monitor a metric, as Lightning does after `count` steps or epochs."""
     for config in trainer.lr_scheduler_configs if pl_module.automatic_optimization else ():
         metric = metrics.get(str(config.monitor)) if config.reduce_on_plateau else None
         if metric is not None and config.interval == interval and count % config.frequency == 0:

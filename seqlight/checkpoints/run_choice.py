@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqlight.checkpoints.load import read
+from seqlight.checkpoints.contents import read
 from seqlight.checkpoints.resume import LAST, PREVIOUS
 from seqlight.checkpoints.run_folder import RunFolder, new_run_folder, other_unfinished_run
 from seqlight.common.errors import CheckpointError, state_of_checkpoint

@@ -1,4 +1,4 @@
-"""The folder of a run: `runs/<name>/version_<n>`. One process writes it at a time."""
+"""The folder of a run, `runs/<name>/version_<n>`, which one process writes at a time."""
 
 import contextlib
 import hashlib
@@ -17,32 +17,32 @@ from seqlight.checkpoints.files import make_folder, sync_folder, write_whole
 from seqlight.common.errors import WriteError
 
 _LOCK, _STATE = "lock", "run.json"
-_OF_THE_START = (_LOCK, _STATE, "config.yaml", "hparams.yaml")  # what there is before the first step
+_OF_THE_START = (_LOCK, _STATE, "config.yaml", "hparams.yaml")  # the files before the first step
 _VERSION = re.compile(r"version_(\d+)")
 
 
 class RunInUseError(Exception):
-    """Another process writes into the folder of a run."""
+    """Another process is writing the folder of a run."""
 
 
 class RunFolder:
-    """A folder that this process alone writes.
+    """A folder that only this process writes.
 
-    `run.json` in it says what is trained, and whether that is finished.
+    Its `run.json` says what is trained, and whether the run is finished.
 
     Args:
         path: the folder.
-        new_parents: of a new folder, those above that have been made for it, the lowest first.
+        new_parents: the parents that were made for a new folder, the lowest first; None for an existing folder.
 
     Raises:
-        RunInUseError: if another process has it, naming that.
+        RunInUseError: if another process writes the folder, with its number.
         WriteError: if it can't be written.
     """
 
     def __init__(self, path: Path, new_parents: Sequence[Path] | None = None) -> None:
         self.path = path
         self._new_parents = new_parents
-        self._lock = FileLock(path / _LOCK)  # that of a process that has died is free
+        self._lock = FileLock(path / _LOCK)  # a dead process holds no lock
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
@@ -55,7 +55,7 @@ class RunFolder:
             raise WriteError(f"can't write {path}: {error.strerror}") from error
 
     def describe(self, training: dict[str, str], finished: bool) -> None:
-        """Write down what is trained here, and whether it is finished.
+        """Write `run.json`: what is trained here, and whether it is finished.
 
         Raises:
             WriteError: if it can't be written.
@@ -64,14 +64,14 @@ class RunFolder:
         write_whole(self.path / _STATE, json.dumps(state, indent=1).encode())
 
     def is_finished(self) -> bool:
-        """Whether what is trained here is finished."""
+        """Whether the run is finished."""
         return bool(_state(self.path).get("finished"))
 
     def rewind(self, sizes: dict[str, int]) -> None:
-        """Take back what was written to TensorBoard's files after a checkpoint.
+        """Remove what was written to TensorBoard's files after a checkpoint.
 
         Args:
-            sizes: of the files, as `event_sizes` gave them; others are removed.
+            sizes: the sizes of the files in bytes, from `event_sizes`; other files are removed.
 
         Raises:
             WriteError: if they can't be written.
@@ -86,23 +86,23 @@ class RunFolder:
             raise WriteError(f"can't write {self.path}: {error.strerror}") from error
 
     def close(self, has_begun: bool) -> None:
-        """Let others write.
+        """Release the folder for other processes.
 
         Args:
-            has_begun: whether a step has been taken; a new run of which none has leaves nothing.
+            has_begun: whether the run has taken a step; if not, a new folder is removed.
         """
         if self._new_parents is not None and not has_begun:
             for path in (*(self.path / name for name in _OF_THE_START), *_event_files(self.path)):
                 with contextlib.suppress(OSError):
                     path.unlink()
             for folder in (self.path / "checkpoints", self.path, *self._new_parents):
-                with contextlib.suppress(OSError):  # there is something else in it
+                with contextlib.suppress(OSError):  # it holds something else
                     folder.rmdir()
         self._lock.release()
 
 
 def new_run_folder(parent: Path) -> RunFolder:
-    """The folder of the next version, which this process alone has made.
+    """Make the folder of the next version, which no other process has made.
 
     Raises:
         WriteError: if it can't be made.
@@ -124,7 +124,7 @@ def new_run_folder(parent: Path) -> RunFolder:
 
 
 def unfinished_run(parent: Path, training: dict[str, str]) -> Path | None:
-    """The newest run in a folder that trains this, and is not finished."""
+    """The newest run in a folder that trains the same and is not finished; None if there is none."""
     for _, path in sorted(_versions(parent), reverse=True):
         state = _state(path)
         if state.get("training") == training:
@@ -133,7 +133,7 @@ def unfinished_run(parent: Path, training: dict[str, str]) -> Path | None:
 
 
 def other_unfinished_run(parent: Path, training: dict[str, str]) -> tuple[Path, list[str]] | None:
-    """The newest run in a folder, and in what it differs, if it trains something else and was ended unfinished."""
+    """The newest run in a folder, and the names that differ, if it trains something else and was interrupted."""
     path = max(_versions(parent), default=(0, None))[1]
     state = {} if path is None else _state(path)
     before = state.get("training")
@@ -165,7 +165,7 @@ def event_sizes(folder: str | os.PathLike[str] | None) -> dict[str, int]:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    """What `run.json` says; nothing if there is none."""
+    """The contents of `run.json`; empty if there is none."""
     try:
         state = json.loads((path / _STATE).read_text())
     except (OSError, RecursionError, ValueError):

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a run stops where it can go on from."""
+"""SIGINT and SIGTERM stop a training at a point from which it can be resumed."""
 
 import contextlib
 import os
@@ -11,12 +11,12 @@ from seqlight.common.processes import is_first_here
 
 
 class Stopped(SystemExit):
-    """A signal has ended the command; the code is 128 and its number, as shells have it.
+    """A signal has ended the command. The exit status is 128 plus its number, as in a shell.
 
     Attributes:
         status: the exit status.
-        name: of the signal.
-        saved: what has been saved before, for the message.
+        name: the signal's name.
+        saved: what was saved before, for the message.
     """
 
     def __init__(self, signum: int, saved: str = "") -> None:
@@ -27,12 +27,12 @@ class Stopped(SystemExit):
 
 
 class StopRequests:
-    """What signals have asked for. Outside training they end the command at once; within, at the end of a step.
+    """The signal that was received. It ends the command at once, or, in training, at the end of a step.
 
     Attributes:
-        signum: the signal that has asked a training to stop, if one has.
-        deferred: whether training is under way, which stops by itself where it is saved.
-        done: whether all is saved, and the command about to end by itself.
+        signum: the signal that training is to stop for, or None.
+        deferred: whether training is running, which stops by itself after it has saved.
+        done: whether everything is saved, and the command is about to end.
     """
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class StopRequests:
         self.done = False
 
     def defer(self) -> None:
-        """From now on signals are noted; also SIGTERM, for which Lightning has put a handler of its own."""
+        """Record signals from now on, SIGTERM too, for which Lightning has installed its own handler."""
         self.deferred = True
         if signal.getsignal(signal.SIGINT) == self.handle:
             signal.signal(signal.SIGTERM, self.handle)
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
-        """Stop now or note that it is wanted; who presses Ctrl-C again wants it now, saved or not."""
+        """Stop now, or record the signal. A second Ctrl-C stops at once, saved or not."""
         if self.done:
             return
         if not self.deferred:
@@ -55,7 +55,7 @@ class StopRequests:
         if signum == signal.SIGINT and self.signum == signal.SIGINT:
             os._exit(128 + signum)
         if signum == signal.SIGINT and is_first_here():
-            os.write(2, b"seqlight: SIGINT: the run stops when it is saved; again leaves at once\n")
+            os.write(2, b"seqlight: SIGINT: the run stops when it is saved; press Ctrl-C again to stop at once\n")
         self.signum = signum
 
 
@@ -64,7 +64,7 @@ requests = StopRequests()
 
 @contextlib.contextmanager
 def signals_handled() -> Iterator[None]:
-    """Let SIGINT and SIGTERM reach `requests`, in the main thread, where Python has signals handled."""
+    """Handle SIGINT and SIGTERM by `requests`, if this is the main thread; Python handles signals only there."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 from jsonargparse import set_parsing_settings
 
-from seqlight.checkpoints.load import check_sizes, epochs_trained, read
+from seqlight.checkpoints.contents import epochs_trained, read
+from seqlight.checkpoints.load import check_sizes
 from seqlight.cli.arguments import GivenArguments
 from seqlight.cli.usage import UsageError
 from seqlight.cli.yaml import TooLargeError, check_texts

@@ -168,6 +168,24 @@ def begin_next_epoch(trainer: "pl.Trainer") -> None:
         loop.epoch_progress.increment_completed()
 
 
+def completed_epochs(checkpoint: dict[str, Any]) -> int:
+    """The number of complete epochs in the loop state of a checkpoint.
+
+    `checkpoint["epoch"]` does not tell whether the last one is complete. Raises LookupError or TypeError if the state
+    has another form.
+    """
+    loop = checkpoint["loops"]["fit_loop"]
+    begun, completed = (loop["epoch_progress"]["current"][name] for name in ("ready", "completed"))
+    # Callbacks save after an epoch's batches, before the epoch counts as completed.
+    return int(completed) + bool(begun > completed and loop["epoch_loop.batch_progress"]["is_last_batch"])
+
+
+def lambda_schedule_state(step: int, learning_rate: float) -> dict[str, Any]:
+    """The state of a LambdaLR scheduler at a step, as its `state_dict` gives it. torch has no way to set the step."""
+    rates = [learning_rate]
+    return {"base_lrs": rates, "_last_lr": rates, "lr_lambdas": [None], "last_epoch": step, "_step_count": step + 1}
+
+
 def keep_file_name(checkpoint: Any) -> None:
     """Let a ModelCheckpoint overwrite its file, like `enable_version_counter=False` in its `__init__`."""
     checkpoint._enable_version_counter = False

@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from seqlight.checkpoints.load import check_sizes, read
+from seqlight.checkpoints.contents import read
+from seqlight.checkpoints.load import check_sizes
 from seqlight.common.description import NotImportedError, from_plain, resolve
 from seqlight.common.errors import CheckpointError
 from seqlight.data.encoding import SequenceEncoding
@@ -65,7 +66,7 @@ def description_of(
 
     Args:
         path: the file, for messages.
-        checkpoint: the contents, from `seqlight.checkpoints.load.read`.
+        checkpoint: the contents, from `seqlight.checkpoints.contents.read`.
         model_base: the model's class must be a subclass of this one.
         data_base: the data module's class must be a subclass of this one.
 

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from seqlight.common.private_api import lambda_schedule_state
 from seqlight.common.validation import check_choice
 
 Kind = Literal["cosine", "constant"]
@@ -66,9 +67,7 @@ class Schedule:
                 group["lr"] = group["initial_lr"] = self.learning_rate
         if self.lr_schedule == "cosine":
             # The rate itself is set when training starts.
-            step, rates = checkpoint["global_step"], [self.learning_rate]
-            counts = {"last_epoch": step, "_step_count": step + 1}
-            checkpoint["lr_schedulers"] = [{"base_lrs": rates, "_last_lr": rates, "lr_lambdas": [None], **counts}]
+            checkpoint["lr_schedulers"] = [lambda_schedule_state(checkpoint["global_step"], self.learning_rate)]
 
 
 def check_settings(trainer: pl.Trainer) -> None:

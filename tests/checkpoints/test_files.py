@@ -124,15 +124,15 @@ def test_parts_of_one_storage_share_it_again():
         ({"array": bytearray(3)}, r"it names '__builtin__\.bytearray'"),
         ({"sparse": torch.eye(2).to_sparse()}, r"it names 'torch\._utils\._rebuild_sparse_tensor'"),
         ({"dtype": torch.float32}, r"it names 'torch\.float32'"),
-        ({"storage": torch.FloatStorage}, "it holds more than tensors and plain values"),
-        ({"halves": {0.5: 1}}, "keys of a dict are texts or integers"),
+        ({"storage": torch.FloatStorage}, "it holds a value that is not a tensor or plain value"),
+        ({"halves": {0.5: 1}}, "keys of a dict must be strings or integers"),
         ({"wide": torch.ones(1).expand(10**12)}, "a tensor is larger than its storage"),
     ],
 )
 def test_other_values_are_refused_when_read_and_when_the_first_is_to_be_written(value, message, tmp_path):
     with pytest.raises(UnsafeError, match=message):
         unpack(saved(value))
-    with pytest.raises(CheckpointError, match=f"could not be read again: {message}"):
+    with pytest.raises(CheckpointError, match=f"could not be read back: {message}"):
         SealedCheckpointIO().save_checkpoint(value, tmp_path / "a.ckpt")
     assert list(tmp_path.iterdir()) == []
 
@@ -159,29 +159,29 @@ TENSOR = b"\x80\x02}X\x01\0\0\0tctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE 
         (b"cos\nsystem\n(S'true'\ntR.", r"it names 'os\.system'"),
         (b"(S'true'\nios\nsystem\n.", "has no STRING"),
         (b"\x80\x02\x82\x01.", "has no EXT1"),
-        (b"\x80\x02ctorch\nFloatStorage\n)R.", "it calls what is no function"),
-        (b"\x80\x02X\x01\0\0\0f)R.", "it calls what is no function"),
-        (b"\x80\x02c_codecs\nencode\nX\x01\0\0\0xX\x04\0\0\0idna\x86R.", "it names a codec"),
+        (b"\x80\x02ctorch\nFloatStorage\n)R.", "it calls a value that is not a function"),
+        (b"\x80\x02X\x01\0\0\0f)R.", "it calls a value that is not a function"),
+        (b"\x80\x02c_codecs\nencode\nX\x01\0\0\0xX\x04\0\0\0idna\x86R.", "it uses a codec"),
         (b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\x00\xe4\x0bT\x02\x85R.", r"it names '__builtin__\.bytearray'"),
         (b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n.", "_rebuild_from_type_v2"),
         (b"\x80\x02}}X\x01\0\0\0ab.", "it sets attributes"),
         (b"\x80\x02ccollections\nOrderedDict\n)R}X\x09\0\0\0__class__K\x01sb.", "it sets attributes"),
-        (b"\x80\x02)K\x01a.", "it appends to what is no list"),
-        (b"\x80\x02]K\x01K\x02s.", "it sets items of what is no dict"),
+        (b"\x80\x02)K\x01a.", "it appends to a value that is not a list"),
+        (b"\x80\x02]K\x01K\x02s.", "it sets items of a value that is not a dict"),
         (b"\x80\x02}" + b"\x8a\x09" + (2**61 - 1).to_bytes(9, "little") + b"Ns.", "keys of a dict"),
         (b"\x80\x02]q\0h\0a.", "nested without end"),
         (b"\x80\x02" + 200 * b"]" + 199 * b"a" + b".", "nested without end"),
         (b"\x80\x02(]q\0" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(60)) + b"t.", "nested without end"),
-        (b"\x80\x02]", "it is damaged, or of another kind"),
-        (b"\x80\x02}a.", "it is damaged, or of another kind"),
-        (b"\x80\x02h\x07.", "it is damaged, or of another kind"),
-        (b"", "it is damaged, or of another kind"),
+        (b"\x80\x02]", "it is damaged or not a checkpoint"),
+        (b"\x80\x02}a.", "it is damaged or not a checkpoint"),
+        (b"\x80\x02h\x07.", "it is damaged or not a checkpoint"),
+        (b"", "it is damaged or not a checkpoint"),
         (TENSOR % (b"K\x02", b"K\0K\x02\x85K\x01\x85"), None),
-        (TENSOR % (b"K\x03", b"K\0K\x02\x85K\x01\x85"), "a storage has another size than is stated"),
-        (TENSOR % (b"J\xff\xff\xff\x7f", b"K\0K\x02\x85K\x01\x85"), "a storage has another size than is stated"),
+        (TENSOR % (b"K\x03", b"K\0K\x02\x85K\x01\x85"), "a storage does not have its stated size"),
+        (TENSOR % (b"J\xff\xff\xff\x7f", b"K\0K\x02\x85K\x01\x85"), "a storage does not have its stated size"),
         (TENSOR % (b"K\x02", b"K\0J\0\0\0\x7f\x85K\0\x85"), "a tensor is larger than its storage"),
-        (TENSOR % (b"K\x02", b"K\x01K\x02\x85K\x01\x85"), "it is damaged, or of another kind"),
-        (TENSOR % (b"K\x02", b"J\xff\xff\xff\xffK\x01\x85K\x01\x85"), "it is damaged, or of another kind"),
+        (TENSOR % (b"K\x02", b"K\x01K\x02\x85K\x01\x85"), "it is damaged or not a checkpoint"),
+        (TENSOR % (b"K\x02", b"J\xff\xff\xff\xffK\x01\x85K\x01\x85"), "it is damaged or not a checkpoint"),
     ],
 )  # fmt: skip
 def test_pickles_that_torch_save_does_not_write(pickle, message):
@@ -202,7 +202,7 @@ class Harmful:
 def test_a_pickle_with_a_function_is_refused_and_nothing_is_called(zipped, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     torch.save({"state_dict": Harmful()}, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match="is no checkpoint of seqlight"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of seqlight"):
         read_plain(tmp_path / "a.ckpt")
     assert capsys.readouterr() == ("", "")
     torch.load(tmp_path / "a.ckpt", weights_only=False)
@@ -240,14 +240,14 @@ def test_flipped_bits(sealed, tmp_path):
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         damaged.write_bytes(changed)
-        with pytest.raises(DamagedCheckpointError, match="is damaged"):
+        with pytest.raises(DamagedCheckpointError, match="damaged"):
             read_plain(damaged)
         if number % 50 == 0:
             status, _, err = seqlight_run(
                 ("fit", "validate", "test", "predict")[number // 50 % 4], f"--ckpt_path={damaged}"
             )
             assert status == 3
-            assert "is damaged" in err
+            assert "damaged" in err
 
 
 def test_flipped_bits_of_values_without_a_seal(tmp_path):

@@ -49,7 +49,7 @@ def whole(tmp_path_factory):
 
 
 LOST = "seqlight: error: another process of this run has ended, so this one ends too\n"
-STOPPED = "seqlight: stopped by SIGTERM; saved at step 5: the same command goes on from there\n"
+STOPPED = "seqlight: stopped by SIGTERM; saved at step 5: the same command continues from there\n"
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_a_second_interrupt_leaves_at_once(tmp_path, whole):
     os.kill(command.pid, signal.SIGINT)
     status, _, err = command.wait(10)
     assert status == 128 + signal.SIGINT
-    assert err == "seqlight: SIGINT: the run stops when it is saved; again leaves at once\n"
+    assert err == "seqlight: SIGINT: the run stops when it is saved; press Ctrl-C again to stop at once\n"
     assert_goes_on(tmp_path, 3, whole)
 
 
@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_a_whole_one(tmp_path, who
     last.write_bytes(last.read_bytes()[:-1000])
     status, out, _ = train(tmp_path, happens="FULL@start6")  # from which it goes on, and can't save step 7
     assert status == 5
-    assert re.search(r"last\.ckpt .*damaged", out)
+    assert re.search(r"last\.ckpt.*damaged", out)
     assert_goes_on(tmp_path, 6, whole)
 
 

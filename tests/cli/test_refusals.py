@@ -148,7 +148,7 @@ def test_a_checkpoint_that_lacks_what_a_trainer_saves(part, verb, trained):
     checkpoint = torch.load(trained, weights_only=True)
     del checkpoint[part]
     seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "part.ckpt")
-    refused(3, r"part\.ckpt is no whole checkpoint", verb, "--ckpt_path=part.ckpt", *QUIET)
+    refused(3, r"part\.ckpt is not a complete checkpoint", verb, "--ckpt_path=part.ckpt", *QUIET)
 
 
 def other_shape(weights):

@@ -285,6 +285,40 @@ def test_begin_next_epoch(tmp_path):
     assert trainer.global_step == 9
 
 
+def test_completed_epochs(tmp_path):
+    counts = {}
+
+    class Saver(pl.Callback):
+        def save(self, trainer, name):
+            trainer.save_checkpoint(tmp_path / "state.ckpt")
+            checkpoint = torch.load(tmp_path / "state.ckpt", weights_only=True)
+            counts.setdefault(name, []).append(private_api.completed_epochs(checkpoint))
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if batch_idx == 0:
+                self.save(trainer, "within an epoch")
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            self.save(trainer, "at its end")
+
+        def on_train_end(self, trainer, pl_module):
+            self.save(trainer, "at the end of training")
+
+    train(Saver(), max_epochs=2)
+    assert counts == {"within an epoch": [0, 1], "at its end": [1, 2], "at the end of training": [2]}
+
+
+def test_lambda_schedule_state():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    for _ in range(3):
+        optimizer.step()
+        scheduler.step()
+    state = private_api.lambda_schedule_state(3, 0.5)
+    ignored = ("_get_lr_called_within_step", "_is_initial")
+    assert {name: value for name, value in scheduler.state_dict().items() if name not in ignored} == state
+
+
 def test_keep_file_name(tmp_path):
     for keeps in (True, False):
         folder = tmp_path / str(keeps)

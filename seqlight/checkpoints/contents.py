@@ -1,0 +1,75 @@
+"""The contents of a checkpoint.
+
+- `state_dict`: the weights.
+- `optimizer_states`, `lr_schedulers`: optimizer and learning rate schedule; absent if only weights were saved.
+- `epoch`, `global_step`, `loops`: the progress of the training.
+- `callbacks`: the state of each callback. `ResumeCheckpoint` saves random numbers, metrics, and the sizes of
+  TensorBoard's files.
+- `hyper_parameters`, `datamodule_hyper_parameters`: the arguments of model and data module, as plain data.
+- `seqlight`, from `TrainingHooks.on_save_checkpoint`: `version`; `model` and `data`, each a `class_path` with
+  `init_args`; `schedule`; `steps`, the state of the training curves.
+- `sealed`, from `SealedCheckpointIO`: True, as the file ends with a checksum.
+
+Lightning saves all that names no other source.
+"""
+
+import os
+from typing import Any
+
+from seqlight.checkpoints.files import read_plain
+from seqlight.common.errors import CheckpointError
+from seqlight.common.private_api import completed_epochs
+
+_PARTS = {
+    "epoch": int,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+    "loops": dict,
+    "callbacks": dict,
+    "hyper_parameters": dict,
+}
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint of seqlight and check that each part is there and of its type.
+
+    Returns:
+        The contents by the names above: tensors on the CPU, and plain values.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedCheckpointError: if its checksum does not match, or it is incomplete.
+        CheckpointError: if it is not a checkpoint of seqlight.
+    """
+    checkpoint = read_plain(path)
+    if "seqlight" not in checkpoint:
+        raise CheckpointError(f"{path} was written by torch, but is not a checkpoint of a seqlight model")
+    for name in ("hyper_parameters", "datamodule_hyper_parameters"):
+        parameters = checkpoint.get(name)
+        if isinstance(parameters, dict) and not {"_instantiator", "_class_path"}.isdisjoint(parameters):
+            raise CheckpointError(f"{path} is not a checkpoint of seqlight: its {name} name a function to call")
+    description, weights = checkpoint["seqlight"], checkpoint.get("state_dict")
+    sound = isinstance(description, dict) and isinstance(weights, dict)
+    sound = sound and all(isinstance(checkpoint.get(name), kind) for name, kind in _PARTS.items())
+    if "optimizer_states" in checkpoint:
+        sound = sound and all(isinstance(checkpoint.get(name), list) for name in ("optimizer_states", "lr_schedulers"))
+        sound = sound and len(checkpoint["optimizer_states"]) > 0
+    for key in ("model", "data") if sound else ():
+        part = description.get(key)
+        is_class = isinstance(part, dict) and isinstance(part.get("class_path"), str)
+        sound = sound and ((is_class and isinstance(part.get("init_args"), dict)) or (key == "data" and part is None))
+    if not sound:
+        raise CheckpointError(f"{path} is not a complete checkpoint of seqlight: a part is missing or of another type")
+    return checkpoint
+
+
+def epochs_trained(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> int:
+    """The number of complete epochs that a checkpoint has been trained for.
+
+    Raises:
+        CheckpointError: if it does not contain that number.
+    """
+    try:
+        return completed_epochs(checkpoint)
+    except (LookupError, TypeError) as error:
+        raise CheckpointError(f"{path} does not contain the number of epochs it has been trained for") from error
