@@ -1,6 +1,6 @@
 from .callbacks.length_accuracy import AccuracyByLength as AccuracyByLength
-from .callbacks.tensorboard import RunDescription as RunDescription
-from .callbacks.tensorboard import TensorBoardFigures as TensorBoardFigures
+from .callbacks.run_description import RunDescription as RunDescription
+from .callbacks.tensorboard_figures import TensorBoardFigures as TensorBoardFigures
 from .cells.cell import GatedCell as GatedCell
 from .cells.cell import RecurrentCell as RecurrentCell
 from .cells.elman import ElmanCell as ElmanCell
@@ -44,10 +44,10 @@ from .tasks.temporal_order import TemporalOrder as TemporalOrder
 from .tasks.tomita import Tomita as Tomita
 from .figures.cell_activity import cell_activity as cell_activity
 from .figures.cell_figure import cell_figure as cell_figure
-from .figures.memory import memory_curve as memory_curve
+from .figures.memory_curve import memory_curve as memory_curve
 from .training.non_finite import NonFiniteError as NonFiniteError
 from .callbacks.predictions import PredictionWriter as PredictionWriter
-from .checks.report import CellError as CellError
+from .checks.cell_report import CellError as CellError
 from .recurrent.layer import RecurrentLayer as RecurrentLayer
 from .recurrent.stack import RecurrentStack as RecurrentStack
 from .recurrent.unroll import unroll as unroll

@@ -5,10 +5,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from seqlight.callbacks.tensorboard import add_figures, tensorboard_loggers
+from seqlight.callbacks.tensorboard_figures import add_figures, tensorboard_loggers
 from seqlight.common.batch import Batch
 from seqlight.common.private_api import NotInEveryStep
-from seqlight.figures.metrics import length_figure
+from seqlight.figures.metric_figures import length_figure
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, length_buckets
 

@@ -1,1 +1,1 @@
-"""One recurrent cell per file."""
+"""The base classes of cells, and one cell per file. `seqlight/__init__.pyi` exports each cell."""

@@ -13,7 +13,7 @@ import seqlight
 from seqlight.cells.cell import RecurrentCell
 from seqlight.checks import copies, gradients, kernel, measures, values
 from seqlight.checks.case import Case, PropertyError, Subject
-from seqlight.checks.report import CellError, CellReport, Row
+from seqlight.checks.cell_report import CellError, CellReport, Row
 from seqlight.common.validation import check_at_least
 
 

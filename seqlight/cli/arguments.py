@@ -1,13 +1,14 @@
 """The command line before parsing; the parser's defaults depend on it."""
 
 import contextlib
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from seqlight.cli.usage import UsageError, values_of
+from seqlight.cli.flag_errors import UsageError, values_of
 from seqlight.cli.yaml import load_yaml
 
 # Arguments of the model that the data determine.
@@ -91,3 +92,15 @@ class GivenArguments:
                     value = value[key]
                 found.append(value if isinstance(value, str) else value["class_path"])
         return found
+
+
+def check_output(output: str, sources: Iterable[str | None]) -> None:
+    """Raise UsageError if predictions would overwrite a data file.
+
+    Args:
+        output: the file to write.
+        sources: the data files; None for one that is not given.
+    """
+    given = [path for path in sources if path and os.path.exists(path)]
+    if os.path.exists(output) and any(os.path.samefile(path, output) for path in given):
+        raise UsageError(f"--output: expected a path that is not a data file, got {output!r}")

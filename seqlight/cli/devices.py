@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from seqlight.cli.usage import UsageError
+from seqlight.cli.flag_errors import UsageError
 from seqlight.common.processes import num_launched, torchrun_settings
 
 _DEFAULTS = {"devices": "auto", "num_nodes": 1, "strategy": "auto"}

@@ -9,12 +9,12 @@ from jsonargparse import set_parsing_settings
 from seqlight.checkpoints.contents import epochs_trained, read
 from seqlight.checkpoints.load import check_sizes
 from seqlight.cli.arguments import GivenArguments
-from seqlight.cli.usage import UsageError
+from seqlight.cli.flag_errors import UsageError
 from seqlight.cli.yaml import TooLargeError, check_texts
 from seqlight.common.description import NotImportedError, differences, flatten
 from seqlight.common.errors import CheckpointError
 from seqlight.data.datamodule import SequenceDataModule, Split
-from seqlight.data.load import description_of
+from seqlight.data.from_checkpoint import description_of
 from seqlight.training.classifier import SequenceClassifier
 
 

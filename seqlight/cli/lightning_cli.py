@@ -17,21 +17,20 @@ from seqlight.callbacks.logger import CurvesLogger, logger_of
 from seqlight.callbacks.predictions import PredictionWriter
 from seqlight.callbacks.profiler import NoProfiler
 from seqlight.callbacks.progress_bar import TimedProgressBar
-from seqlight.callbacks.tensorboard import RunDescription
+from seqlight.callbacks.run_description import RunDescription
 from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_choice import ChosenRun
 from seqlight.checkpoints.signals import requests
-from seqlight.cli.arguments import GivenArguments
+from seqlight.cli.arguments import GivenArguments, check_output
 from seqlight.cli.devices import device_arguments
-from seqlight.cli.flags import with_flags
+from seqlight.cli.flag_errors import UsageError, explain, name_flag
+from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import DEFAULT_DATA, TRAINER_DEFAULTS, add_options
-from seqlight.cli.output import check_output
 from seqlight.cli.report import length_tables, metrics_table, result_paths, run_line, say
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.training_run import describe_run, find_run
-from seqlight.cli.usage import UsageError, explain
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_api import rank_of, subcommand_parser
@@ -157,7 +156,7 @@ class SeqlightCLI(LightningCLI):
             if encoding is not None:
                 arguments.data.init_args.encoding = None  # config.yaml need not repeat it
         except (ValueError, TypeError) as error:
-            raise UsageError(explain(str(error))) from error
+            raise UsageError(name_flag(explain(str(error)), arguments.as_dict())) from error
         changes = () if checkpoint is None else checkpoint.changes(arguments.as_dict())
         if checkpoint is not None and changes and self.trainer.is_global_zero:
             print(f"seqlight: flags override {checkpoint.path}: {', '.join(changes)}", file=sys.stderr)

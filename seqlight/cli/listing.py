@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from seqlight.cells.cell import GatedCell, RecurrentCell
-from seqlight.cli.usage import UsageError, subclasses
-from seqlight.common.description import class_path
+from seqlight.cli.flag_errors import UsageError
+from seqlight.common.description import class_path, subclasses
 from seqlight.tasks.task import SequenceTask
 
 INPUT_SIZE, HIDDEN_SIZE = 1, 32

@@ -20,10 +20,10 @@ import seqlight
 from seqlight.checkpoints.run_folder import RunInUseError
 from seqlight.checkpoints.signals import Stopped, signals_handled
 from seqlight.cli.check import check
-from seqlight.cli.flags import with_flags
+from seqlight.cli.flag_errors import UsageError, explain, values_of
+from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.lightning_cli import SeqlightCLI
 from seqlight.cli.listing import LISTINGS, list_classes
-from seqlight.cli.usage import UsageError, explain, values_of
 from seqlight.common import private_api
 from seqlight.common.batch import BatchError
 from seqlight.common.errors import CheckpointError, WriteError

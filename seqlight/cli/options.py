@@ -5,7 +5,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 
 from seqlight.callbacks.best_checkpoint import BestCheckpoint
-from seqlight.callbacks.tensorboard import TensorBoardFigures
+from seqlight.callbacks.tensorboard_figures import TensorBoardFigures
 from seqlight.checkpoints.resume import ResumeCheckpoint
 from seqlight.cli.arguments import FROM_DATA
 

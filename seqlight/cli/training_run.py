@@ -5,7 +5,7 @@ from typing import Any
 
 from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run
 from seqlight.checkpoints.run_folder import RunInUseError, describe_training, unfinished_run
-from seqlight.cli.usage import UsageError
+from seqlight.cli.flag_errors import UsageError
 from seqlight.common.errors import CheckpointError
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.training.classifier import SequenceClassifier

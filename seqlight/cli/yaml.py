@@ -6,7 +6,7 @@ from typing import Any
 import jsonargparse
 import yaml
 
-from seqlight.cli.usage import UsageError
+from seqlight.cli.flag_errors import UsageError
 from seqlight.common.description import public_class
 
 _MAX_BYTES = 1_000_000

@@ -74,6 +74,15 @@ def public_class(name: str) -> Any:
     return getattr(package, name) if name in package.__all__ else None
 
 
+def subclasses(cls: type[object]) -> set[type[object]]:
+    """`cls` and all its imported subclasses, without those that seqlight does not export."""
+    below: list[type[object]] = type.__subclasses__(cls)
+    found = {cls}.union(*map(subclasses, below))
+    return {
+        each for each in found if not each.__module__.startswith("seqlight.") or public_class(each.__name__) is each
+    }
+
+
 def resolve(path: str, base: type) -> type:
     """The subclass of `base` that `path` names. Only seqlight's own modules are imported.
 

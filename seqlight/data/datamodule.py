@@ -11,7 +11,7 @@ import torch
 from seqlight.common.batch import Batch, check_batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.validation import check_at_least
-from seqlight.data.load import load_data_module, shared_arguments
+from seqlight.data.from_checkpoint import load_data_module, shared_arguments
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
 from seqlight.tasks.task import Target

@@ -9,7 +9,7 @@ from seqlight.common.batch import Batch, BatchError, check_batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
-from seqlight.data.load import shared_arguments
+from seqlight.data.from_checkpoint import shared_arguments
 from seqlight.tasks.task import SequenceTask
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import seqlight
 from seqlight.cells.cell import RecurrentCell
-from seqlight.cli.usage import subclasses
+from seqlight.common.description import subclasses
 from tests.conftest import seqlight_run
 
 pytestmark = [

@@ -30,7 +30,8 @@ from seqlight.callbacks.best_checkpoint import BestCheckpoint
 from seqlight.callbacks.length_accuracy import AccuracyByLength
 from seqlight.callbacks.predictions import PredictionWriter
 from seqlight.callbacks.progress_bar import TimedProgressBar
-from seqlight.callbacks.tensorboard import RunDescription, TensorBoardFigures
+from seqlight.callbacks.run_description import RunDescription
+from seqlight.callbacks.tensorboard_figures import TensorBoardFigures
 from seqlight.checkpoints.resume import ResumeCheckpoint
 from seqlight.common import private_api
 from seqlight.data.loader import SequenceLoader

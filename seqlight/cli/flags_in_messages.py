@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Collection
 
-from seqlight.cli.usage import subclasses
+from seqlight.common.description import subclasses
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.training.classifier import SequenceClassifier
 

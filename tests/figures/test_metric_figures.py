@@ -19,8 +19,8 @@ from seqlight import (
     SyntheticSequences,
     TensorBoardFigures,
 )
-from seqlight.callbacks import tensorboard
-from seqlight.figures.metrics import confusion_figure, roc_figure
+from seqlight.callbacks import tensorboard_figures
+from seqlight.figures.metric_figures import confusion_figure, roc_figure
 
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
 SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
@@ -37,7 +37,7 @@ def written(monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     for name in ("confusion_figure", "roc_figure", "memory_figure"):
-        monkeypatch.setattr(tensorboard, name, lambda *_: None)
+        monkeypatch.setattr(tensorboard_figures, name, lambda *_: None)
 
 
 class StopAfter(pl.Callback):
@@ -120,7 +120,7 @@ class Named(SumSign):
 def test_figures_use_the_class_names_of_the_data(written, tmp_path, monkeypatch):
     drawn = []
     for figure in ("confusion_figure", "roc_figure"):
-        monkeypatch.setattr(tensorboard, figure, lambda _, names: drawn.append(tuple(names)))
+        monkeypatch.setattr(tensorboard_figures, figure, lambda _, names: drawn.append(tuple(names)))
     data = SyntheticSequences(Named(max_length=3), num_val=16)
     trainer(tmp_path, TensorBoardFigures()).validate(SequenceClassifier(input_size=1), data, verbose=False)
     assert drawn == 2 * [("negative", "positive")]

@@ -1,24 +1,20 @@
-"""Text, hyperparameters and figures for TensorBoard."""
+"""Figures for TensorBoard. Its curves are written by `training/curves.py` and `callbacks/logger.py`."""
 
 import math
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from torch.utils.tensorboard.summary import hparams
 from torchmetrics import ROC, ConfusionMatrix, Metric
 
 from seqlight.common.batch import Batch
-from seqlight.common.description import flatten
 from seqlight.common.private_api import NotInEveryStep
 from seqlight.common.validation import check_at_least
 from seqlight.figures.cell_figure import cell_figure
-from seqlight.figures.memory import memory_curve
-from seqlight.figures.metrics import confusion_figure, memory_figure, roc_figure
+from seqlight.figures.memory_curve import memory_curve
+from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.metrics import torchmetrics_task
 from seqlight.training.trainer_data import class_names
@@ -43,45 +39,6 @@ def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], s
             for name, figure in figures.items():
                 # Group names sort after train/, val/ and test/, so that the curves come first.
                 logger.experiment.add_figure(f"{group}/{name}", figure, step)
-
-
-def continues_in_place(trainer: pl.Trainer) -> bool:
-    """Whether a run continues in its own folder, which already has the text and the hyperparameters."""
-    checkpoint, folder = trainer.ckpt_path, trainer.log_dir
-    return bool(checkpoint and folder) and Path(str(checkpoint)).parent == Path(str(folder)) / "checkpoints"
-
-
-class RunDescription(NotInEveryStep, pl.Callback):
-    """The configuration as text, and the HPARAMS tab with the run's arguments and its validation accuracy."""
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write both at the start, so that a killed run has them too."""
-        assert isinstance(pl_module, SequenceClassifier)
-        continues = continues_in_place(trainer)  # called in all processes: `log_dir` is a collective operation
-        if not trainer.is_global_zero:
-            return
-        description = pl_module.describe()
-        if description["data"]:  # runs are not compared by vocabulary
-            description["data"]["init_args"].pop("encoding", None)
-        text = yaml.safe_dump({key: description[key] for key in ("model", "data")}, sort_keys=False)
-        arguments = {**flatten("model", description["model"]), **flatten("data", description["data"])}
-        *_, self._session_end = hparams({}, {})
-        if continues:
-            return
-        for logger in tensorboard_loggers(trainer):
-            logger.experiment.add_text("configuration", f"```yaml\n{text}```", pl_module.global_step)
-            # Not by logger.log_hyperparams, which would add a wrong first point to the curves. Only the metrics' names
-            # matter here: TensorBoard shows the last points of their curves.
-            experiment, session_start, _ = hparams(arguments, {"val/accuracy": 0, "val/loss": 0})
-            logger.experiment.file_writer.add_summary(experiment)
-            logger.experiment.file_writer.add_summary(session_start)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Mark the run as finished in the HPARAMS tab."""
-        if not trainer.is_global_zero:
-            return
-        for logger in tensorboard_loggers(trainer):
-            logger.experiment.file_writer.add_summary(self._session_end)
 
 
 class TensorBoardFigures(NotInEveryStep, pl.Callback):

@@ -9,7 +9,7 @@ import pytest
 
 import seqlight
 from seqlight import DataError, SequenceClassifier, SequenceFiles, SyntheticSequences
-from seqlight.cli.flags import name_flags, with_flags
+from seqlight.cli.flags_in_messages import name_flags, with_flags
 from tests.conftest import seqlight_run
 from tests.data.test_files import write_lines
 

@@ -9,10 +9,11 @@ import contextlib
 import importlib
 import inspect
 import re
+from typing import Any
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.common import private_api
-from seqlight.common.description import public_class
+from seqlight.common.description import subclasses
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.files import SequenceFiles
 from seqlight.tasks.task import SequenceTask
@@ -60,6 +61,28 @@ def explain(message: str) -> str:
     return "\n".join(_name_flag(line) for line in private_api.informative_lines(message)[:5])
 
 
+def name_flag(message: str, arguments: dict[str, Any]) -> str:
+    """A message about an argument with the argument's flag, if exactly one flag has that name.
+
+    Args:
+        message: as `num_layers must be at least 1, got 0`.
+        arguments: the parsed arguments, nested.
+    """
+    name = message.partition(" ")[0]
+    flags = [flag for flag in _flags(arguments) if flag.rpartition(".")[2] == name]
+    return f"--{flags[0]}{message[len(name) :]}" if len(flags) == 1 else message
+
+
+def _flags(arguments: dict[str, Any], prefix: str = "") -> list[str]:
+    """The flags of nested arguments: `model.cell.hidden_size` for `{"model": {"init_args": {"cell": ...`."""
+    flags = []
+    for name, value in arguments.items():
+        flag = prefix if name == "init_args" else f"{prefix}.{name}".removeprefix(".")
+        flags += [flag] if flag != prefix else []
+        flags += _flags(value, flag) if isinstance(value, dict) else []
+    return flags
+
+
 def _name_flag(line: str) -> str:
     """Replace `Parser key "config": ...` by `--config: ...`."""
     return re.sub(r'^Parser key "([^"]+)"', r"--\1", line)
@@ -77,12 +100,3 @@ def _unknown_name(flag: str, name: str) -> str:
             return f"{flag} {name}: can't import {module}: {type(error).__name__}: {error}"
     known = sorted(cls.__name__ for cls in subclasses(_KINDS[key]) if not inspect.isabstract(cls))
     return f"{flag}: expected {', '.join(known)}, or your own {_KINDS[key].__name__} as mymodule.MyClass; got {name}"
-
-
-def subclasses(cls: type[object]) -> set[type[object]]:
-    """`cls` and all its imported subclasses, without those that seqlight does not export."""
-    below: list[type[object]] = type.__subclasses__(cls)
-    found = {cls}.union(*map(subclasses, below))
-    return {
-        each for each in found if not each.__module__.startswith("seqlight.") or public_class(each.__name__) is each
-    }
