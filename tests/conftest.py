@@ -3,25 +3,25 @@ import io
 import os
 from pathlib import Path
 
-# Two processes run the tests; each, and what it starts, has one thread.
+# Two processes run the tests. They and their child processes use one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jaxtyping
 import jsonargparse
 import pytest
 
-# Kernels that the tests build stay with the project, for the next run too.
+# Kernels that the tests build are kept for the next run.
 os.environ["SEQLIGHT_CACHE"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "kernels")
 
 
 @pytest.fixture
 def without_type_checks(monkeypatch):
-    """Calls reach seqlight's own checks, as they do for users, and not beartype's, which the tests add."""
+    """Turn off beartype, which only the tests use, so that seqlight's own checks see wrong arguments."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def seqlight_run(*arguments):
-    """Exit status, standard output and standard error of a command, run in this process."""
+    """Run a command in this process; return its exit status, standard output and standard error."""
     from seqlight.cli.main import run
 
     out, err = io.StringIO(), io.StringIO()
@@ -35,7 +35,7 @@ def seqlight_run(*arguments):
 
 @pytest.fixture
 def command_line_state():
-    """Take back what a command sets for the whole process: which imports jsonargparse allows."""
+    """Restore the imports that jsonargparse allows: a command sets them for the whole process."""
     settings = dict(jsonargparse._common.parsing_settings)
     yield
     jsonargparse._common.parsing_settings.clear()

@@ -1,6 +1,6 @@
-"""Commands in processes of their own that can be killed, without six seconds of imports for each.
+"""Commands in child processes, which can be killed, without six seconds of imports for each.
 
-A server that has imported everything forks them, before any of them has run anything.
+A server process that has imported everything forks them. The server itself never runs a command.
 """
 
 import ctypes
@@ -16,9 +16,9 @@ _server.set_forkserver_preload([*PRELOADED, "tests.processes"])
 
 
 def bind_by_permissions():
-    """Let permissions bind this process, as they do not bind root: without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of this interface, and this process
-    capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; the lower 32, then the others
+    """Make file permissions apply to root too: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the interface, and 0 for this process
+    capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the lower 32 bits, then the upper
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.capget(header, capabilities) == 0
     for place in (0, 1):
@@ -47,7 +47,7 @@ def _run(arguments, folder, environment, bound):
 
 
 class Command:
-    """A command that has been started in a folder; bound by permissions, also if root starts it, if that is said."""
+    """A command that runs in a folder. With `bound`, file permissions apply to it even if root starts it."""
 
     def __init__(self, folder, *arguments, environment=None, bound=False):
         self.folder = Path(folder)
@@ -56,7 +56,7 @@ class Command:
         self.pid = self.process.pid
 
     def wait(self, seconds=120):
-        """Exit status (negative for a signal, as subprocess has it), standard output and standard error."""
+        """Wait; return exit status (negative for a signal, as in subprocess), standard output and standard error."""
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.process.kill()

@@ -12,9 +12,10 @@ from seqlight.training.non_finite import NonFiniteError, check_metric
 
 
 class BestCheckpoint(NotInEveryStep, ModelCheckpoint):
-    """Lightning's `ModelCheckpoint` with two changes.
+    """Save the best checkpoint of a run.
 
-    A run that continues restores all of its state, and a non-finite metric never saves a checkpoint.
+    Unlike Lightning's `ModelCheckpoint`, it restores all of its state if a run continues, and it never saves a
+    checkpoint with a non-finite metric.
     """
 
     def belong_to(self, run: Path | None) -> None:

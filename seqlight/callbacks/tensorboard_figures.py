@@ -42,7 +42,7 @@ def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], s
 
 
 class TensorBoardFigures(NotInEveryStep, pl.Callback):
-    """Validation figures: confusion matrix, ROC curves, and the model's memory (see `memory_curve`).
+    """Validation figures: confusion matrix, ROC curves, and how far back the model's memory reaches.
 
     Args:
         every_n_epochs: number of epochs between two sets of figures; 0 draws none. By default they are drawn at the

@@ -56,7 +56,7 @@ class GivenCheckpoint:
             ) from error
         if "data" not in self.defaults and not any(word.startswith("--data") for word in given.words):
             raise UsageError(f"{path} does not name its training data: name the data with --data.task or --data")
-        # Class paths in the checkpoint are checked already. Anything else may not be imported by name.
+        # Class paths in the checkpoint are checked already. No other module can be imported by name.
         modules = [module.partition(".")[0] for module in given.values_of("--import")]
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["seqlight", "lightning", *modules])
         if "data" in self.defaults:
@@ -81,7 +81,7 @@ class GivenCheckpoint:
         """Build the model, if the weights in the checkpoint have its size.
 
         Raises:
-            UsageError: if the size differs, and flags may be the cause.
+            UsageError: if the size differs, and a flag can be the cause.
             CheckpointError: if it differs, and no flag is the cause.
         """
         self._check_fit(partial(check_sizes, lambda: cls(**arguments), self.contents["state_dict"]))

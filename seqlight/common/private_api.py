@@ -264,14 +264,14 @@ def unknown_class(message: str) -> str | None:
 
 
 def import_failure(message: str) -> str | None:
-    """Why a class could not be imported."""
+    """The reason why a class could not be imported."""
     return _first(
         r"(No module named \S+|module '[^']+' has no attribute '[^']+'|Importing '[^']+' is not allowed)", message
     )
 
 
 def callable_refusal(message: str) -> str | None:
-    """Why a value can't be used where a class or function is expected."""
+    """The reason why a value was refused if a class or function is expected."""
     return _first(r"expects a function or a callable class: (.*?)\.* Got value", message)
 
 

@@ -1,4 +1,4 @@
-"""Callbacks, logger and profiler that cost less than Lightning's, and do the same."""
+"""The logger, progress bar and profiler that replace slower ones of Lightning."""
 
 import lightning.pytorch as pl
 import pytest
@@ -17,7 +17,7 @@ def scalars(folder):
     return {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_logger_writes_the_same_as_lightnings(tmp_path):
+def test_logger_writes_the_same_as_lightnings_logger(tmp_path):
     written = []
     for name, kind in (("seqlight", CurvesLogger), ("lightning", loggers.TensorBoardLogger)):
         logger = kind(tmp_path, name=name, version=0)
@@ -43,7 +43,7 @@ class Counted(TimedProgressBar):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3600.0])
-def test_progress_bar_is_drawn_by_time_and_at_the_end_of_an_epoch(seconds, monkeypatch):
+def test_progress_bar_is_drawn_at_intervals_and_at_the_end_of_an_epoch(seconds, monkeypatch):
     monkeypatch.setattr(TimedProgressBar, "_SECONDS", seconds)
     monkeypatch.setattr(TimedProgressBar, "_last_drawn", float("inf") if seconds else 0.0)
     bar = Counted()
@@ -51,8 +51,8 @@ def test_progress_bar_is_drawn_by_time_and_at_the_end_of_an_epoch(seconds, monke
         accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, callbacks=[bar], limit_val_batches=0
     )
     trainer.fit(SequenceClassifier(input_size=1), SyntheticSequences(SumSign(), num_train=96))
-    within = [0, 1, 2] if seconds == 0 else [2]
-    assert sorted(set(bar.drawn)) == [(epoch, batch) for epoch in range(2) for batch in within]
+    batches = [0, 1, 2] if seconds == 0 else [2]
+    assert sorted(set(bar.drawn)) == [(epoch, batch) for epoch in range(2) for batch in batches]
 
 
 def test_profiler_profiles_nothing():

@@ -1,4 +1,4 @@
-"""The file that PredictionWriter writes, and what is left when it can't."""
+"""The file of PredictionWriter, and the folder after an error."""
 
 import csv
 import errno
@@ -39,7 +39,7 @@ class Source:
 
 
 class Samples(SequenceDataModule):
-    """Random sequences, without targets that are known."""
+    """Random sequences with unknown targets."""
 
     input_size, vocab_size = 2, None
 
@@ -62,7 +62,7 @@ class NamedSamples(Samples):
 
 
 def set_up(**options):
-    """A model and data for it."""
+    """A model and its data."""
     source = Source(**options)
     data = (NamedSamples if source.ids is not None else Samples)()
     data.source, data.target, data.num_outputs = source, source.target, KINDS[source.target]
@@ -90,7 +90,7 @@ def read(path):
 
 @pytest.mark.parametrize("names", [None, STRANGE], ids=["numbers", "names"])
 @pytest.mark.parametrize("target", KINDS)
-def test_the_file_holds_what_the_model_predicts(target, names, tmp_path):
+def test_file_holds_the_models_predictions(target, names, tmp_path):
     names = names and (names[:2] if target == "binary" else names)
     ids = [f"{STRANGE[index % 3]}-{index}" for index in range(70)] if names else None
     model, data = set_up(target=target, names=names, ids=ids)
@@ -104,35 +104,35 @@ def test_the_file_holds_what_the_model_predicts(target, names, tmp_path):
         [f"prediction_{name}" for name in names] if target == "multilabel" else ["prediction"]
     )
     assert [row[0] for row in rows] == (ids or [str(index) for index in range(70)])
-    got = torch.tensor([[float(cell) for cell in row[1 : 1 + len(names)]] for row in rows], dtype=torch.float64)
+    written = torch.tensor([[float(cell) for cell in row[1 : 1 + len(names)]] for row in rows], dtype=torch.float64)
     if target == "binary":
-        torch.testing.assert_close(got[:, 1], expected.double(), rtol=1e-6, atol=0)
+        torch.testing.assert_close(written[:, 1], expected.double(), rtol=1e-6, atol=0)
         assert [row[-1] for row in rows] == [names[int(p > 0.5)] for p in expected]
     else:
-        torch.testing.assert_close(got, expected.double(), rtol=1e-6, atol=0)
+        torch.testing.assert_close(written, expected.double(), rtol=1e-6, atol=0)
     if target == "multiclass":
         assert [row[-1] for row in rows] == [names[max(range(3), key=row.__getitem__)] for row in expected.tolist()]
     if target == "multilabel":
         assert [row[4:] for row in rows] == [[str(int(p > 0.5)) for p in row] for row in expected.tolist()]
     else:
         assert len({row[-1] for row in rows}) > 1
-        torch.testing.assert_close(got.sum(1), torch.ones(70, dtype=torch.float64), rtol=0, atol=1e-5)
+        torch.testing.assert_close(written.sum(1), torch.ones(70, dtype=torch.float64), rtol=0, atol=1e-5)
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["p.csv"]
 
 
 class Watch(pl.Callback):
-    """The draft's size after each batch."""
+    """Record the size of the temporary file after each batch."""
 
     def __init__(self, folder):
         self.folder, self.sizes = folder, []
 
     def on_predict_batch_end(self, *_):
-        [draft] = self.folder.iterdir()
-        assert draft.name != "p.csv"
-        self.sizes.append(draft.stat().st_size)
+        [file] = self.folder.iterdir()
+        assert file.name != "p.csv"
+        self.sizes.append(file.stat().st_size)
 
 
-def test_rows_are_written_as_they_come(tmp_path):
+def test_rows_are_written_batch_by_batch(tmp_path):
     watch = Watch(tmp_path)
     predict(tmp_path / "p.csv", *set_up(num_samples=2000), watch)
     assert watch.sizes[len(watch.sizes) // 2] > 10_000
@@ -156,7 +156,7 @@ class FailIn(pl.Callback):
     ids=["error", "SIGINT", "SIGTERM"],
 )
 @pytest.mark.parametrize("batch_idx", [0, 2])
-def test_what_does_not_end_leaves_an_earlier_file_as_it_was(error, raised, batch_idx, tmp_path):
+def test_interrupted_prediction_leaves_an_earlier_file_unchanged(error, raised, batch_idx, tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("earlier")
     handler = signal.getsignal(signal.SIGINT)
@@ -165,7 +165,7 @@ def test_what_does_not_end_leaves_an_earlier_file_as_it_was(error, raised, batch
             predict(path, *set_up(), FailIn(batch_idx, error))
         assert error is not None or caught.value.code == 128 + signal.SIGTERM
     finally:
-        signal.signal(signal.SIGINT, handler)  # Lightning has made the process deaf to it
+        signal.signal(signal.SIGINT, handler)  # Lightning has set the process to ignore it
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.csv"]
     assert path.read_text() == "earlier"
 
@@ -175,7 +175,7 @@ def no_space(*_):
 
 
 @pytest.mark.parametrize("part", ["fsync", "replace", "row"])
-def test_a_file_that_can_not_be_written(part, tmp_path, monkeypatch):
+def test_unwritable_file_is_reported_and_unchanged(part, tmp_path, monkeypatch):
     path = tmp_path / "p.csv"
     path.write_text("earlier")
     if part == "row":
@@ -190,7 +190,7 @@ def test_a_file_that_can_not_be_written(part, tmp_path, monkeypatch):
     assert path.read_text() == "earlier"
 
 
-def test_a_folder_that_can_not_be_made(tmp_path):
+def test_folder_that_can_not_be_created_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"can't write predictions to .*file/p\.csv: (Not a directory|File exists)"):
         predict(tmp_path / "file" / "p.csv", *set_up())
@@ -199,23 +199,23 @@ def test_a_folder_that_can_not_be_made(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes there, and links need a privilege")
 @pytest.mark.parametrize("make", [os.mkfifo if hasattr(os, "mkfifo") else None, os.mkdir], ids=["pipe", "folder"])
 @pytest.mark.parametrize("linked", [False, True])
-def test_what_is_no_file_is_not_replaced(make, linked, tmp_path):
-    path = there = tmp_path / "there"
-    make(there)
+def test_pipe_or_folder_is_not_replaced(make, linked, tmp_path):
+    path = target = tmp_path / "target"
+    make(target)
     if linked:
         path = tmp_path / "link"
-        path.symlink_to(there)
-    kind, entries = stat.S_IFMT(there.stat().st_mode), set(tmp_path.iterdir())
+        path.symlink_to(target)
+    kind, entries = stat.S_IFMT(target.stat().st_mode), set(tmp_path.iterdir())
     with pytest.raises(OSError, match=rf"can't write predictions to .*{path.name}: expected the path of a file"):
         predict(path, *set_up())
-    assert stat.S_IFMT(there.stat().st_mode) == kind
+    assert stat.S_IFMT(target.stat().st_mode) == kind
     assert set(tmp_path.iterdir()) == entries
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
-def test_a_link_to_a_file_stays_a_link(tmp_path):
+def test_link_to_a_file_stays_a_link(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "p.csv")
-    for _ in ("a file that is not there yet", "one that is"):
+    for _ in ("missing file", "existing file"):
         predict(tmp_path / "link", *set_up())
         assert len(read(tmp_path / "p.csv")[1]) == 70
         assert (tmp_path / "link").is_symlink()
@@ -223,7 +223,7 @@ def test_a_link_to_a_file_stays_a_link(tmp_path):
 
 
 @pytest.mark.parametrize("target", KINDS)
-def test_a_loader_without_a_data_module(target, tmp_path):
+def test_loader_without_a_data_module(target, tmp_path):
     model, data = set_up(target=target)
     predict(tmp_path / "p.csv", model, [data.predict_dataloader()])
     header, rows = read(tmp_path / "p.csv")
@@ -231,7 +231,7 @@ def test_a_loader_without_a_data_module(target, tmp_path):
     assert header[1:3] == ["probability_0", "probability_1"]
 
 
-def test_loaders_whose_order_is_not_that_of_the_samples_are_refused(tmp_path):
+def test_several_or_shuffling_loaders_are_refused(tmp_path):
     model, data = set_up()
     loader = SequenceLoader(data.split("predict"), 8, shuffle=True)
     with pytest.raises(MisconfigurationException, match="samples in order, got a loader that shuffles"):
@@ -256,7 +256,7 @@ def test_several_processes_are_refused():
         ({"ids": ["a"] * 40}, r"sample_ids\('predict'\) gives 40 ids"),
     ],
 )
-def test_names_that_do_not_fit(options, message, tmp_path):
+def test_wrong_number_of_names_is_refused(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         predict(tmp_path / "p.csv", *set_up(**options))
     assert not list(tmp_path.iterdir())

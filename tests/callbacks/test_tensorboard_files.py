@@ -1,4 +1,4 @@
-"""A run of the command line, as TensorBoard's own server and page show it."""
+"""Runs of the command line in TensorBoard's server and in its page."""
 
 import io
 import json
@@ -17,6 +17,8 @@ from urllib.request import Request, urlopen
 import matplotlib.image
 import pytest
 
+from tests.processes import Command
+
 RUN, TINY_RUN = "main/version_0", "tiny/version_0"
 EPOCHS, STEPS_PER_EPOCH = 3, 7  # 200 samples in batches of 32
 METRICS = ("loss", "accuracy", "auroc", "f1")
@@ -31,8 +33,8 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--disable-3d-apis",  # without WebGL the page draws its curves as SVG, which is part of the HTML
-    "--window-size=1400,3600",  # cards are drawn when they are in view
+    "--disable-3d-apis",  # without WebGL the page draws curves as SVG, so that they are in the HTML
+    "--window-size=1400,3600",  # only cards in view are drawn
     "--virtual-time-budget=15000",
     "--dump-dom",
 ]
@@ -45,20 +47,19 @@ class Server(NamedTuple):
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """A folder with a short run, and one of fewer steps than `log_every_n_steps`."""
+    """A folder with a short run, and a run with fewer steps than `log_every_n_steps`."""
     folder = tmp_path_factory.mktemp("tensorboard")
     for name, epochs, num_train in (("main", EPOCHS, 200), ("tiny", 1, 64)):
         settings = {"--trainer.max_epochs": epochs, "--data.num_train": num_train, "--data.num_val": 100}
         flags = [str(word) for setting in settings.items() for word in setting]
-        command = [sys.executable, "-m", "seqlight", "fit", "--name", name, "--device", "cpu", *flags]
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-        assert run.returncode == 0, run.stderr
+        status, _, err = Command(folder, "fit", "--name", name, "--device", "cpu", *flags).wait()
+        assert status == 0, err
     return folder / "runs"
 
 
 @pytest.fixture(scope="session")
 def server(runs):
-    """TensorBoard over the runs, when it has read them; `get` fetches JSON from it."""
+    """TensorBoard's server after it has read the runs; `get` fetches JSON from it."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", "0", "--host", "127.0.0.1"]
     log = runs.parent / "server.log"
     with log.open("w") as output:
@@ -99,8 +100,8 @@ def curve(server, tag, run=RUN):
 
 
 @pytest.mark.parametrize("run", [RUN, TINY_RUN])
-def test_scalars_are_those_promised(server, run):
-    # Above all, neither a curve of the epoch number nor Lightning's hp_metric.
+def test_scalars(server, run):
+    # In particular, no curve of the epoch number and no hp_metric of Lightning.
     assert set(server.get("/data/plugin/scalars/tags")[run]) == TRAIN_TAGS | VAL_TAGS
 
 
@@ -110,12 +111,12 @@ def test_curve(server, tag):
     assert steps == sorted(set(steps))
     assert all(math.isfinite(value) for value in values)
     epoch_ends = [STEPS_PER_EPOCH * epoch for epoch in range(1, EPOCHS + 1)]
-    # Training has a point at each multiple of log_every_n_steps too, which is 10.
-    # An epoch of 7 steps has a point at its end where it has none within.
+    # Training has points at multiples of log_every_n_steps = 10. An epoch of 7 steps without one has a point at its
+    # end.
     assert steps == ([7, 10, 20] if tag in TRAIN_TAGS else epoch_ends)
 
 
-def test_training_is_seen(server):
+def test_loss_falls(server):
     _, losses = curve(server, "train/loss")
     assert losses[-1] < losses[0]
 
@@ -127,7 +128,7 @@ def test_curve_of_a_run_shorter_than_the_logging_interval(server, tag):
     assert math.isfinite(value)
 
 
-def test_text_holds_the_configuration(server):
+def test_text_is_the_configuration(server):
     assert server.get("/data/plugin/text/tags")[RUN] == ["configuration/text_summary"]
     [text] = server.get("/data/plugin/text/text", run=RUN, tag="configuration/text_summary")
     for part in ("seqlight.SequenceClassifier", "seqlight.LSTMCell", "seqlight.SumSign", "num_train: 200"):
@@ -142,7 +143,7 @@ def test_images(server):
         assert len(images) == EPOCHS
         with urlopen(f"{server.url}/data/plugin/images/individualImage?{images[-1]['query']}", timeout=30) as response:
             image = matplotlib.image.imread(io.BytesIO(response.read()), format="png")
-        assert image.std() > 0.05  # something is drawn
+        assert image.std() > 0.05  # not blank
 
 
 def test_hparams_show_arguments_and_results(server):
@@ -178,18 +179,18 @@ def test_browser_draws_the_curves_first(server, tmp_path):
         run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert run.returncode == 0, run.stderr
         page.append(run.stdout)
-        # On a busy machine the browser's clock may run out before the page has asked for its curves.
+        # On a busy machine the browser's time can run out before the page has loaded its curves.
         return run.stdout if run.stdout.count("stroke: rgb") >= len(TRAIN_TAGS | VAL_TAGS) else None
 
     page = []
     html = wait_for(drawn_page, lambda: f"no page with all curves: {page[-1][-2000:]}", seconds=180)
     assert re.findall(r'class="group-title" title="(\w+)"', html) == ["train", "val", "val_figures"]
-    # One chart for each tag, and each draws its curve.
+    # Each tag has one chart with its curve.
     charts = re.findall(r"<scalar-card .*?</scalar-card>", html, re.DOTALL)
     assert len(charts) == len(TRAIN_TAGS | VAL_TAGS)
     for tag, chart in zip(sorted(TRAIN_TAGS | VAL_TAGS), charts, strict=True):
         assert tag in chart
-        # Each run has its smoothed values and, fainter, the values themselves.
+        # Each run has a line of smoothed values and a fainter line of the values.
         lines = re.findall(r'<path d="(M[^"]+)" style="fill: none; stroke: rgb', chart)
         num_points = max(len(re.findall("[ML]", line)) for line in lines)
         assert num_points == len(curve(server, tag)[0])

@@ -1,4 +1,4 @@
-"""Users' files from the command line: from training to predictions, and what can't be used."""
+"""Commands with the user's files: training, test and predictions, and refused files."""
 
 import contextlib
 import csv
@@ -13,6 +13,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqlight
+from tests.cli.commands import run
 from tests.conftest import seqlight_run
 from tests.data.test_files import write_lines, write_table
 
@@ -21,15 +22,9 @@ QUICK = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--dev
 BEST = "runs/a-LSTMCell/version_0/checkpoints/best.ckpt"
 
 
-def run(*arguments):
-    status, out, err = seqlight_run(*arguments)
-    assert status == 0, err
-    return out
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with files, and a run on them; and what the run said."""
+    """A folder with data files and a run on them, and the run's output."""
     folder = tmp_path_factory.mktemp("files")
     with contextlib.chdir(folder):
         for seed, name in enumerate("abc"):
@@ -51,7 +46,7 @@ def folder(trained, monkeypatch):
     return trained[0]
 
 
-def test_a_run_first_says_what_it_found(trained):
+def test_run_first_reports_its_files(trained):
     lines = trained[1].splitlines()
     assert [line.split(":")[0].split() for line in lines[:3]] == [
         ["train", "a.csv"],
@@ -61,7 +56,7 @@ def test_a_run_first_says_what_it_found(trained):
     assert lines[3] == "a.csv: sequence id in column 'id', steps sorted by 't', label 'label', features 'x0', 'x1'"
 
 
-def test_the_checkpoint_knows_what_was_learnt(folder):
+def test_checkpoint_holds_what_was_learnt_from_the_data(folder):
     description = torch.load(BEST, weights_only=True)["seqlight"]
     encoding = description["data"]["init_args"]["encoding"]
     frame = pd.read_csv("a.csv")
@@ -71,21 +66,21 @@ def test_the_checkpoint_knows_what_was_learnt(folder):
     assert description["model"]["init_args"]["class_weights"] == [1.0, 3.0]
 
 
-def test_a_vocabulary_is_no_hyperparameter_of_tensorboard(folder):
+def test_vocabulary_is_not_in_tensorboards_text(folder):
     events = EventAccumulator("runs/a-LSTMCell/version_0").Reload()
     text = events.Tensors("configuration/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "a.csv" in text
     assert "vocabulary" not in text
 
 
-def test_config_can_be_used_again(folder):
+def test_saved_configuration_can_be_used_again(folder):
     config = yaml.safe_load((folder / "runs/a-LSTMCell/version_0/config.yaml").read_text())
     assert config["data"]["init_args"]["train"] == "a.csv"
     assert config["data"]["init_args"]["encoding"] is None
     run("fit", "--config=runs/a-LSTMCell/version_0/config.yaml", "--name=again", *QUICK)
 
 
-def test_test_needs_no_flags_and_equals_torchs_numbers(folder):
+def test_test_needs_no_flags_and_prints_the_models_accuracy(folder):
     out = run("test", f"--ckpt_path={BEST}", *QUICK[1:])
     model = seqlight.load(BEST)
     data = seqlight.SequenceFiles.load_from_checkpoint(BEST)
@@ -97,7 +92,7 @@ def test_test_needs_no_flags_and_equals_torchs_numbers(folder):
     assert float(row[2]) == pytest.approx(accuracy, abs=5e-5)
 
 
-def test_another_file_may_be_tested_and_has_a_folder_of_its_own(folder):
+def test_each_tested_file_has_its_own_folder(folder):
     version = folder / "runs/a-LSTMCell/version_0"
     before = set(version.glob("test*"))
     for name in "bc":
@@ -105,11 +100,11 @@ def test_another_file_may_be_tested_and_has_a_folder_of_its_own(folder):
         assert f"test    {name}.csv: 40 sequences" in out
     new = set(version.glob("test*")) - before
     assert len(new) == 2
-    for each in new:
-        assert len(EventAccumulator(str(each)).Reload().Scalars("test/accuracy")) == 1
+    for path in new:
+        assert len(EventAccumulator(str(path)).Reload().Scalars("test/accuracy")) == 1
 
 
-def test_predictions_are_those_of_the_model_by_name(folder):
+def test_predictions_equal_the_models_probabilities(folder):
     run("predict", f"--ckpt_path={BEST}", "--data.predict=d.jsonl", "--output=p.csv", *QUICK[1:])
     with open("p.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -124,21 +119,21 @@ def test_predictions_are_those_of_the_model_by_name(folder):
         assert row["prediction"] == ("dog" if float(row["probability_dog"]) > 0.5 else "cat")
 
 
-def test_training_goes_on_with_what_was_learnt(folder):
+def test_continued_training_keeps_what_was_learnt_from_the_data(folder):
     last = BEST.replace("best", "last")
-    run("fit", f"--ckpt_path={last}", "--data.train=b.csv", "--name=on", "--trainer.max_epochs=2", *QUICK[1:])
-    description = torch.load("runs/on/version_0/checkpoints/last.ckpt", weights_only=True)["seqlight"]
+    run("fit", f"--ckpt_path={last}", "--data.train=b.csv", "--name=continued", "--trainer.max_epochs=2", *QUICK[1:])
+    description = torch.load("runs/continued/version_0/checkpoints/last.ckpt", weights_only=True)["seqlight"]
     assert description["data"]["init_args"]["encoding"]["mean"] == pytest.approx(
         pd.read_csv("a.csv")[["x0", "x1"]].mean()
     )
 
 
-def test_python_and_command_line_find_the_same(folder):
+def test_data_module_loads_from_the_checkpoint(folder):
     data = seqlight.SequenceFiles.load_from_checkpoint(BEST, predict="c.csv")
     assert (data.paths["predict"], data.batch_size, data.class_weights) == ("c.csv", 32, (1.0, 3.0))
 
 
-def test_tokens_and_several_classes(tmp_path, monkeypatch):
+def test_tokens_with_several_classes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = [{"inputs": list("abc" * (row % 3 + 1)), "label": f"class {row % 3}"} for row in range(30)]
     write_lines(tmp_path / "a.jsonl", lines)
@@ -162,11 +157,12 @@ def test_several_labels(tmp_path, monkeypatch):
     assert header.split(",") == ["id", *names]
 
 
-def refused(*arguments, lines=3):
+def refused(*arguments):
+    """Run a command that must be refused in at most three lines; return its message."""
     status, _, err = seqlight_run(*arguments)
     assert status == 2, err
     assert "Traceback" not in err
-    assert 1 <= len(err.splitlines()) <= lines
+    assert 1 <= len(err.splitlines()) <= 3
     assert err.startswith("seqlight: error: ")
     return err.removeprefix("seqlight: error: ")
 
@@ -202,13 +198,13 @@ def refused(*arguments, lines=3):
         ("array.npz", b"PK\x05\x06" + bytes(18), "array.npz: expected an array 'inputs'"),
     ],
 )
-def test_training_files_that_can_not_be_used(name, content, message, tmp_path, monkeypatch):
+def test_unusable_training_file_is_refused(name, content, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if content is not None:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     error = refused("fit", "--data=SequenceFiles", f"--data.train={name}", *QUICK)
     assert re.match(message, error), error
-    assert not (tmp_path / "runs").exists()  # nothing has begun
+    assert not (tmp_path / "runs").exists()  # the run has not started
 
 
 @pytest.mark.parametrize(
@@ -220,11 +216,11 @@ def test_training_files_that_can_not_be_used(name, content, message, tmp_path, m
         ({"label": None}, "e.csv: .*'label'"),
     ],
 )
-def test_a_test_file_unlike_the_training_file(change, message, folder):
+def test_test_file_that_does_not_fit_the_training_file_is_refused(change, message, folder):
     frame = pd.read_csv("c.csv").assign(**change)
     frame.drop(columns=[name for name, value in change.items() if value is None]).to_csv("e.csv", index=False)
     before = sorted(folder.glob("runs/**/*.ckpt"))
-    # Before training, and of a trained model.
+    # Before training, and with a trained model.
     files = ("--data=SequenceFiles", "--data.train=a.csv", "--data.test=e.csv", "--name=e")
     for command in (("fit", *files, *QUICK), ("test", f"--ckpt_path={BEST}", "--data.test=e.csv", *QUICK[1:])):
         error = refused(*command)
@@ -240,7 +236,7 @@ def test_a_test_file_unlike_the_training_file(change, message, folder):
         ([{"inputs": ["a", "b"]}], "e.jsonl: line 1: expected numbers"),
     ],
 )
-def test_a_checkpoint_whose_features_do_not_fit_the_file(lines, message, folder):
+def test_file_that_does_not_fit_the_models_features_is_refused(lines, message, folder):
     write_lines(folder / "e.jsonl", lines)
     (folder / "kept.csv").write_text("earlier")
     error = refused("predict", f"--ckpt_path={BEST}", "--data.predict=e.jsonl", "--output=kept.csv", *QUICK[1:])
@@ -248,7 +244,7 @@ def test_a_checkpoint_whose_features_do_not_fit_the_file(lines, message, folder)
     assert (folder / "kept.csv").read_text() == "earlier"
 
 
-def test_a_checkpoint_whose_vocabulary_does_not_fit_the_file(tmp_path, monkeypatch):
+def test_file_that_does_not_fit_the_models_vocabulary_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_lines(tmp_path / "a.jsonl", [{"inputs": list("abc"), "label": row % 2} for row in range(20)])
     run("fit", "--data=SequenceFiles", "--data.train=a.jsonl", *QUICK)
@@ -277,33 +273,33 @@ def test_a_checkpoint_whose_vocabulary_does_not_fit_the_file(tmp_path, monkeypat
         ),
     ],
 )
-def test_flags_that_can_not_be_used(flags, message, folder):
+def test_wrong_flags_are_refused(flags, message, folder):
     error = refused("fit", *flags, *QUICK)
     assert re.match(message, error), error
 
 
 @pytest.mark.parametrize("flag", ["--data.standardise=false", "--data.target=multiclass", "--data.class_weights=null"])
-def test_a_flag_that_contradicts_the_checkpoint(flag, folder):
+def test_flag_that_contradicts_the_checkpoint_is_refused(flag, folder):
     error = refused("test", f"--ckpt_path={BEST}", flag, *QUICK[1:])
     assert re.match(r"\w+ can't change after training, got ", error), error
 
 
-def test_predictions_do_not_replace_the_data(folder):
+def test_predictions_do_not_overwrite_the_data(folder):
     before = (folder / "d.jsonl").read_bytes()
     error = refused("predict", f"--ckpt_path={BEST}", "--data.predict=d.jsonl", "--output=d.jsonl", *QUICK[1:])
     assert error.startswith("--output: expected a path that is not a data file, got 'd.jsonl'")
     assert (folder / "d.jsonl").read_bytes() == before
 
 
-def test_a_model_is_wanted_before_all_else(folder):
+def test_missing_checkpoint_is_reported_first(folder):
     error = refused("predict", "--data.predict=d.jsonl")
     assert error.startswith("seqlight predict needs a trained model: --ckpt_path")
 
 
-@pytest.mark.parametrize("verb", ["test", "predict"])
-def test_a_split_without_a_file(verb, tmp_path, monkeypatch):
+def test_split_without_a_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_table(tmp_path / "a.csv")
     run("fit", "--data=SequenceFiles", "--data.train=a.csv", *QUICK)
-    error = refused(verb, f"--ckpt_path={BEST}", *QUICK[1:])
-    assert error.startswith(f"there is no {verb} file: expected --data.{verb} FILE")
+    for verb in ("test", "predict"):
+        error = refused(verb, f"--ckpt_path={BEST}", *QUICK[1:])
+        assert error.startswith(f"there is no {verb} file: expected --data.{verb} FILE")

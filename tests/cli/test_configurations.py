@@ -1,4 +1,4 @@
-"""Any configuration that is accepted trains, saves, loads and predicts; any other is refused with status 2."""
+"""An accepted configuration trains, saves, loads and predicts; any other is refused with status 2."""
 
 import contextlib
 import csv
@@ -27,7 +27,7 @@ CELLS = [name for name in CELLS if name not in ("RecurrentCell", "GatedCell")]
 FEW = "--data.num_train=20 --data.num_val=8 --data.num_test=8 --trainer.max_steps=2"
 FIXED = f"--device=cpu --num_threads=1 --trainer.enable_progress_bar=false --figures.every_n_epochs=0 {FEW}"
 
-# Flags with values that are right, whatever the others are, and values that are wrong, whatever the others are.
+# For each flag: valid and invalid values, independently of the other flags.
 FLAGS = {
     "--model.cell": (CELLS, ["NoCell", "os.system", "7", "mycells.NoCell"]),
     "--model.cell.hidden_size": ([1, 2, 5, 16], [0, -3, 1.5, "many", "null"]),
@@ -53,26 +53,26 @@ FLAGS = {
     "--figures.every_n_epochs": ([0, 1, "null"], [-1, 0.5]),
     "--num_threads": ([1, 2, "null"], [0, -1, "x"]),
 }
-SOME_CELLS = ("--model.recurrent_dropout", "--model.zoneout")  # serve some cells only
+SOME_CELLS = ("--model.recurrent_dropout", "--model.zoneout")  # not supported by all cells
 quick = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
 def commands(draw):
-    """Flags, and whether they are all right."""
+    """Flags, and whether all are valid."""
     names = draw(st.lists(st.sampled_from(sorted(FLAGS)), unique=True, max_size=8))
-    is_wrong = draw(st.booleans())
-    wrong = draw(st.sampled_from(names)) if names and is_wrong else None
-    names = [name for name in names if name == wrong or not (name in SOME_CELLS and "--model.cell" in names)]
-    values = {name: draw(st.sampled_from(FLAGS[name][name == wrong])) for name in sorted(names)}
-    return [f"{name}={value}" for name, value in values.items()], wrong is None
+    is_invalid = draw(st.booleans())
+    invalid = draw(st.sampled_from(names)) if names and is_invalid else None
+    names = [name for name in names if name == invalid or not (name in SOME_CELLS and "--model.cell" in names)]
+    values = {name: draw(st.sampled_from(FLAGS[name][name == invalid])) for name in sorted(names)}
+    return [f"{name}={value}" for name, value in values.items()], invalid is None
 
 
-def check(flags, is_right):
+def check(flags, is_valid):
     command = ["fit", *shlex.split(FIXED), *flags]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         status, _, err = seqlight_run(*command)
-        if not is_right:
+        if not is_valid:
             assert status == 2, err
             assert 1 <= len(err.splitlines()) <= 5, err
             assert err.startswith("seqlight: error: "), err
@@ -95,11 +95,11 @@ def check(flags, is_right):
 
 @settings(quick, max_examples=40)
 @given(commands())
-def test_a_configuration_trains_or_is_refused(command):
+def test_each_configuration_trains_or_is_refused(command):
     check(*command)
 
 
-def test_double_precision():
+def test_double_precision_trains():
     check(["--trainer.precision=64-true"], True)
 
 

@@ -1,4 +1,4 @@
-"""What flags and arguments say against a checkpoint: they win, and are told; or they are refused."""
+"""Flags and arguments that differ from a checkpoint: they override it and are reported, or they are refused."""
 
 import json
 from functools import partial
@@ -30,7 +30,7 @@ def _folder(tmp_path, monkeypatch, command_line_state):
 
 
 def trained(data, *callbacks):
-    """A checkpoint of one epoch, and the Trainer."""
+    """Train for one epoch, save trained.ckpt, and return the model and the Trainer."""
     cell = partial(GRUCell, hidden_size=2)
     model = SequenceClassifier(cell, input_size=1, class_weights=data.class_weights)
     options = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "logger": False}
@@ -60,7 +60,7 @@ def files(**options):
          "model.readout mean (was last), data.task.max_length 5 (was 4)"),
     ],
 )  # fmt: skip
-def test_flags_that_change_what_a_checkpoint_says_are_told(flags, expected):
+def test_flags_that_override_the_checkpoint_are_reported(flags, expected):
     trained(synthetic())
     status, _, err = seqlight_run("test", "--ckpt_path=trained.ckpt", *QUIET, *flags)
     assert status == 0, err
@@ -84,7 +84,7 @@ def test_flags_that_would_be_ignored_are_refused(options, flag, message):
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
-def test_the_patience_given_anew_wins():
+def test_new_patience_overrides_the_checkpoint():
     trained(synthetic(), EarlyStopping("val/loss", patience=3))
     stopping = EarlyStopping("val/loss", patience=7)
     options = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "logger": False}
@@ -97,7 +97,7 @@ def test_the_patience_given_anew_wins():
 
 
 @pytest.mark.usefixtures("without_type_checks")
-def test_who_is_to_blame_for_data_that_can_not_be_made():
+def test_errors_tell_wrong_arguments_from_wrong_checkpoints():
     trained(files())
     load = partial(SequenceFiles.load_from_checkpoint, "trained.ckpt")
     assert load(val="b.csv").class_names == ("no", "yes")

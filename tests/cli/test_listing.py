@@ -72,16 +72,16 @@ def _folder(tmp_path, monkeypatch):
 
 
 def cells(*arguments):
-    """The header, and each row as its name, three numbers and the rest."""
+    """The header, and for each cell three numbers and the remaining text."""
     status, out, err = seqlight_run("cells", *arguments)
     assert status == 0, err
     header, *lines = out.splitlines()
     rows = [re.match(r"(\S+) +(\S+) +(\S+) +(\S+)(?:  (.*))?$", line).groups() for line in lines]
-    # Other tests have cells of their own.
+    # Other tests define cells too.
     return header, {row[0]: row[1:] for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")}
 
 
-def test_every_cell_has_a_line():
+def test_each_cell_has_a_line():
     header, rows = cells()
     assert header.endswith("(parameters at input_size 1 and hidden_size 32)")
     assert {name: (int(row[0]), int(row[1]), row[2]) for name, row in rows.items()} == EXPECTED
@@ -91,7 +91,7 @@ def test_every_cell_has_a_line():
 
 
 @pytest.mark.parametrize("flag", [("--import=listed_cells",), ("--import", "listed_cells")])
-def test_imported_cells_come_too(flag):
+def test_imported_cells_are_listed(flag):
     Path("listed_cells.py").write_text(MYCELLS)
     _, rows = cells(*flag)
     mine = {name.partition(".")[2]: row for name, row in rows.items() if name.startswith("listed_cells.")}
@@ -131,7 +131,7 @@ class Demanding(Labels):
 
 
 def tasks(*arguments):
-    """The header, and each row as its name and what follows in columns."""
+    """The header, and for each task and its flags the other columns."""
     status, out, err = seqlight_run("tasks", *arguments)
     assert status == 0, err
     rows = [re.match(r"(\S+) +" + r"(\S+) +" * 6 + r" ?(.*)$", line).groups() for line in out.splitlines()[1:]]
@@ -139,7 +139,7 @@ def tasks(*arguments):
     return out.splitlines()[0], {(row[0], row[7] if row[7].startswith("--") else ""): row[1:] for row in shown}
 
 
-def test_every_task_has_a_line():
+def test_each_task_has_a_line():
     header, rows = tasks()
     public = {name: getattr(seqlight, name) for name in seqlight.__all__}
     names = [name for name, value in public.items() if isinstance(value, type) and issubclass(value, SequenceTask)]
@@ -159,7 +159,7 @@ def test_every_task_has_a_line():
         assert len(text) <= 50  # with the other columns, 120
 
 
-def test_imported_tasks_come_too():
+def test_imported_tasks_are_listed():
     Path("listed_cells.py").write_text(MYTASKS)
     _, rows = tasks("--import", "listed_cells")
     assert list(rows)[-2:] == [("listed_cells.Demanding", ""), ("listed_cells.Labels", "")]

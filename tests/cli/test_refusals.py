@@ -1,4 +1,4 @@
-"""What the command line refuses, and how: own models and data, sizes, outputs and checkpoints."""
+"""Refused input: the user's own data, sizes, outputs and checkpoints."""
 
 import re
 import sys
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import seqlight
+from tests.cli.commands import forget, run
 from tests.conftest import seqlight_run
 
 TINY = ("--data.num_train=8", "--data.num_val=8", "--data.num_test=8", "--trainer.max_epochs=1")
@@ -54,22 +55,13 @@ def _folder(tmp_path, monkeypatch, command_line_state):
     monkeypatch.chdir(tmp_path)
     Path("owndata.py").write_text(OWN_DATA)
     yield
-    sys.modules.pop("owndata", None)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A checkpoint."""
-    folder = tmp_path_factory.mktemp("trained")
-    status, _, err = seqlight_run("fit", *TINY, *QUIET, f"--trainer.default_root_dir={folder}")
-    assert status == 0, err
-    [path] = folder.rglob("best.ckpt")
-    return path
+    forget("owndata")
 
 
 def refused(status, message, *arguments):
-    got, _, err = seqlight_run(*arguments)
-    assert got == status, err
+    """Run a command that must fail with this status and a short message; return its standard error."""
+    actual_status, _, err = seqlight_run(*arguments)
+    assert actual_status == status, err
     assert 1 <= len(err.splitlines()) <= 5
     assert "Traceback" not in err
     assert re.search(message, err), err
@@ -93,24 +85,23 @@ def refused(status, message, *arguments):
         ("tuple", r"a sample must be a Batch\(inputs, targets, lengths\), got tuple"),
     ],
 )
-def test_a_split_that_is_not_what_its_module_says(change, message):
+def test_split_that_contradicts_its_data_module_is_refused(change, message):
     arguments = ("--data=owndata.Mine", f"--data.change={change}", "--trainer.max_epochs=1")
-    # The validation split is made first.
+    # The validation split is created first.
     refused(2, rf"Mine\.split\('\w+'\): {message}", "fit", *QUIET, *arguments)
 
 
-def test_data_of_the_users_own_are_trained_on():
-    status, _, err = seqlight_run("fit", *QUIET, "--data=owndata.Mine", "--trainer.max_epochs=1")
-    assert status == 0, err
+def test_own_data_module_is_accepted():
+    run("fit", *QUIET, "--data=owndata.Mine", "--trainer.max_epochs=1")
 
 
 @pytest.mark.usefixtures("without_type_checks")
-def test_a_loader_that_gives_no_batches():
+def test_loader_of_other_objects_than_batches_is_refused():
     message = r"a loader must give seqlight\.Batch\(inputs, targets, lengths\), got list"
     refused(2, message, "fit", *QUIET, "--data=owndata.Mine", "--data.loader=true", "--trainer.max_epochs=1")
 
 
-def test_a_backend_that_can_not_serve_the_cell():
+def test_backend_that_does_not_support_the_cell_is_refused():
     message = r"backend='kernel' can't serve LayerNormLSTMCell"
     err = refused(2, message, "fit", *TINY, *QUIET, "--model.cell=LayerNormLSTMCell", "--model.backend=kernel")
     assert len(err.splitlines()) == 1
@@ -130,12 +121,12 @@ def test_a_backend_that_can_not_serve_the_cell():
         ("--data.batch_size=99999999999", r"batch_size must be at most 2147483647, got 99999999999"),
     ],
 )
-def test_sizes_beyond_all_use(flag, message):
+def test_huge_sizes_are_refused(flag, message):
     refused(2, message, "fit", *QUIET, flag)
 
 
 @pytest.mark.parametrize("output", ["folder", "/dev/null", ".", ""])
-def test_an_output_that_is_no_file_is_refused_before_predicting(output, trained, monkeypatch):
+def test_output_that_is_not_a_file_is_refused_before_predicting(output, trained, monkeypatch):
     Path("folder").mkdir()
     monkeypatch.setattr(seqlight.SequenceClassifier, "predict_step", lambda *_: pytest.fail("it predicts"))
     message = rf"can't write predictions to {re.escape(output or '.')}: expected the path of a file"
@@ -144,26 +135,26 @@ def test_an_output_that_is_no_file_is_refused_before_predicting(output, trained,
 
 @pytest.mark.parametrize("verb", ["fit", "test"])
 @pytest.mark.parametrize("part", ["loops", "epoch", "global_step", "callbacks", "lr_schedulers", "hyper_parameters"])
-def test_a_checkpoint_that_lacks_what_a_trainer_saves(part, verb, trained):
+def test_checkpoint_without_a_part_of_the_trainers_state_is_refused(part, verb, trained):
     checkpoint = torch.load(trained, weights_only=True)
     del checkpoint[part]
     seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "part.ckpt")
     refused(3, r"part\.ckpt is not a complete checkpoint", verb, "--ckpt_path=part.ckpt", *QUIET)
 
 
-def other_shape(weights):
+def change_shape(weights):
     weights["head.weight"] = weights["head.weight"][:, :3]
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (other_shape, "size mismatch for head.weight"),
+        (change_shape, "size mismatch for head.weight"),
         (lambda weights: weights.pop("head.bias"), "Missing key.*head.bias"),
         (lambda weights: weights.update(other=torch.zeros(2)), "Unexpected key.*other"),
     ],
 )
-def test_weights_that_are_not_those_of_the_described_model(damage, message, trained):
+def test_weights_that_do_not_fit_the_described_model_are_refused(damage, message, trained):
     checkpoint = torch.load(trained, weights_only=True)
     damage(checkpoint["state_dict"])
     seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "weights.ckpt")
@@ -173,7 +164,7 @@ def test_weights_that_are_not_those_of_the_described_model(damage, message, trai
         seqlight.load("weights.ckpt")
 
 
-def test_flags_that_describe_another_model_than_the_checkpoint(trained):
+def test_flags_for_another_model_than_the_checkpoint_are_refused(trained):
     message = r"flags and --ckpt_path .*best\.ckpt describe different models:\nsize mismatch"
     refused(2, message, "test", f"--ckpt_path={trained}", *QUIET, "--model.cell.hidden_size=3")
 
@@ -184,46 +175,46 @@ def test_import_in_a_configuration_file_is_refused():
     assert "owndata" not in sys.modules
 
 
-def of_weight(checkpoint, **changes):
-    """Change the optimiser's state of a weight."""
+def change_optimizer_state(checkpoint, **changes):
+    """Change the optimizer state of the largest parameter."""
     weight = max(checkpoint["optimizer_states"][0]["state"].values(), key=lambda state: state["exp_avg"].numel())
     weight.update(changes)
 
 
-def strided(checkpoint):
-    """No value of its own for each of the weight's."""
+def share_memory(checkpoint):
+    """Replace `exp_avg` by views that repeat one value."""
     for state in checkpoint["optimizer_states"][0]["state"].values():
         state["exp_avg"] = torch.zeros(state["exp_avg"].numel())[:1].expand(state["exp_avg"].shape)
 
 
-def of_callback(checkpoint):
+def resume_state(checkpoint):
     return checkpoint["callbacks"]["ResumeCheckpoint"]
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda checkpoint: of_callback(checkpoint).update(random=["x"]),
-        lambda checkpoint: of_callback(checkpoint).update(random=[{}]),
-        lambda checkpoint: of_callback(checkpoint).update(metrics=1),
-        lambda checkpoint: of_callback(checkpoint)["random"][0].update(
+        lambda checkpoint: resume_state(checkpoint).update(random=["x"]),
+        lambda checkpoint: resume_state(checkpoint).update(random=[{}]),
+        lambda checkpoint: resume_state(checkpoint).update(metrics=1),
+        lambda checkpoint: resume_state(checkpoint)["random"][0].update(
             numpy=("MT19937", torch.zeros(624, dtype=torch.int64), 2**30, 0, 0.0)
         ),
-        lambda checkpoint: of_callback(checkpoint)["random"][0].update(torch=torch.zeros(3)),
-        lambda checkpoint: of_callback(checkpoint).pop("follows"),
+        lambda checkpoint: resume_state(checkpoint)["random"][0].update(torch=torch.zeros(3)),
+        lambda checkpoint: resume_state(checkpoint).pop("follows"),
         lambda checkpoint: checkpoint["seqlight"]["steps"].update(curves={"x": 1}),
-        lambda checkpoint: of_weight(checkpoint, exp_avg=torch.zeros(1), exp_avg_sq=torch.zeros(1)),
-        lambda checkpoint: of_weight(checkpoint, step=torch.zeros(0)),
-        lambda checkpoint: of_weight(checkpoint, step="x"),
+        lambda checkpoint: change_optimizer_state(checkpoint, exp_avg=torch.zeros(1), exp_avg_sq=torch.zeros(1)),
+        lambda checkpoint: change_optimizer_state(checkpoint, step=torch.zeros(0)),
+        lambda checkpoint: change_optimizer_state(checkpoint, step="x"),
         lambda checkpoint: checkpoint["optimizer_states"][0]["state"][0].pop("exp_avg_sq"),
         lambda checkpoint: checkpoint["optimizer_states"][0]["param_groups"][0].update(betas=("x", 0.9)),
         lambda checkpoint: checkpoint.update(optimizer_states=[]),
-        strided,
+        share_memory,
         lambda checkpoint: checkpoint["seqlight"].update(steps=3),
         lambda checkpoint: checkpoint["loops"].update(fit_loop={}),
     ],
 )
-def test_a_state_of_training_that_is_none(damage, trained):
+def test_invalid_training_state_is_refused(damage, trained):
     checkpoint = torch.load(trained, weights_only=True)
     damage(checkpoint)
     seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "changed.ckpt")

@@ -9,16 +9,16 @@ def table(splits, **metrics):
     return [line.split() for line in metrics_table(values, splits).splitlines()]
 
 
-def test_a_metric_that_a_classifier_leaves_out_is_a_dash():
+def test_missing_metric_is_a_dash():
     expected = [["loss", "accuracy"], ["train", "0.2500", "-"], ["val", "0.5000", "0.7500"]]
     assert table(("train", "val"), train_loss=0.25, val_loss=0.5, val_accuracy=0.75) == expected
 
 
-def test_a_split_without_metrics_has_no_row():
+def test_split_without_metrics_has_no_row():
     assert table(("train", "val"), train_loss=0.25) == [["loss", "accuracy"], ["train", "0.2500", "-"]]
 
 
-def test_a_single_split_has_all_its_metrics():
+def test_single_split_has_all_metrics():
     expected = [["loss", "accuracy", "auroc", "f1"], ["test", "0.2500", "-", "-", "0.5000"]]
     assert table(("test",), test_loss=0.25, test_f1=0.5) == expected
 

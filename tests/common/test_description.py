@@ -25,7 +25,7 @@ class OwnCell(GatedCell):
 
 @dataclass(frozen=True)
 class Repeated(SequenceTask):
-    """A task made of a task."""
+    """A task that contains a task."""
 
     inner: SequenceTask
     times: int = 2
@@ -64,21 +64,20 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("cell", "path", "arguments"), CELLS)
-def test_cells_are_written_down_with_their_defaults(cell, path, arguments):
+def test_cells_are_described_with_their_defaults(cell, path, arguments):
     plain = to_plain(cell)
     assert plain == {"class_path": path, "init_args": arguments}
     assert json.loads(json.dumps(plain)) == plain
 
 
 @pytest.mark.parametrize(("cell", "path", "arguments"), CELLS)
-def test_cells_come_back(cell, path, arguments):
-    back = from_plain(to_plain(cell))
-    assert isinstance(back, partial)
-    assert back.func is (cell.func if isinstance(cell, partial) else cell)
-    assert back.keywords == arguments
-    made = back(3)
-    assert made.hidden_size == arguments["hidden_size"]
-    assert to_plain(back) == to_plain(cell)
+def test_cells_are_restored(cell, path, arguments):
+    restored = from_plain(to_plain(cell))
+    assert isinstance(restored, partial)
+    assert restored.func is (cell.func if isinstance(cell, partial) else cell)
+    assert restored.keywords == arguments
+    assert restored(3).hidden_size == arguments["hidden_size"]
+    assert to_plain(restored) == to_plain(cell)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ def test_cells_come_back(cell, path, arguments):
         ),
     ],
 )
-def test_tasks_come_back(task, plain):
+def test_tasks_are_restored(task, plain):
     assert to_plain(task) == plain
     assert from_plain(plain) == task
 
@@ -133,14 +132,14 @@ def test_values_become_plain(value, plain):
     assert from_plain(result) == plain
 
 
-def test_nested_values_come_back():
+def test_nested_values_are_restored():
     value = {"cells": [GRUCell, partial(OwnCell, hidden_size=3)], "data": {"task": Adding(max_length=9)}, "rate": 0.1}
     plain = to_plain(value)
     assert json.loads(json.dumps(plain)) == plain
-    back = from_plain(plain)
-    assert [cell.func for cell in back["cells"]] == [GRUCell, OwnCell]
-    assert back["data"] == {"task": Adding(max_length=9)}
-    assert to_plain(back) == plain
+    restored = from_plain(plain)
+    assert [cell.func for cell in restored["cells"]] == [GRUCell, OwnCell]
+    assert restored["data"] == {"task": Adding(max_length=9)}
+    assert to_plain(restored) == plain
 
 
 def test_missing_init_args_are_defaults():
@@ -174,7 +173,7 @@ def test_task_that_does_not_keep_its_arguments_is_refused():
 
 
 @pytest.mark.parametrize("path", ["os.system", "builtins.eval", "subprocess.Popen", "pathlib.Path", "torch.nn.GRU"])
-def test_paths_of_other_things_are_refused(path):
+def test_paths_of_other_objects_are_refused(path):
     assert path.rpartition(".")[0] in sys.modules
     with pytest.raises(ValueError, match=path):
         from_plain({"class_path": path, "init_args": {}})
@@ -182,7 +181,7 @@ def test_paths_of_other_things_are_refused(path):
         from_plain({"data": [{"class_path": path, "init_args": {"args": "true"}}]})
 
 
-def test_nothing_is_called_before_it_is_known_to_be_a_cell_or_task(tmp_path):
+def test_only_cells_and_tasks_are_called(tmp_path):
     path = tmp_path / "file"
     plain = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", str(path)]}}
     with pytest.raises(ValueError, match=r"expected the path of a cell or a task, got 'subprocess\.Popen'"):
@@ -212,7 +211,7 @@ def test_other_names_of_seqlight_are_refused(name):
         from_plain({"class_path": f"seqlight.{name}"})
 
 
-def test_resolve_gives_subclasses_of_the_base():
+def test_resolve_returns_subclasses_of_the_base():
     assert resolve("seqlight.GRUCell", RecurrentCell) is GRUCell
     assert resolve(OWN, RecurrentCell) is OwnCell
     with pytest.raises(ValueError, match=r"expected the path of a SequenceTask, got 'seqlight\.GRUCell'"):
@@ -222,7 +221,7 @@ def test_resolve_gives_subclasses_of_the_base():
 def test_class_path_of_public_and_own_classes():
     assert class_path(GRUCell) == "seqlight.GRUCell"
     assert class_path(OwnCell) == OWN
-    # Of the same name as a class of seqlight, but not it.
+    # It has the name of a class of seqlight.
     impostor = type("GRUCell", (OwnCell,), {"__module__": __name__})
     assert class_path(impostor) == f"{__name__}.GRUCell"
 

@@ -1,7 +1,7 @@
 """One test for each function of `seqlight.common.private_api`, of the same name.
 
-Each states what the function relies on. If one fails after an update of torch, Lightning or jsonargparse, that version
-has changed what the function of its name uses.
+Each checks the function's assumption. If a test fails after an update of torch, Lightning or jsonargparse, the new
+version has changed what the function of the same name uses.
 """
 
 import functools
@@ -117,7 +117,7 @@ def test_version_of():
 
 
 class Seen(TorchDispatchMode):
-    """The operations that run inside, by name."""
+    """The operations that run in this context, by name."""
 
     def __init__(self):
         super().__init__()
