@@ -94,8 +94,8 @@ class SeqlightCLI(LightningCLI):
         given = GivenArguments(self._arguments, self.subcommands())
         check_files(given.configurations)
         given.check()
-        # Before parsing, which would first refuse flags about the checkpoint's data. If there is a configuration file, it
-        # can contain ckpt_path: then this is checked below.
+        # Before parsing, which would first refuse flags about the checkpoint's data. A configuration file can contain
+        # ckpt_path: then this is checked after parsing.
         if given.verb not in (None, "fit") and not (given.checkpoint or given.only_prints or given.configurations):
             raise UsageError(_NEEDS_CHECKPOINT.format(given.verb))
         self._set_defaults(given)
