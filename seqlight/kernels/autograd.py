@@ -5,7 +5,8 @@ import functools
 import math
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from seqlight.cells.cell import GatedCell
 from seqlight.cells.state import State
 from seqlight.kernels.build import load
-from seqlight.kernels.cpp import Source, print_cpp
+from seqlight.kernels.cpp_printer import Source, print_cpp
 from seqlight.kernels.trace import own_tensors, trace_update
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
@@ -46,7 +47,7 @@ def make_kernel(cell: GatedCell, dtype: torch.dtype) -> Kernel:
     """
     program = trace_update(cell, dtype)
     source = print_cpp(program, _REAL[dtype], recurrent=cell.recurrent, output_state=cell.output_state)
-    _library(source.text)
+    _library(source)
     return Kernel(source, dtype, cell.num_gates, cell.num_input_gates, len(cell.state_names), cell.output_state)
 
 
@@ -134,7 +135,7 @@ class _Recurrence(torch.autograd.Function):
             ctx.set_materialize_grads(False)
         input_tensors = [rows, *weights[:2], None] if weight_ih is not None else [None, None, None, rows]
         tensors = [*input_tensors, *weights[2:], initial, states, final, saved]
-        _call(_library(kernel.source.text).seqlight_forward, kernel, batch_sizes, states, rows.shape[1], tensors)
+        _call(_library(kernel.source).forward, kernel, batch_sizes, states, rows.shape[1], tensors)
         outputs = states[kernel.output_state, batch_size:]
         return outputs.view(-1, batch_size, hidden_size).transpose(0, 1) if inputs.ndim == 3 else outputs, final
 
@@ -192,7 +193,7 @@ def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | N
     by_weight_hh = None if weight_hh is None else torch.empty_like(weight_hh)
     tensors = [None if weight_ih is None else rows, None, None, None, weight_hh, bias_hh, parameters, None, states]
     tensors += [None, saved, grad_outputs, grad_state, by_input, by_hidden, sums, by_weight_ih, by_weight_hh]
-    _call(_library(source.text).seqlight_backward, kernel, batch_sizes, states, rows.shape[1], tensors)
+    _call(_library(source).backward, kernel, batch_sizes, states, rows.shape[1], tensors)
 
     needs = ctx.needs_input_grad[3:]
     if weight_ih is not None:
@@ -223,14 +224,14 @@ _ARGUMENTS = struct.Struct("7q19P")  # `Arguments` in recurrence.h
 
 
 def _call(
-    function: Any,
+    function: Callable[[bytes], None],
     kernel: Kernel,
     batch_sizes: Tensor,
     states: Tensor,
     num_features: int,
     tensors: Sequence[Tensor | None],
 ) -> None:
-    """Call a library's function for one model. `tensors` are in the order of `Arguments` in recurrence.h.
+    """Call a function of `_Library` for one model. `tensors` are in the order of `Arguments` in recurrence.h.
 
     Missing tensors at the end are passed as null.
     """
@@ -264,12 +265,25 @@ def _full_batches(batch_size: int, num_steps: int) -> Tensor:
     return torch.full((num_steps,), batch_size)
 
 
+@dataclass(frozen=True)
+class _Library:
+    """The loop for one cell: functions of packed `Arguments` of recurrence.h."""
+
+    forward: Callable[[bytes], None]
+    backward: Callable[[bytes], None]
+
+
 @functools.cache
-def _library(text: str) -> ctypes.CDLL:
-    library = load(text)
-    for function in (library.seqlight_forward, library.seqlight_backward):
-        function.argtypes, function.restype = [ctypes.c_char_p], None
-    return library
+def _library(source: Source) -> _Library:
+    with ThreadPoolExecutor(2) as pool:  # at once, because building them takes a second
+        loop, cell = pool.map(load, (source.loop, source.text))
+    for function in (loop.seqlight_forward, loop.seqlight_backward):
+        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_char_p], None
+    cell.seqlight_cell.restype = ctypes.c_void_p
+    interface = cell.seqlight_cell()
+    return _Library(
+        functools.partial(loop.seqlight_forward, interface), functools.partial(loop.seqlight_backward, interface)
+    )
 
 
 def _contiguous(tensor: Tensor | None) -> Tensor | None:

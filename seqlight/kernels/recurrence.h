@@ -1,4 +1,4 @@
-// The loop over time, forward and backward. The struct `Cell` holds the elementwise steps of a cell.
+// The loop over time, forward and backward, for any cell.
 //
 // A batch is laid out by time, in `steps` groups of rows. Group t has `batch_sizes[t]` rows, one for each sequence
 // that has a step t. The longest sequences come first, so row b of every group belongs to the same sequence.
@@ -7,6 +7,7 @@
 #include <memory>
 #include <thread>
 
+#include "cell.h"
 #include "products.h"
 
 // Shapes: K models with separate weights, N rows of all steps together, B sequences, F features, H units, G gates,
@@ -28,33 +29,34 @@ struct Arguments {
   const real *grad_outputs;         // (K, N, H); can be null
   real *grad_state;                 // (K, S, B, H): in: gradient by each final state; out: by each initial state
   real *grad_input_gates;           // (K, N, I H)
-  real *grad_hidden_gates;          // (K, N, G H); not written if Cell::same_gate_gradients
+  real *grad_hidden_gates;          // (K, N, G H); not written if cell.same_gate_gradients
   real *grad_sums;                  // (K, sums): sums of grad_input_gates, grad_hidden_gates, parameter gradients
   real *grad_weight_ih;             // (K, G H, F), if `inputs` are passed
-  real *grad_weight_hh;             // (K, G H, H), if Cell::recurrent
+  real *grad_weight_hh;             // (K, G H, H), if cell.recurrent
 };
 
 // One of the models, with the data that all its threads read.
 struct Model {
+  const CellInterface &cell;
   const Arguments &a;
   const long k, F, H, GH, IH;
   std::vector<long> offset;
   Memory weight_ih, weight_hh;  // in panels
 
-  Model(const Arguments &a, long k, bool forward)
-      : a(a), k(k), F(a.features), H(a.hidden), GH(Cell::num_gates * H), IH(Cell::num_input_gates * H),
+  Model(const CellInterface &cell, const Arguments &a, long k, bool forward)
+      : cell(cell), a(a), k(k), F(a.features), H(a.hidden), GH(cell.num_gates * H), IH(cell.num_input_gates * H),
         offset(a.steps + 1), weight_ih(forward && a.inputs ? padded(GH) * F : 0),
-        weight_hh(Cell::recurrent ? (forward ? padded(GH) * H : padded(H) * GH) : 0) {
+        weight_hh(cell.recurrent ? (forward ? padded(GH) * H : padded(H) * GH) : 0) {
     for (long t = 0; t < a.steps; t++) offset[t + 1] = offset[t] + a.batch_sizes[t];
     if (forward && a.inputs) pack(F, GH, a.weight_ih + k * GH * F, 1, F, weight_ih.data);
-    if (!Cell::recurrent) return;
+    if (!cell.recurrent) return;
     const real *from = a.weight_hh + k * GH * H;
     if (forward) pack(H, GH, from, 1, H, weight_hh.data);
     else pack(GH, H, from, H, 1, weight_hh.data);
   }
   long plane() const { return (a.batch + a.rows) * H; }
   real *states_before(long t) const {
-    return a.states + k * Cell::num_states * plane() + (t ? a.batch + offset[t - 1] : 0) * H;
+    return a.states + k * cell.num_states * plane() + (t ? a.batch + offset[t - 1] : 0) * H;
   }
   // The number of rows of step t that belong to the sequences [begin, end).
   long active(long t, long begin, long end) const { return std::max(std::min((long)a.batch_sizes[t], end) - begin, 0L); }
@@ -69,17 +71,18 @@ static Memory padded_copy(const real *from, long size) {
 }
 
 static void forward_rows(const Model &model, long begin, long end) {
+  const CellInterface &cell = model.cell;
   const Arguments &a = model.a;
   const long F = model.F, H = model.H, GH = model.GH, row = padded(GH), batch = end - begin, k = model.k;
   // Compute the input gates of several steps in one product: enough for speed, few enough to stay in the cache.
   const long together = std::max(1L, 128 / batch), input_row = a.inputs ? row : model.IH;
   Memory hidden(batch * row), projected(a.inputs ? together * batch * row : 0);
   const Memory bias_ih = a.inputs ? padded_copy(a.bias_ih + k * GH, GH) : Memory(0);
-  const Memory bias_hh = Cell::recurrent ? padded_copy(a.bias_hh + k * GH, GH) : Memory(0);
+  const Memory bias_hh = cell.recurrent ? padded_copy(a.bias_hh + k * GH, GH) : Memory(0);
   real *initial = model.states_before(0) + begin * H;
-  for (long s = 0; s < Cell::num_states; s++, initial += model.plane()) {
+  for (long s = 0; s < cell.num_states; s++, initial += model.plane()) {
     const long size = batch * H * sizeof(real);
-    if (a.initial) std::memcpy(initial, a.initial + ((k * Cell::num_states + s) * a.batch + begin) * H, size);
+    if (a.initial) std::memcpy(initial, a.initial + ((k * cell.num_states + s) * a.batch + begin) * H, size);
     else std::memset(initial, 0, size);
   }
   for (long t = 0; t < a.steps; t++) {
@@ -91,58 +94,56 @@ static void forward_rows(const Model &model, long begin, long end) {
           product(model.active(s, begin, end), panel, F, a.inputs + (k * a.rows + model.offset[s] + begin) * F, F,
                   model.weight_ih.data + n * F, bias_ih.data + n, 0, projected.data + (s - t) * batch * row + n, row);
     const real *input_gates = a.inputs ? projected.data + t % together * batch * row : a.input_gates + first * model.IH;
-    const real *before = model.states_before(t) + begin * H, *parameters = a.parameters + k * Cell::num_parameters * H;
-    if (Cell::recurrent)
+    const real *before = model.states_before(t) + begin * H, *parameters = a.parameters + k * cell.num_parameters * H;
+    if (cell.recurrent)
       product(rows, GH, H, before, H, model.weight_hh.data, bias_hh.data, 0, hidden.data, row);
     real *after = model.states_before(t + 1) + begin * H;
     if (a.saved)
-      Cell::forward_saving(rows, H, input_gates, input_row, hidden.data, row, parameters, before, after, model.plane(),
-                           a.saved + first * Cell::num_saved * H);
+      cell.forward_saving(rows, H, input_gates, input_row, hidden.data, row, parameters, before, after, model.plane(),
+                          a.saved + first * cell.num_saved * H);
     else
-      Cell::forward(rows, H, input_gates, input_row, hidden.data, row, parameters, before, after, model.plane());
+      cell.forward(rows, H, input_gates, input_row, hidden.data, row, parameters, before, after, model.plane());
     // Copy the states of the sequences that end at this step.
     const long left = t + 1 < a.steps ? model.active(t + 1, begin, end) : 0;
-    for (long s = 0; s < Cell::num_states; s++)
-      std::memcpy(a.final + ((k * Cell::num_states + s) * a.batch + begin + left) * H,
+    for (long s = 0; s < cell.num_states; s++)
+      std::memcpy(a.final + ((k * cell.num_states + s) * a.batch + begin + left) * H,
                   after + s * model.plane() + left * H, (rows - left) * H * sizeof(real));
   }
 }
 
+// `begin` is a multiple of `block`.
 static void backward_rows(const Model &model, long begin, long end, long block, real *sums) {
+  const CellInterface &cell = model.cell;
   const Arguments &a = model.a;
   const long H = model.H, GH = model.GH, IH = model.IH, state_row = padded(H), k = model.k, batch = end - begin;
-  const long grad_plane = batch * state_row, num_sums = Cell::num_sums * H;
-  Memory grad(Cell::num_states * grad_plane);
+  const long grad_plane = batch * state_row, num_sums = cell.num_sums * H;
+  Memory grad(cell.num_states * grad_plane);
   // Sums over a few steps, which are then added to the total: this limits the rounding error of a long sum.
   const long first_block = begin / block, num_recent = ((end - 1) / block - first_block + 1) * num_sums;
   Memory recent(num_recent);
   std::memset(recent.data, 0, num_recent * sizeof(real));
-  real *by_end = a.grad_state + k * Cell::num_states * a.batch * H;
-  for (long s = 0; s < Cell::num_states; s++)
+  real *by_end = a.grad_state + k * cell.num_states * a.batch * H;
+  for (long s = 0; s < cell.num_states; s++)
     for (long b = 0; b < batch; b++)
       std::memcpy(grad.data + s * grad_plane + b * state_row, by_end + (s * a.batch + begin + b) * H, H * sizeof(real));
   for (long t = a.steps - 1; t >= 0; t--) {
     const long rows = model.active(t, begin, end), first = model.offset[t] + begin;
     if (rows == 0) continue;
     real *by_input = a.grad_input_gates + (k * a.rows + first) * IH;
-    real *by_hidden = Cell::same_gate_gradients ? by_input : a.grad_hidden_gates + (k * a.rows + first) * GH;
-    for (long b = 0; b < rows; b += block) {
-      const long row = first + b;
-      Cell::backward(rows - b < block ? rows - b : block, H, a.parameters + k * Cell::num_parameters * H,
-                     model.states_before(t) + (begin + b) * H, model.states_before(t + 1) + (begin + b) * H,
-                     model.plane(), a.saved + (k * a.rows + row) * Cell::num_saved * H,
-                     a.grad_outputs ? a.grad_outputs + (k * a.rows + row) * H : nullptr, by_input + b * IH,
-                     by_hidden + b * GH, grad.data + b * state_row, state_row, grad_plane,
-                     recent.data + ((begin + b) / block - first_block) * num_sums);
-    }
+    real *by_hidden = cell.same_gate_gradients ? by_input : a.grad_hidden_gates + (k * a.rows + first) * GH;
+    const long row = k * a.rows + first;
+    cell.backward(rows, block, H, a.parameters + k * cell.num_parameters * H, model.states_before(t) + begin * H,
+                  model.states_before(t + 1) + begin * H, model.plane(), a.saved + row * cell.num_saved * H,
+                  a.grad_outputs ? a.grad_outputs + row * H : nullptr, by_input, by_hidden, grad.data, state_row,
+                  grad_plane, recent.data);
     if (t % 32 == 0) {
       for (long i = 0; i < num_recent; i++) sums[first_block * num_sums + i] += recent.data[i];
       std::memset(recent.data, 0, num_recent * sizeof(real));
     }
-    if (Cell::recurrent)
+    if (cell.recurrent)
       product(rows, H, GH, by_hidden, GH, model.weight_hh.data, grad.data, state_row, grad.data, state_row);
   }
-  for (long s = 0; s < Cell::num_states; s++)
+  for (long s = 0; s < cell.num_states; s++)
     for (long b = 0; b < batch; b++)
       std::memcpy(by_end + (s * a.batch + begin + b) * H, grad.data + s * grad_plane + b * state_row, H * sizeof(real));
 }
@@ -174,16 +175,17 @@ static std::vector<long> share_sequences(const Arguments &a) {
 
 // The gradients of the weights, from those of all gates. Each thread computes some rows of the weights.
 static void weight_gradients(const Model &model) {
+  const CellInterface &cell = model.cell;
   const Arguments &a = model.a;
   const long F = model.F, H = model.H, GH = model.GH, k = model.k;
-  std::vector<const real *> before(Cell::recurrent ? a.rows : 0);
-  for (long t = 0; Cell::recurrent && t < a.steps; t++)
+  std::vector<const real *> before(cell.recurrent ? a.rows : 0);
+  for (long t = 0; cell.recurrent && t < a.steps; t++)
     for (long b = 0; b < a.batch_sizes[t]; b++) before[model.offset[t] + b] = model.states_before(t) + b * H;
   std::vector<long> bounds{0};
   for (long i = 1; i <= a.threads; i++)
     if (GH * i / a.threads > bounds.back()) bounds.push_back(GH * i / a.threads);
   const real *by_input = a.grad_input_gates + k * a.rows * model.IH;
-  const real *by_hidden = Cell::same_gate_gradients ? by_input : a.grad_hidden_gates + k * a.rows * GH;
+  const real *by_hidden = cell.same_gate_gradients ? by_input : a.grad_hidden_gates + k * a.rows * GH;
   run(bounds, [&](long first, long last) {
     if (a.inputs) {
       auto row_of = [&](long row) { return a.inputs + (k * a.rows + row) * F; };
@@ -191,25 +193,25 @@ static void weight_gradients(const Model &model) {
       if (F <= 8) narrow_product(first, last, F, a.rows, by_input, GH, row_of, to);
       else transposed_product(first, last, F, a.rows, by_input, GH, row_of, to);
     }
-    if (Cell::recurrent)
+    if (cell.recurrent)
       transposed_product(first, last, H, a.rows, by_hidden, GH, [&](long row) { return before[row]; },
                          a.grad_weight_hh + k * GH * H);
   });
 }
 
-extern "C" void seqlight_forward(const Arguments *a) {
+extern "C" void seqlight_forward(const CellInterface *cell, const Arguments *a) {
   for (long k = 0; k < a->models; k++) {
-    const Model model(*a, k, true);
+    const Model model(*cell, *a, k, true);
     run(share_sequences(*a), [&](long begin, long end) { forward_rows(model, begin, end); });
   }
 }
 
-extern "C" void seqlight_backward(const Arguments *a) {
+extern "C" void seqlight_backward(const CellInterface *cell, const Arguments *a) {
   const long block = rows_per_block(a->batch), blocks = (a->batch + block - 1) / block;
-  const long num_sums = Cell::num_sums * a->hidden;
+  const long num_sums = cell->num_sums * a->hidden;
   std::vector<real> sums(blocks * num_sums);
   for (long k = 0; k < a->models; k++) {
-    const Model model(*a, k, false);
+    const Model model(*cell, *a, k, false);
     std::fill(sums.begin(), sums.end(), real(0));
     run(share_sequences(*a), [&](long begin, long end) { backward_rows(model, begin, end, block, sums.data()); });
     real *total = a->grad_sums + k * num_sums;

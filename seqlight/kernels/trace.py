@@ -12,7 +12,7 @@ from seqlight.cells.cell import GatedCell
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
 from seqlight.common.private_api import own_members, shallow_copy
-from seqlight.kernels.expressions import LEAVES, ExpressionRecorder, UnsupportedUpdateError
+from seqlight.kernels.recorder import LEAVES, ExpressionRecorder, UnsupportedUpdateError
 
 AFFINE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 

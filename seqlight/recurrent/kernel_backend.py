@@ -17,7 +17,7 @@ from seqlight.cells.step_check import check_next_state
 from seqlight.common.private_api import is_functorch_active, own_members
 from seqlight.kernels.autograd import Kernel, make_kernel, run_kernel
 from seqlight.kernels.build import BuildError
-from seqlight.kernels.expressions import UnsupportedUpdateError
+from seqlight.kernels.recorder import UnsupportedUpdateError
 from seqlight.recurrent.lengths import CheckedLengths, run_packed
 from seqlight.recurrent.unroll import unroll
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seqlight import GatedCell
-from seqlight.kernels.expressions import UnsupportedUpdateError
+from seqlight.kernels.recorder import UnsupportedUpdateError
 from seqlight.kernels.trace import trace_update
 from tests.documents.test_readme import PYTHON as README_PYTHON
 from tests.documents.test_readme import README

@@ -1,4 +1,4 @@
-"""Building and caching of libraries. Kernels are built without optimisation here, which takes a third of the time."""
+"""Building and caching of libraries. They are built without optimisation here, which takes a third of the time."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import textwrap
 import pytest
 import torch
 
-from seqlight import GRUCell, RecurrentLayer, unroll
+from seqlight import GRUCell, LSTMCell, RecurrentLayer, unroll
 from seqlight.kernels import autograd, build
 from seqlight.recurrent.kernel_backend import KernelWarning
 from tests.user_cells import MinimalGatedUnit
@@ -33,24 +33,22 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    """The library of a GRU."""
-    folder = tmp_path_factory.mktemp("library")
+def libraries(tmp_path_factory):
+    """A folder with the two libraries of a GRU's kernel: its own, and the loop."""
+    folder = tmp_path_factory.mktemp("libraries")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQLIGHT_CACHE", str(folder))
         patch.setattr(build, "FLAGS", UNOPTIMISED)
         forget_loaded()
-        run_gru()
+        run()
     forget_loaded()
-    [path] = folder.iterdir()
-    return path
+    return folder
 
 
 @pytest.fixture
-def cached_library(cache, library):
-    """The library in the cache folder."""
-    cache.mkdir()
-    return shutil.copy(library, cache / library.name)
+def filled_cache(cache, libraries):
+    """The cache folder with the libraries of a GRU's kernel."""
+    return shutil.copytree(libraries, cache)
 
 
 @pytest.fixture
@@ -62,37 +60,43 @@ def compiled(monkeypatch):
     return calls
 
 
-def run_gru():
+def run(cell=GRUCell):
     torch.manual_seed(0)
-    return RecurrentLayer(GRUCell(2, 4), backend="kernel")(torch.randn(3, 4, 2))[0]
+    return RecurrentLayer(cell(2, 4), backend="kernel")(torch.randn(3, 4, 2))[0]
 
 
 def test_kernel_is_built_once(cache, compiled):
     for _ in range(3):
-        run_gru()
+        run()
         forget_loaded()
+    assert len(compiled) == 2
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_cells_share_the_library_of_the_loop(filled_cache, compiled):
+    run(LSTMCell)
     assert len(compiled) == 1
-    assert len(list(cache.iterdir())) == 1
+    assert len(list(filled_cache.iterdir())) == 3
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "link"])
-def test_damaged_or_foreign_file_is_built_again(cache, cached_library, compiled, damage, tmp_path):
-    expected = run_gru()
+def test_damaged_or_foreign_file_is_built_again(filled_cache, compiled, damage, tmp_path):
+    expected = run()
     assert not compiled
-    content = cached_library.read_bytes()
-    cached_library.unlink()
-    if damage == "truncated":
-        cached_library.write_bytes(content[: len(content) // 2])
-    elif damage == "foreign":
-        cached_library.write_bytes(b"not a library")
-    else:
-        (tmp_path / "elsewhere.so").write_bytes(content)
-        cached_library.symlink_to(tmp_path / "elsewhere.so")
+    for path in list(filled_cache.iterdir()):
+        content = path.read_bytes()
+        path.unlink()
+        if damage == "truncated":
+            path.write_bytes(content[: len(content) // 2])
+        elif damage == "foreign":
+            path.write_bytes(b"not a library")
+        else:
+            (tmp_path / path.name).write_bytes(content)
+            path.symlink_to(tmp_path / path.name)
     forget_loaded()
-    assert torch.equal(run_gru(), expected)
-    assert len(compiled) == 1
-    [entry] = cache.iterdir()
-    assert not entry.is_symlink()
+    assert torch.equal(run(), expected)
+    assert len(compiled) == 2
+    assert [path.is_symlink() for path in filled_cache.iterdir()] == [False, False]
 
 
 @pytest.fixture(scope="module")
@@ -164,15 +168,14 @@ def test_compiler_can_have_arguments_and_be_a_link(cache, monkeypatch, tmp_path)
     wrapper.chmod(0o755)
     (tmp_path / "c++").symlink_to(wrapper)
     monkeypatch.setenv("CXX", f"'{tmp_path}/c++' -DARGUMENT")
-    run_gru()
-    assert len(list(cache.iterdir())) == 1
+    run()
+    assert len(list(cache.iterdir())) == 2
 
 
-@pytest.mark.usefixtures("cached_library")
-def test_other_flags_get_another_file(cache, monkeypatch):
-    run_gru()
-    assert len(list(cache.iterdir())) == 1
+def test_other_flags_get_other_files(filled_cache, monkeypatch):
+    run()
+    assert len(list(filled_cache.iterdir())) == 2
     monkeypatch.setattr(build, "FLAGS", [*build.FLAGS, "-DOTHER"])
     forget_loaded()
-    run_gru()
-    assert len(list(cache.iterdir())) == 2
+    run()
+    assert len(list(filled_cache.iterdir())) == 4

@@ -129,7 +129,7 @@ def test_one_call_can_run_two_models():
     tensors = [sizes, rows, weights[0], weights[1], None, weights[2], weights[3], None, None, states, final]
     pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
     arguments = autograd._ARGUMENTS.pack(2, 4, 3, 2, 5, 12, 1, *pointers, *[0] * (19 - len(pointers)))
-    autograd._library(kernel.source.text).seqlight_forward(arguments)
+    autograd._library(kernel.source).forward(arguments)
     for index, cell in enumerate(cells):
         outputs, last = unroll(cell, inputs[index])
         torch.testing.assert_close(states[index, 0, 3:].view(4, 3, 5).transpose(0, 1), outputs)

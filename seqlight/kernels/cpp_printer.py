@@ -51,7 +51,8 @@ class Source:
     """The C++ source of a cell, and the sizes that its caller needs.
 
     Attributes:
-        text: the source, which includes functions.h and recurrence.h.
+        text: the source of the cell's library, which includes elementwise.h and cell.h.
+        loop: the source of the loop's library, which is the same for all cells.
         num_saved: the number of values per unit and step that are saved for the backward pass.
         num_sums: the number of rows of H that the backward pass sums over all steps: gradients by the input gates,
             by the hidden gates if these differ, and by the parameters.
@@ -59,6 +60,7 @@ class Source:
     """
 
     text: str
+    loop: str
     num_saved: int
     num_sums: int
     same_gate_gradients: bool
@@ -103,7 +105,7 @@ def print_cpp(program: Program, real: str, *, recurrent: bool, output_state: int
     grads[output_state] = grads[output_state].replace(";", " + (grad_outputs ? grad_outputs[j] : 0);")
     backward = "".join(f"        {line}\n" for line in grads) + backward
     text = f"""#define REAL {real}
-#include "functions.h"
+#include "elementwise.h"
 
 // Rows are sequences, j is a unit of H.
 struct Cell {{
@@ -141,9 +143,12 @@ struct Cell {{
   }}
 }};
 
-#include "recurrence.h"
+#include "cell.h"
+
+static const CellInterface cell = interface_of<Cell>();
+extern "C" const CellInterface *seqlight_cell() {{ return &cell; }}
 """
-    return Source(text, len(saved), len(to_sum), same)
+    return Source(text, f'#define REAL {real}\n#include "recurrence.h"\n', len(saved), len(to_sum), same)
 
 
 def _bool(value: bool) -> str:
