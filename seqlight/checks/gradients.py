@@ -1,6 +1,5 @@
 """Properties of a cell's gradients."""
 
-import re
 from collections.abc import Mapping
 from functools import partial
 
@@ -10,6 +9,7 @@ from torch.autograd.gradcheck import GradcheckError
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.checks.case import Case, PropertyError, Subject, name_results
+from seqlight.common.private_api import gradcheck_values
 from seqlight.recurrent.unroll import unroll
 
 
@@ -73,10 +73,10 @@ def gradcheck(subject: Subject, case: Case) -> None:
         try:
             torch.autograd.gradcheck(partial(run_with, name), value.clone().requires_grad_(), fast_mode=True)
         except GradcheckError as error:
-            found = re.search(r"numerical:(\S+)\s+analytical:(\S+)", str(error))
-            if found is None:  # gradcheck also checks other things
+            derivatives = gradcheck_values(error)
+            if derivatives is None:  # gradcheck also checks other things
                 raise PropertyError(f"{gradient}: {error}") from error
-            numerical, analytical = map(float, found.groups())
+            numerical, analytical = derivatives
             values = f"finite differences give {numerical:.6g}, backward {analytical:.6g}"
             difference = abs(numerical - analytical)
             raise PropertyError(f"{gradient}: in a random direction {values}", difference) from error

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch._decomp import decomposition_table
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._pytree import tree_leaves as tree_leaves
+from torch.utils._pytree import tree_map as tree_map
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -91,6 +94,20 @@ def are_all_finite(tensors: Sequence[Tensor]) -> bool:
         return True
     _FOUND.zero_()
     return False
+
+
+def needs_values(error: Exception) -> bool:
+    """Whether a computation failed because a tensor on the "meta" device has no values."""
+    return isinstance(error, NotImplementedError) or "meta tensors" in str(error)
+
+
+def gradcheck_values(error: Exception) -> tuple[float, float] | None:
+    """The numerical and the analytical derivative in a GradcheckError of fast mode; None if it is about other things.
+
+    The error holds them in its text only.
+    """
+    found = re.search(r"numerical:(\S+)\s+analytical:(\S+)", str(error))
+    return None if found is None else (float(found[1]), float(found[2]))
 
 
 def is_out_of_memory(error: Exception) -> bool:

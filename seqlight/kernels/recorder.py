@@ -5,10 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
-from seqlight.common.private_api import decomposition_of, is_mutable
+from seqlight.common.private_api import TorchDispatchMode, decomposition_of, is_mutable, tree_leaves, tree_map
 from seqlight.kernels.labels import ANY_COLUMN, ANY_ROW, SUM_COLUMN, SUM_ROW, Labels, pack, unpack
 
 

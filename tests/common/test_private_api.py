@@ -23,7 +23,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.autograd.gradcheck import GradcheckError
 
 from seqlight import SequenceClassifier, SumSign, SyntheticSequences
 from seqlight.callbacks.best_checkpoint import BestCheckpoint
@@ -116,7 +116,7 @@ def test_version_of():
     assert private_api.version_of(tensor) > before
 
 
-class Seen(TorchDispatchMode):
+class Seen(private_api.TorchDispatchMode):
     """The operations that run in this context, by name."""
 
     def __init__(self):
@@ -160,6 +160,34 @@ def test_are_all_finite(value, dtype):
         assert private_api.are_all_finite(tensors) == (value == 1.0)
     assert all(torch.equal(a, b) or value != value for a, b in zip(tensors, before, strict=True))
     assert private_api.are_all_finite([torch.ones(1)])
+
+
+def test_needs_values():
+    with pytest.raises((NotImplementedError, RuntimeError)) as caught:
+        torch.zeros(2, device="meta").sum().item()
+    assert private_api.needs_values(caught.value)
+    assert not private_api.needs_values(RuntimeError("size mismatch"))
+
+
+class WrongGradient(torch.autograd.Function):
+    """The square, with a gradient that is too large."""
+
+    @staticmethod
+    def forward(ctx, value):
+        ctx.save_for_backward(value)
+        return value**2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 4 * ctx.saved_tensors[0] * gradient
+
+
+def test_gradcheck_values():
+    with pytest.raises(GradcheckError) as caught:
+        torch.autograd.gradcheck(WrongGradient.apply, torch.ones(1).double().requires_grad_(), fast_mode=True)
+    numerical, analytical = private_api.gradcheck_values(caught.value)
+    assert analytical == pytest.approx(2 * numerical)
+    assert private_api.gradcheck_values(ValueError("other")) is None
 
 
 def test_is_out_of_memory():
