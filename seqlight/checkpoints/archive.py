@@ -1,8 +1,8 @@
-"""A safe reader of files from `torch.save`.
+"""Reading files of `torch.save` as data.
 
 Such a file is a zip archive of one pickle and the bytes of each storage. torch's own `weights_only` lets a pickle
-allocate any amount of memory (`bytearray(10**10)`) and import codecs, and it trusts stated sizes. This reader knows
-only the instructions below, which make plain values and tensors no larger than their bytes.
+take any amount of memory (`bytearray(10**10)`) and import codecs, and trusts the sizes that it states. The
+instructions below can only make plain values, and tensors that are no larger than their bytes.
 """
 
 import collections
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seqlight.common.private_api import REBUILD_PARAMETER, REBUILD_TENSOR
 
-_MOST_ENTRIES = 20_000  # in an archive: tensors and a few more; zipfile takes a second for 100 000
+_MOST_ENTRIES = 20_000  # one for each tensor, and a few more; zipfile takes a second for 100 000
 _MOST_LEVELS = 100  # lists within lists
 _DTYPES = {
     "torch BFloat16Storage": torch.bfloat16,
@@ -43,27 +43,30 @@ class ArchiveError(ValueError):
 
 
 class UnsafeError(ArchiveError):
-    """A file that holds anything but tensors and plain values, or more of them than its size allows."""
+    """A file that holds more than tensors and plain values, or that would take much more memory than its size."""
 
 
 class _Name(NamedTuple):
-    """The name of a class or function in a pickle; only names listed here are used."""
+    """The name of a class or function in a pickle. It is looked up in the tables below, and never imported."""
 
     name: str
 
 
 class _Storage(NamedTuple):
-    """The values of one storage, (N,)."""
+    """The values of one storage, flat."""
 
     values: Tensor
 
 
 def unpack(content: bytes) -> Any:
-    """The value that was given to `torch.save`, with tensors on the CPU.
+    """Read the value that was given to `torch.save`; tensors are on the CPU.
+
+    Args:
+        content: the bytes of the file.
 
     Raises:
-        ArchiveError: if the content is damaged, or was not written by `torch.save`.
-        UnsafeError: if it is not plain data.
+        ArchiveError: if the file is damaged, or `torch.save` did not write it.
+        UnsafeError: if it holds more than plain data.
     """
     if content.count(b"PK\x01\x02") > _MOST_ENTRIES:
         raise UnsafeError("it has too many entries")
@@ -76,17 +79,17 @@ def unpack(content: bytes) -> Any:
             if sum(entry.file_size for entry in entries) > len(content) or len(set(names)) < len(names):
                 raise UnsafeError("its entries overlap")
             if (broken := archive.testzip()) is not None:
-                raise ArchiveError(f"its entry {broken!r} is damaged")
+                raise ArchiveError(f"{broken!r} in it is damaged")
             return _Reader(archive).read()
     except ArchiveError:
         raise
     except (zipfile.BadZipFile, struct.error, ArithmeticError, AttributeError, EOFError, LookupError, OSError,
             RuntimeError, TypeError, ValueError) as error:  # fmt: skip
-        raise ArchiveError("it is damaged or not a checkpoint") from error
+        raise ArchiveError("it is damaged, or torch.save did not write it") from error
 
 
 class _Reader:
-    """Runs the instructions that `torch.save` writes in a pickle of plain data."""
+    """Run the instructions of a pickle that `torch.save` writes for plain data."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         [pickle] = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -98,7 +101,7 @@ class _Reader:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, _Storage] = {}
-        self.allowance = 0  # bytes and numbers that functions can still make
+        self.allowance = 0  # bytes and numbers that functions may still make
 
     def read(self) -> Any:
         pickle = self.archive.read(f"{self.folder}data.pkl")
@@ -109,13 +112,13 @@ class _Reader:
             elif opcode.name in _INSTRUCTIONS:
                 _INSTRUCTIONS[opcode.name](self, argument)
             else:
-                raise UnsafeError(f"a pickle of plain data has no {opcode.name}")
+                raise UnsafeError(f"unexpected instruction {opcode.name}")
         [value] = self.stack
         _check_tree(value, 4 * len(pickle))
         return value
 
     def pop(self, size: int | None = None) -> list[Any]:
-        """The last `size` values, or the values since the last mark."""
+        """Remove and return the last `size` values, or the values since the last mark."""
         start = self.marks.pop() if size is None else len(self.stack) - size
         items = self.stack[start:]
         del self.stack[start:]
@@ -131,13 +134,13 @@ class _Reader:
         if type(target) not in (dict, collections.OrderedDict):
             raise UnsafeError("it sets items of a value that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Larger integers can have the same hash, which makes a dict slow.
+            # Many larger integers share a hash.
             if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**61 - 1)):
                 raise UnsafeError("keys of a dict must be strings or integers")
             target[key] = value
 
     def set_metadata(self) -> None:
-        """The versions of modules in a `state_dict`: the only attribute that a value can have."""
+        """Set the modules' versions in a `state_dict`, the only attribute that a value can have."""
         state = self.stack.pop()
         if (
             type(self.stack[-1]) is not collections.OrderedDict
@@ -158,31 +161,31 @@ class _Reader:
             raise UnsafeError("it calls a value that is not a function")
         self.allowance -= sum(len(each) for each in arguments if isinstance(each, str | dict))
         if self.allowance < 0:
-            raise UnsafeError("it makes larger values than its size allows")
+            raise UnsafeError("it would make more data than it holds")
         self.stack.append(_FUNCTIONS[function.name](*arguments))
 
     def storage(self) -> None:
-        """The storage described by `("storage", type, key, device, number of values)`."""
+        """Read the storage for `("storage", type, key, device, number of values)`."""
         _, kind, key, _, size = self.stack.pop()
         if key not in self.storages:
             dtype = _DTYPES[kind.name]
             content = bytearray(self.archive.read(f"{self.folder}data/{key}"))
-            # torch aligns the memory of its own copy for its kernels.
+            # torch aligns the copy for its kernels.
             values = torch.frombuffer(content, dtype=dtype).clone() if content else torch.empty(0, dtype=dtype)
             self.storages[key] = _Storage(values)
         found = self.storages[key]
         if found.values.dtype != _DTYPES[kind.name] or len(found.values) != size:
-            raise UnsafeError("a storage does not have its stated size")
+            raise UnsafeError("a storage does not have the stated type and size")
         self.stack.append(found)
 
 
 def _tensor(
     storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool, *_: Any
 ) -> Tensor:
-    """As torch's `_rebuild_tensor_v2`, without hooks. A tensor can't have more values than its storage."""
+    """Make a tensor, as torch's `_rebuild_tensor_v2` without hooks. It has at most as many values as its storage."""
     if math.prod(size) > len(storage.values):
         raise UnsafeError("a tensor is larger than its storage")
-    storage.values.as_strided(size, stride, offset)  # raises where `set_` would make the storage larger
+    storage.values.as_strided(size, stride, offset)  # raises if `set_` would make the storage larger
     tensor = torch.empty(0, dtype=storage.values.dtype)
     tensor.set_(storage.values.untyped_storage(), offset, size, stride)
     return tensor.requires_grad_(bool(requires_grad))
@@ -193,9 +196,9 @@ def _parameter(tensor: Tensor, requires_grad: bool, *_: Any) -> torch.nn.Paramet
 
 
 def _latin(text: str, encoding: str) -> bytes:
-    """Bytes, which are pickled as Latin-1 text."""
+    """The bytes that a pickle holds as text."""
     if encoding != "latin1":
-        raise UnsafeError("it uses a codec")
+        raise UnsafeError("it names a codec")
     return text.encode("latin1")
 
 
@@ -239,7 +242,11 @@ _INSTRUCTIONS: dict[str, Callable[[_Reader, Any], Any]] = {
 
 
 def _check_tree(value: Any, most: int) -> None:
-    """Check that a value is plain data, with at most `most` parts: a list can contain itself, or be in many lists."""
+    """Check for plain data with at most `most` parts: a list can be in itself, or in many lists.
+
+    Raises:
+        UnsafeError: if it is not.
+    """
     waiting, seen = [(value, 0)], 0
     while waiting:
         value, level = waiting.pop()
@@ -249,8 +256,8 @@ def _check_tree(value: Any, most: int) -> None:
         elif type(value) in (list, tuple):
             parts = value
         elif not (value is None or isinstance(value, bool | int | float | str | bytes | Tensor)):
-            raise UnsafeError("it holds a value that is not a tensor or plain value")
+            raise UnsafeError("it holds more than tensors and plain values")
         seen += len(parts)
         if seen > most or level > _MOST_LEVELS:
-            raise UnsafeError("its values are nested without end")
+            raise UnsafeError("its values are nested too deeply")
         waiting.extend((part, level + 1) for part in parts)

@@ -43,11 +43,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     checkpoint = read_plain(path)
     if "seqlight" not in checkpoint:
-        raise CheckpointError(f"{path} was written by torch, but is not a checkpoint of a seqlight model")
+        raise CheckpointError(f"{path} is a torch file, but not a checkpoint of a seqlight model")
     for name in ("hyper_parameters", "datamodule_hyper_parameters"):
         parameters = checkpoint.get(name)
         if isinstance(parameters, dict) and not {"_instantiator", "_class_path"}.isdisjoint(parameters):
-            raise CheckpointError(f"{path} is not a checkpoint of seqlight: its {name} name a function to call")
+            raise CheckpointError(f"{path} is not a seqlight checkpoint: its {name} name a function to call")
     description, weights = checkpoint["seqlight"], checkpoint.get("state_dict")
     sound = isinstance(description, dict) and isinstance(weights, dict)
     sound = sound and all(isinstance(checkpoint.get(name), kind) for name, kind in _PARTS.items())
@@ -59,7 +59,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         is_class = isinstance(part, dict) and isinstance(part.get("class_path"), str)
         sound = sound and ((is_class and isinstance(part.get("init_args"), dict)) or (key == "data" and part is None))
     if not sound:
-        raise CheckpointError(f"{path} is not a complete checkpoint of seqlight: a part is missing or of another type")
+        raise CheckpointError(f"{path} is not a complete seqlight checkpoint: a part is missing or of another type")
     return checkpoint
 
 

@@ -1,7 +1,7 @@
-"""Checkpoint files, written completely or not at all, with a checksum.
+"""Checkpoint files: complete or absent, with a verified SHA-256, and plain data.
 
-A file is a zip archive, as `torch.save` writes it, and a line with the SHA-256 of the archive. Programs that read zip
-archives ignore the line.
+A file is a zip archive from `torch.save`, followed by a line with the SHA-256 of the archive. Programs that read zip
+archives ignore that line.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from seqlight.common.errors import CheckpointError, DamagedCheckpointError, Writ
 
 _SEAL = re.compile(rb"\nseqlight sha256 ([0-9a-f]{64})\n")
 _SEAL_SIZE = 82  # bytes
-_SEALED = "sealed"  # if a checkpoint has this key, its checksum can't be missing
+_SEALED = "sealed"  # a key in each sealed checkpoint: without a seal, the file is damaged
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file completely or not at all: write a draft beside it, sync it to disk, and rename it.
+    """Write a file completely or not at all: write a draft beside it, sync it to the disk, and rename it.
 
     Raises:
         WriteError: if it can't be written.
@@ -46,7 +46,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> list[Path]:
-    """Make a folder and its parents, synced to disk; returns those that were missing, the lowest first."""
+    """Make a folder and its parents, synced to the disk; returns the new ones, the lowest first."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in reversed(missing):
@@ -55,10 +55,13 @@ def make_folder(folder: Path) -> list[Path]:
 
 
 def rename(*pairs: tuple[Path, Path]) -> None:
-    """Rename files that exist, and replace files that have the new names.
+    """Rename files, in this order; a file that does not exist is left out, and an existing target is replaced.
+
+    Args:
+        pairs: the path and the new path of each file.
 
     Raises:
-        WriteError: if the folder can't be written.
+        WriteError: if a folder can't be written.
     """
     for path, other in pairs:
         try:
@@ -70,7 +73,7 @@ def rename(*pairs: tuple[Path, Path]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync the names in a folder to disk, if the system can."""
+    """Sync the names in a folder to the disk, if the system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -80,15 +83,15 @@ def sync_folder(folder: Path) -> None:
 
 
 class SealedCheckpointIO(CheckpointIO):
-    """Checkpoints written completely or not at all, with a checksum: `Trainer(plugins=[SealedCheckpointIO()])`.
+    """A Trainer's plugin for checkpoints that are complete or absent: `Trainer(plugins=[SealedCheckpointIO()])`.
 
     Args:
-        already_read: contents of checkpoints by path, from `read_plain`. Each is returned once instead of reading the
-            file again.
+        already_read: contents of checkpoints by path, as `read_plain` returned them. Each is used once, instead of
+            reading the file again.
 
     Raises:
         WriteError: if a checkpoint can't be written.
-        CheckpointError: if a file is damaged or not a checkpoint, or if a checkpoint to write holds anything but
+        CheckpointError: if a file to load is damaged or not a checkpoint, or a checkpoint to save holds more than
             tensors and plain values.
     """
 
@@ -96,33 +99,33 @@ class SealedCheckpointIO(CheckpointIO):
         self._already_read = dict(already_read or {})
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint with its checksum."""
+        """Save a checkpoint with its SHA-256."""
         buffer = io.BytesIO()
         torch.save({**checkpoint, _SEALED: True}, buffer)
         content = buffer.getvalue()
         try:
             unpack(content)
         except ArchiveError as error:
-            raise CheckpointError(f"{path}: a checkpoint of this run could not be read back: {error}") from error
+            raise CheckpointError(f"{path}: this checkpoint could not be read again: {error}") from error
         write_whole(path, content + b"\nseqlight sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n")
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint by `read_plain`, to the CPU; the other arguments are ignored."""
+        """Load a checkpoint with `read_plain`; tensors are on the CPU, whatever `map_location` is."""
         contents = self._already_read.pop(str(path), None)
         return read_plain(path) if contents is None else contents
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint, unless its path contains `..`: Lightning takes paths to remove from checkpoints."""
+        """Remove a file, unless its path has `..`: Lightning reads the names of files to remove from checkpoints."""
         if ".." not in Path(path).parts:
             Path(path).unlink(missing_ok=True)
 
 
 def read_plain(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The contents of a checkpoint file: tensors on the CPU, and plain values. No code from it is run.
+    """Read a checkpoint: tensors, on the CPU, and plain values. No code from it is run.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DamagedCheckpointError: if it was changed or damaged.
+        DamagedCheckpointError: if the file is damaged.
         CheckpointError: if it is not a checkpoint.
     """
     if "://" in str(path):
@@ -137,19 +140,19 @@ def read_plain(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         checkpoint = unpack(content)
     except UnsafeError as error:
-        raise CheckpointError(f"{path} is not a checkpoint of seqlight: {error}") from error
+        raise CheckpointError(f"{path} is not a seqlight checkpoint: {error}") from error
     except ArchiveError as error:
-        raise DamagedCheckpointError(f"{path} is not a checkpoint of seqlight: {error}") from error
+        raise DamagedCheckpointError(f"{path} is not a seqlight checkpoint: {error}") from error
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{path} was written by torch, but is not a checkpoint of a seqlight model")
+        raise CheckpointError(f"{path} is a torch file, but not a checkpoint of a seqlight model")
     if _SEALED in checkpoint and not sealed:
         raise DamagedCheckpointError(f"{path} is damaged: its checksum is missing")
     return checkpoint
 
 
 def _check_seal(path: str | os.PathLike[str], content: bytes) -> bool:
-    """Whether a file ends with a checksum, which must match."""
+    """Whether the file has a seal; raises DamagedCheckpointError if the seal does not match."""
     found = _SEAL.fullmatch(content[-_SEAL_SIZE:])
     if found and hashlib.sha256(memoryview(content)[:-_SEAL_SIZE]).hexdigest().encode() != found[1]:
-        raise DamagedCheckpointError(f"{path}: checksum mismatch: the file was changed or damaged")
+        raise DamagedCheckpointError(f"{path} is damaged: checksum mismatch")
     return found is not None

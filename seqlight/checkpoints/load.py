@@ -51,6 +51,10 @@ def load_model(path: str | os.PathLike[str], base: type[Model], map_location: to
 def check_sizes(make_model: Callable[[], nn.Module], weights: Mapping[str, Any]) -> None:
     """Check that weights fit the model that a function makes, before memory for the model is allocated.
 
+    Args:
+        make_model: makes the model; it is called with tensors on torch's meta device.
+        weights: a `state_dict`.
+
     Raises:
         RuntimeError: as `load_state_dict`.
     """
@@ -60,7 +64,7 @@ def check_sizes(make_model: Callable[[], nn.Module], weights: Mapping[str, Any])
         nonlocal parameters
         parameters += parameter is not None
         if parameters > 2 * len(weights):  # twice, since one can replace another; a million layers would take long
-            raise RuntimeError(f"size mismatch: the model has more parameters than the {len(weights)} in the file")
+            raise RuntimeError(f"size mismatch: the model has more parameters than the checkpoint: {len(weights)}")
 
     handle = register_module_parameter_registration_hook(count)
     try:
@@ -79,4 +83,4 @@ def check_sizes(make_model: Callable[[], nn.Module], weights: Mapping[str, Any])
     model.load_state_dict(assigned, assign=True)
     storages = [tensor.untyped_storage() for tensor in weights.values() if isinstance(tensor, Tensor)]
     if size > sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()):
-        raise RuntimeError(f"size mismatch: the model has {size} weights, and the file has fewer")
+        raise RuntimeError(f"size mismatch: the model has {size} weights, the checkpoint fewer")

@@ -1,4 +1,4 @@
-"""The state of the random number generators of a run."""
+"""The state of all random number generators that a run can draw from."""
 
 import random
 from typing import Any
@@ -12,11 +12,7 @@ def random_state() -> dict[str, Any]:
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     version, values, gauss = random.getstate()
     return {
-        "python": (
-            version,
-            torch.tensor(values),
-            gauss,
-        ),  # a list of 625 numbers takes a millisecond to read
+        "python": (version, torch.tensor(values), gauss),  # a tensor: 625 numbers take a millisecond to read
         "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
@@ -24,16 +20,18 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Restore a state from `random_state`.
+    """Restore a state that `random_state` returned.
 
     Raises:
-        LookupError, TypeError, ValueError: if the state has another form.
+        LookupError, TypeError, ValueError: if it is not such a state.
     """
     version, values, gauss = state["python"]
     random.setstate((version, tuple(values.tolist()), gauss))
     kind, keys, position, *others = state["numpy"]
     if keys.shape != (624,) or not 0 <= position <= 624:
-        raise ValueError(f"expected 624 keys and a position from 0 to 624, got {tuple(keys.shape)} and {position}")
+        raise ValueError(
+            f"numpy's state must have 624 keys and a position among them, got {tuple(keys.shape)} and {position}"
+        )
     np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, *others))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] is not None and torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Checkpoints from which an interrupted run continues exactly."""
+"""Checkpoints from which a run continues as if it had not been interrupted."""
 
 import time
 from collections.abc import Callable
@@ -25,21 +25,21 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
     """Save a run at the end of each epoch, and at intervals within epochs; keep the last two checkpoints.
 
-    A checkpoint also holds the state of the random number generators and the sizes of TensorBoard's files, so that a
-    resumed run repeats and omits nothing.
+    Besides the state that a Trainer saves, a checkpoint has the state of all random number generators and the sizes of
+    TensorBoard's files. So a resumed run repeats nothing and leaves nothing out.
 
-    A signal recorded by `seqlight.checkpoints.signals` ends the run here, after it is saved.
+    A signal that `seqlight.checkpoints.signals` has noted ends the run here, once it is saved.
 
-    With several processes, signals and seconds are checked after every tenth step: all processes must save together.
+    With several processes, signals and time are checked after every tenth step: all processes must save together.
 
     Args:
-        every_n_steps: the number of steps between checkpoints; a checkpoint that is not possible at its step follows
-            as soon as possible. None to save by time only.
-        every_n_seconds: the time between checkpoints, in seconds.
+        every_n_steps: the number of steps between two checkpoints; where the run can't be saved, it is saved at the
+            next step where it can. None: by time only.
+        every_n_seconds: seconds between two checkpoints.
 
     Attributes:
-        folder: the folder to save to; None, until set-up, for `checkpoints` in the Trainer's log folder.
-        metrics: the metrics of the checkpoint that the run was resumed from.
+        folder: the folder of the checkpoints; by default `checkpoints` in the Trainer's log folder, set by `setup`.
+        metrics: the metrics at the checkpoint from which the run continues.
 
     Raises:
         TypeError, ValueError: if an argument is out of its range.
@@ -60,9 +60,9 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._stop_saving: Callable[[], None] = lambda: None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Set the folder to save to."""
+        """Set the folder."""
         self._trainer = trainer
-        log_folder = Path(trainer.log_dir or trainer.default_root_dir)  # a collective call: all processes must make it
+        log_folder = Path(trainer.log_dir or trainer.default_root_dir)  # a collective call: in all processes
         self.folder = Path(trainer.strategy.broadcast(self.folder or log_folder / "checkpoints"))
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,10 +89,10 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the state of the run.
+        """Continue the run from the loaded state.
 
         Raises:
-            CheckpointError: if the checkpoint does not hold it.
+            CheckpointError: if the state is incomplete.
         """
         requests.defer()
         self._note_saved(trainer)
@@ -103,15 +103,15 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._stop_saving = call_after(pl_module, "on_train_batch_end", lambda: self._save_if_due(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if it is due; after each validation, since a run can validate after every batch."""
+        """Save if a checkpoint is due, so that a run with a validation after each batch is saved too."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._save_if_due(trainer, validated=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save; everything else of the epoch is done."""
+        """Save: the epoch is complete."""
         _, signum = self._agree(trainer)
         self._save(trainer, "epoch", trainer.current_epoch + 1, signum)
-        if trainer.fit_loop.restarting:  # Lightning omits it in the epoch in which a run was resumed
+        if trainer.fit_loop.restarting:  # Lightning leaves these schedulers out in the epoch in which a run resumes
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             _step_schedulers(trainer, pl_module, metrics, "epoch", trainer.current_epoch + 1)
 
@@ -128,13 +128,13 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         if len(state["random"]) == trainer.world_size:
             set_random_state(state["random"][trainer.global_rank])
         self.metrics = {str(name): float(value) for name, value in state["metrics"].items()}
-        if Path(str(trainer.ckpt_path)).parent == self.folder:  # else a new run begins from the checkpoint
+        if Path(str(trainer.ckpt_path)).parent == self.folder:  # else a new run starts from this checkpoint
             trainer.should_stop = bool(state["should_stop"])
         if state["follows"] is not None:
             interval, count = state["follows"]
             if interval == "epoch":
                 begin_next_epoch(trainer)
-            # Lightning steps them after the checkpoint was saved.
+            # Lightning steps these schedulers after the save.
             _step_schedulers(trainer, pl_module, self.metrics, interval, count)
 
     def _save_if_due(self, trainer: pl.Trainer, validated: bool = False) -> None:
@@ -148,7 +148,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
             self._save(trainer, "step", trainer.fit_loop.epoch_loop.batch_idx + 1, signum)
 
     def _can_save_here(self, trainer: pl.Trainer, validated: bool) -> bool:
-        """Whether neither a validation nor the end of the epoch comes next: a resumed run would omit it."""
+        """Whether neither a validation nor the epoch's end follows: a resumed run would leave it out."""
         batches = trainer.fit_loop.epoch_loop.batch_idx + 1
         return not (
             trainer.is_last_batch
@@ -158,23 +158,27 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         )
 
     def _agree(self, trainer: pl.Trainer) -> tuple[bool, int | None]:
-        """Whether a checkpoint is due by time, and the signal to stop for; the same in all processes."""
+        """Whether a checkpoint is due by time, and the signal that asks to stop; the same in all processes."""
         late = time.monotonic() - self._last_saved >= self.every_n_seconds
         if trainer.world_size == 1:
             return late, requests.signum
-        # Clocks differ, and a signal can reach one process only.
+        # Clocks differ, and a signal can reach only one process.
         wanted = torch.tensor([int(late), requests.signum or 0], device=trainer.strategy.root_device)
         distributed.all_reduce(wanted, distributed.ReduceOp.MAX)
         return bool(wanted[0]), int(wanted[1]) or None
 
     def _save(self, trainer: pl.Trainer, interval: str, count: int, signum: int | None) -> None:
-        """Save after `count` steps or epochs. Schedulers that monitor a metric have not been stepped for it yet."""
+        """Save, after `count` steps or epochs; schedulers that monitor a metric have not been stepped for the last one.
+
+        Raises:
+            Stopped: if `signum` is a signal.
+        """
         assert self.folder is not None
         draft, last = self.folder / f".{LAST}.part", self.folder / LAST
         self._follows = (interval, count)
         trainer.save_checkpoint(draft)
         self._follows = None
-        if trainer.is_global_zero:  # the draft is complete and on disk before the older one is replaced
+        if trainer.is_global_zero:  # the draft is on the disk before the older checkpoint is replaced
             rename((last, self.folder / PREVIOUS), (draft, last))
         self._note_saved(trainer)
         if signum is not None:
@@ -187,7 +191,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
 def _step_schedulers(
     trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], interval: str, count: int
 ) -> None:
-    """Step schedulers that monitor a metric, as Lightning does after `count` steps or epochs."""
+    """Step the schedulers that monitor a metric, as Lightning does after `count` steps or epochs."""
     for config in trainer.lr_scheduler_configs if pl_module.automatic_optimization else ():
         metric = metrics.get(str(config.monitor)) if config.reduce_on_plateau else None
         if metric is not None and config.interval == interval and count % config.frequency == 0:

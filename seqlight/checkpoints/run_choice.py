@@ -1,4 +1,4 @@
-"""The folder that a training writes: that of an unfinished run, or a new one."""
+"""The folder for a training: the folder of an unfinished run, or a new one."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ class ResumePoint(NamedTuple):
 
     Attributes:
         path: the file.
-        contents: what it holds.
+        contents: the contents of the file.
         refused: one message for each newer checkpoint that can't be used.
     """
 
@@ -24,12 +24,12 @@ class ResumePoint(NamedTuple):
 
 
 class ChosenRun(NamedTuple):
-    """Where a training continues or begins.
+    """The run that a training continues or begins.
 
     Attributes:
-        folder: the folder, which this process alone writes; None in all processes of a run but the first.
-        unfinished: the unfinished run that continues; None for a new one.
-        resume: where it continues; None from the start.
+        folder: the folder, which only this process writes; None in all processes of a run except the first.
+        unfinished: the unfinished run to continue; None for a new run.
+        resume: the checkpoint to continue from; None to begin at the start.
     """
 
     folder: RunFolder | None
@@ -43,7 +43,7 @@ class AbandonedRun(NamedTuple):
     Attributes:
         folder: its folder.
         checkpoint: its last checkpoint.
-        differences: the names under which it differs.
+        differences: the names of the settings and files that differ.
     """
 
     folder: Path
@@ -52,30 +52,30 @@ class AbandonedRun(NamedTuple):
 
 
 def choose_run(parent: Path, training: dict[str, str], unfinished: Path | None, *, first_process: bool) -> ChosenRun:
-    """Open the unfinished run, ready to continue, or a new one.
+    """Open the unfinished run to continue it, or a new run.
 
     Args:
-        parent: the folder of the runs of that name.
-        training: what is trained, as `describe_training` gives it.
-        unfinished: the run that is to continue, as `unfinished_run` found it, or None.
+        parent: the folder of all runs of this name.
+        training: the description from `describe_training`.
+        unfinished: the run to continue, from `unfinished_run`, or None.
         first_process: whether this process writes the folder.
 
     Raises:
-        CheckpointError: if it has checkpoints, and none can be used.
+        CheckpointError: if the run has checkpoints, but none can be used.
         RunInUseError, WriteError: as `RunFolder`.
     """
     folder, resume = None, None
     if unfinished is not None:
         folder = RunFolder(unfinished) if first_process else None
-        if folder is not None and folder.is_finished():  # by another process, since it was found
+        if folder is not None and folder.is_finished():  # another process has finished it in the meantime
             folder.close(has_begun=True)
             folder = unfinished = None
     if folder is not None:
-        folder.describe(training, finished=False)  # names this process to those who find the folder locked
+        folder.describe(training, finished=False)  # so that others who find the folder locked can name this process
     if unfinished is not None:
         resume = _newest_checkpoint(unfinished)
         if resume is not None and resume.path.name == PREVIOUS and folder is not None:
-            resume.path.with_name(LAST).unlink(missing_ok=True)  # the next save would keep it as the previous one
+            resume.path.with_name(LAST).unlink(missing_ok=True)  # else the next save would keep it as previous.ckpt
     elif first_process:
         folder = new_run_folder(parent)
         folder.describe(training, finished=False)
@@ -110,7 +110,7 @@ def _newest_checkpoint(folder: Path) -> ResumePoint | None:
 
 
 def _event_sizes(contents: dict[str, Any]) -> dict[str, int]:
-    """The sizes of TensorBoard's files when a checkpoint was saved, in bytes.
+    """The sizes of TensorBoard's files at the time of a checkpoint, in bytes.
 
     Raises:
         CheckpointError: if the checkpoint does not hold them.

@@ -17,32 +17,32 @@ from seqlight.checkpoints.files import make_folder, sync_folder, write_whole
 from seqlight.common.errors import WriteError
 
 _LOCK, _STATE = "lock", "run.json"
-_OF_THE_START = (_LOCK, _STATE, "config.yaml", "hparams.yaml")  # the files before the first step
+_FILES_BEFORE_TRAINING = (_LOCK, _STATE, "config.yaml", "hparams.yaml")
 _VERSION = re.compile(r"version_(\d+)")
 
 
 class RunInUseError(Exception):
-    """Another process is writing the folder of a run."""
+    """Another process writes the folder of a run."""
 
 
 class RunFolder:
     """A folder that only this process writes.
 
-    Its `run.json` says what is trained, and whether the run is finished.
+    Its `run.json` describes the training, and whether it is finished.
 
     Args:
         path: the folder.
-        new_parents: the parents that were made for a new folder, the lowest first; None for an existing folder.
+        new_parents: for a new folder, the parents that were made for it, the lowest first.
 
     Raises:
-        RunInUseError: if another process writes the folder, with its number.
-        WriteError: if it can't be written.
+        RunInUseError: if another process writes the folder; it names the process.
+        WriteError: if the folder can't be written.
     """
 
     def __init__(self, path: Path, new_parents: Sequence[Path] | None = None) -> None:
         self.path = path
         self._new_parents = new_parents
-        self._lock = FileLock(path / _LOCK)  # a dead process holds no lock
+        self._lock = FileLock(path / _LOCK)  # free again when its process dies
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
@@ -55,26 +55,30 @@ class RunFolder:
             raise WriteError(f"can't write {path}: {error.strerror}") from error
 
     def describe(self, training: dict[str, str], finished: bool) -> None:
-        """Write `run.json`: what is trained here, and whether it is finished.
+        """Write `run.json`.
+
+        Args:
+            training: the description from `describe_training`.
+            finished: whether the training is finished.
 
         Raises:
-            WriteError: if it can't be written.
+            WriteError: if the file can't be written.
         """
         state = {"finished": finished, "process": os.getpid(), "training": training}
         write_whole(self.path / _STATE, json.dumps(state, indent=1).encode())
 
     def is_finished(self) -> bool:
-        """Whether the run is finished."""
+        """Whether the training is finished."""
         return bool(_state(self.path).get("finished"))
 
     def rewind(self, sizes: dict[str, int]) -> None:
-        """Remove what was written to TensorBoard's files after a checkpoint.
+        """Cut TensorBoard's files back to their sizes at a checkpoint.
 
         Args:
-            sizes: the sizes of the files in bytes, from `event_sizes`; other files are removed.
+            sizes: the sizes from `event_sizes`, in bytes; other files are removed.
 
         Raises:
-            WriteError: if they can't be written.
+            WriteError: if the files can't be written.
         """
         try:
             for path in _event_files(self.path):
@@ -86,23 +90,23 @@ class RunFolder:
             raise WriteError(f"can't write {self.path}: {error.strerror}") from error
 
     def close(self, has_begun: bool) -> None:
-        """Release the folder for other processes.
+        """Let other processes write the folder.
 
         Args:
-            has_begun: whether the run has taken a step; if not, a new folder is removed.
+            has_begun: whether a step has been taken; otherwise a new folder is removed.
         """
         if self._new_parents is not None and not has_begun:
-            for path in (*(self.path / name for name in _OF_THE_START), *_event_files(self.path)):
+            for path in (*(self.path / name for name in _FILES_BEFORE_TRAINING), *_event_files(self.path)):
                 with contextlib.suppress(OSError):
                     path.unlink()
             for folder in (self.path / "checkpoints", self.path, *self._new_parents):
-                with contextlib.suppress(OSError):  # it holds something else
+                with contextlib.suppress(OSError):  # it holds other files
                     folder.rmdir()
         self._lock.release()
 
 
 def new_run_folder(parent: Path) -> RunFolder:
-    """Make the folder of the next version, which no other process has made.
+    """Make the folder of the next version; two processes never get the same one.
 
     Raises:
         WriteError: if it can't be made.
@@ -124,7 +128,7 @@ def new_run_folder(parent: Path) -> RunFolder:
 
 
 def unfinished_run(parent: Path, training: dict[str, str]) -> Path | None:
-    """The newest run in a folder that trains the same and is not finished; None if there is none."""
+    """The newest run in a folder with this training; None if that run is finished, or if there is none."""
     for _, path in sorted(_versions(parent), reverse=True):
         state = _state(path)
         if state.get("training") == training:
@@ -133,7 +137,7 @@ def unfinished_run(parent: Path, training: dict[str, str]) -> Path | None:
 
 
 def other_unfinished_run(parent: Path, training: dict[str, str]) -> tuple[Path, list[str]] | None:
-    """The newest run in a folder, and the names that differ, if it trains something else and was interrupted."""
+    """The newest run in a folder and the names that differ, if it trains something else and was interrupted."""
     path = max(_versions(parent), default=(0, None))[1]
     state = {} if path is None else _state(path)
     before = state.get("training")
@@ -149,7 +153,13 @@ def other_unfinished_run(parent: Path, training: dict[str, str]) -> tuple[Path, 
 def describe_training(
     configuration: dict[str, str], classes: Iterable[type], files: Iterable[str | None]
 ) -> dict[str, str]:
-    """What a training depends on, by name: the configuration, the modules of classes outside seqlight, data files."""
+    """Everything that a training depends on, by name.
+
+    Args:
+        configuration: the settings, as text.
+        classes: the classes in use; modules outside seqlight and torch are added with their SHA-256.
+        files: data files, which are added with their SHA-256; paths that are not files are left out.
+    """
     training = dict(configuration)
     modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(("seqlight.", "torch."))}
     sources = [getattr(sys.modules.get(name), "__file__", None) for name in modules]

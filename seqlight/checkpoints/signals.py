@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM stop a training at a point from which it can be resumed."""
+"""SIGINT and SIGTERM: a run stops after it is saved."""
 
 import contextlib
 import os
@@ -11,12 +11,12 @@ from seqlight.common.processes import is_first_here
 
 
 class Stopped(SystemExit):
-    """A signal has ended the command. The exit status is 128 plus its number, as in a shell.
+    """The end of a command by a signal.
 
     Attributes:
-        status: the exit status.
+        status: the exit status, 128 plus the signal's number, as in shells.
         name: the signal's name.
-        saved: what was saved before, for the message.
+        saved: the part of the message about the last checkpoint.
     """
 
     def __init__(self, signum: int, saved: str = "") -> None:
@@ -27,12 +27,12 @@ class Stopped(SystemExit):
 
 
 class StopRequests:
-    """The signal that was received. It ends the command at once, or, in training, at the end of a step.
+    """Signals that ask the command to stop. Outside training it ends at once; in training, after a step is saved.
 
     Attributes:
-        signum: the signal that training is to stop for, or None.
-        deferred: whether training is running, which stops by itself after it has saved.
-        done: whether everything is saved, and the command is about to end.
+        signum: the signal that has asked a training to stop, or None.
+        deferred: whether a training is running, which stops itself once it is saved.
+        done: whether everything is saved and the command is about to end.
     """
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class StopRequests:
         self.done = False
 
     def defer(self) -> None:
-        """Record signals from now on, SIGTERM too, for which Lightning has installed its own handler."""
+        """Note signals from now on; Lightning's own handler of SIGTERM is replaced."""
         self.deferred = True
         if signal.getsignal(signal.SIGINT) == self.handle:
             signal.signal(signal.SIGTERM, self.handle)
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
-        """Stop now, or record the signal. A second Ctrl-C stops at once, saved or not."""
+        """Stop at once, or note the signal; a second Ctrl-C exits at once, saved or not."""
         if self.done:
             return
         if not self.deferred:
@@ -55,7 +55,7 @@ class StopRequests:
         if signum == signal.SIGINT and self.signum == signal.SIGINT:
             os._exit(128 + signum)
         if signum == signal.SIGINT and is_first_here():
-            os.write(2, b"seqlight: SIGINT: the run stops when it is saved; press Ctrl-C again to stop at once\n")
+            os.write(2, b"seqlight: SIGINT: the run stops when it is saved; press Ctrl-C again to exit at once\n")
         self.signum = signum
 
 
@@ -64,7 +64,7 @@ requests = StopRequests()
 
 @contextlib.contextmanager
 def signals_handled() -> Iterator[None]:
-    """Handle SIGINT and SIGTERM by `requests`, if this is the main thread; Python handles signals only there."""
+    """Let `requests` handle SIGINT and SIGTERM. Outside the main thread, where Python forbids it, do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -104,3 +104,27 @@ def check_output(output: str, sources: Iterable[str | None]) -> None:
     given = [path for path in sources if path and os.path.exists(path)]
     if os.path.exists(output) and any(os.path.samefile(path, output) for path in given):
         raise UsageError(f"--output: expected a path that is not a data file, got {output!r}")
+
+
+def name_flag(message: str, arguments: dict[str, Any]) -> str:
+    """A message about an argument with the argument's flag, if exactly one flag has that name.
+
+    Args:
+        message: as `num_layers must be at least 1, got 0`.
+        arguments: the parsed arguments, nested.
+    """
+    name = message.partition(" ")[0].rstrip(":")
+    flags = [flag for flag in _flags(arguments) if flag.rpartition(".")[2] == name]
+    flags = [flag for flag in flags if flag not in {f"model.{argument}" for argument in FROM_DATA}]
+    return f"--{flags[0]}{message[len(name) :]}" if len(flags) == 1 else message
+
+
+def _flags(arguments: dict[str, Any], prefix: str = "") -> list[str]:
+    """The flags of nested arguments: `model.cell.hidden_size` for `{"model": {"init_args": {"cell": ...`."""
+    flags = []
+    for name, value in arguments.items():
+        flag = prefix if name == "init_args" else f"{prefix}.{name}".removeprefix(".")
+        flags += [flag] if flag != prefix else []
+        if isinstance(value, dict) and name != "encoding":  # it comes from the checkpoint, not from flags
+            flags += _flags(value, flag)
+    return flags

@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import inspect
 import re
-from typing import Any
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.common import private_api
@@ -59,28 +58,6 @@ def explain(message: str) -> str:
     if types := private_api.expected_types(message):
         return f"{flag}: expected {' or '.join(types)}, got {value}"
     return "\n".join(_name_flag(line) for line in private_api.informative_lines(message)[:5])
-
-
-def name_flag(message: str, arguments: dict[str, Any]) -> str:
-    """A message about an argument with the argument's flag, if exactly one flag has that name.
-
-    Args:
-        message: as `num_layers must be at least 1, got 0`.
-        arguments: the parsed arguments, nested.
-    """
-    name = message.partition(" ")[0]
-    flags = [flag for flag in _flags(arguments) if flag.rpartition(".")[2] == name]
-    return f"--{flags[0]}{message[len(name) :]}" if len(flags) == 1 else message
-
-
-def _flags(arguments: dict[str, Any], prefix: str = "") -> list[str]:
-    """The flags of nested arguments: `model.cell.hidden_size` for `{"model": {"init_args": {"cell": ...`."""
-    flags = []
-    for name, value in arguments.items():
-        flag = prefix if name == "init_args" else f"{prefix}.{name}".removeprefix(".")
-        flags += [flag] if flag != prefix else []
-        flags += _flags(value, flag) if isinstance(value, dict) else []
-    return flags
 
 
 def _name_flag(line: str) -> str:

@@ -22,9 +22,9 @@ from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_choice import ChosenRun
 from seqlight.checkpoints.signals import requests
-from seqlight.cli.arguments import GivenArguments, check_output
+from seqlight.cli.arguments import GivenArguments, check_output, name_flag
 from seqlight.cli.devices import device_arguments
-from seqlight.cli.flag_errors import UsageError, explain, name_flag
+from seqlight.cli.flag_errors import UsageError, explain
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import DEFAULT_DATA, TRAINER_DEFAULTS, add_options

@@ -1,6 +1,6 @@
-"""Makes checkpoints that would do harm, and tries every way to open them; run as a program by test_hostile.py.
+"""Make harmful checkpoints and try every way to open them; test_hostile.py runs `main` in its own process.
 
-Each of them would, if a function that it names were called or a module imported, make the file `flag`.
+A function that they name, if called, or a module, if imported, would make the file `flag`.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import msgspec  # noqa: F401 - which data from files are described with, and is imported late
+import msgspec  # noqa: F401 - seqlight imports it late
 import torch
 from lightning.pytorch import Trainer
 
@@ -54,14 +54,14 @@ def make(*args, **kwargs):
 """
 
 
-# 10 ** 9 values when its aliases are followed.
+# 10 ** 9 values if its aliases are followed.
 YAML_BOMB = "[&a [1,1,1,1,1,1,1,1,1,1]" + "".join(
     f", &{letter} [{','.join([f'*{before}'] * 10)}]" for letter, before in zip("bcdefghi", "abcdefgh", strict=True)
 ) + "]"  # fmt: skip
 
 
 class Payload:
-    """Makes the flag when a pickle of it is loaded."""
+    """Make the flag when a pickle of it is loaded."""
 
     def __reduce__(self):
         return open, ("flag", "w")
@@ -107,7 +107,7 @@ def deflated(megabytes):
 
 
 def larger_than_written(content):
-    """The sizes in the directory of an archive, 4 GB."""
+    """State sizes of 4 GB in the directory of an archive."""
     changed = bytearray(content)
     place = changed.find(b"PK\x01\x02")
     changed[place + 20 : place + 28] = b"\xf0\xff\xff\xff\xf0\xff\xff\xff"
@@ -115,7 +115,7 @@ def larger_than_written(content):
 
 
 def overlapping(content):
-    """A thousand entries of the same megabyte."""
+    """An archive with a thousand entries for the same megabyte."""
     name = b"a/data/0"
     start = content.find(b"PK\x01\x02", content.find(name))
     end = content.find(b"PK\x05\x06")
@@ -149,7 +149,7 @@ def arguments_of(checkpoint):
 
 
 def shared_weights(good):
-    """Three hundred layers of a thousand units, of which there are the weights of one."""
+    """A checkpoint for three hundred layers of a thousand units that all share the weights of one."""
     parts = {"weight_ih": (3000, 1000), "weight_hh": (3000, 1000), "bias_ih": (3000,), "bias_hh": (3000,)}
     values = torch.zeros(3_000_000)
     checkpoint = copy.deepcopy(good)
@@ -164,7 +164,7 @@ def shared_weights(good):
 
 
 def text(size):
-    """A pickle's instruction."""
+    """A pickle's instruction for a string."""
     return b"X" + size.to_bytes(4, "little") + size * b"a"
 
 
@@ -174,7 +174,7 @@ def numbers(count):
 
 
 def many_times(function, second, first):
-    """A pickle in which a function makes a large value out of the same one ten thousand times."""
+    """A pickle that calls a function ten thousand times with the same large argument."""
     arguments = b"h\1\x85" if second is None else b"h\1h\2\x86"
     prepared = function + b"q\0" + first + b"q\1" + (second or b"N") + b"q\2"
     return b"\x80\x02" + prepared + b"0" * 3 + b"](" + 10**4 * (b"h\0" + arguments + b"R") + b"e."
@@ -195,7 +195,7 @@ def shared(levels):
 
 
 def checkpoints(good):
-    """Contents of hostile files by name; `ANY` of them are refused by every verb."""
+    """Contents of hostile files by name."""
     model, data = ("seqlight", "model"), ("seqlight", "data")
     arguments, data_arguments = (*model, "init_args"), (*data, "init_args")
     unknown = {"class_path": "hostile_module.Cell", "init_args": {"hidden_size": 2}}
@@ -230,7 +230,7 @@ def checkpoints(good):
         "class_path of a number": changed(good, *arguments, "cell", {"class_path": 1}),
         "arguments beside": changed(good, *arguments, "cell", {**arguments_of(good)["cell"], "dict_kwargs": {}}),
         "wide tensor": saved({**good, "state_dict": {**good["state_dict"], "head.weight": wide}}),
-        "wide optimiser": saved({**good, "optimizer_states": [{"state": {0: wide}}]}),
+        "wide optimizer": saved({**good, "optimizer_states": [{"state": {0: wide}}]}),
         "shared weights": saved({**shared_weights(good), "hyper_parameters": {}}),
         "hidden_size": changed(good, *arguments, "cell", "init_args", "hidden_size", 2**20),
         "largest hidden_size": changed(good, *arguments, "cell", "init_args", "hidden_size", 2**31 - 1),
@@ -306,7 +306,7 @@ def configurations():
 
 
 class Requests(http.server.BaseHTTPRequestHandler):
-    """Counts what is asked for."""
+    """Record requests."""
 
     paths: ClassVar[list[str]] = []
 
@@ -319,12 +319,12 @@ class Requests(http.server.BaseHTTPRequestHandler):
 
 
 def megabytes():
-    """The most that this process has had."""
+    """The peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def attempt(open_it):
-    """What came of it: an exit status or the name of an exception; how much time it took; what else happened."""
+    """Open a file; returns the exit status or the name of the exception, the time, and side effects."""
     said = io.StringIO()
     modules, start = set(sys.modules), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
@@ -345,7 +345,7 @@ def attempt(open_it):
 
 
 def attempts(path, verbs=VERBS):
-    """Every way to open a checkpoint."""
+    """Try every way to open a checkpoint."""
     ways = {verb: partial(run, [verb, f"--ckpt_path={path}", *QUIET]) for verb in verbs}
     ways["load"] = lambda: seqlight.load(path)
     ways["data"] = lambda: SequenceFiles.load_from_checkpoint(path)
@@ -353,7 +353,8 @@ def attempts(path, verbs=VERBS):
     return {way: attempt(open_it) for way, open_it in ways.items()}
 
 
-def main():
+def main(_):
+    sys.path.insert(0, os.getcwd())  # so that hostile_module could be imported
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     Path("hostile_module.py").write_text(MODULE)
     trained = trainer()
@@ -361,11 +362,11 @@ def main():
     trained.save_checkpoint("good.ckpt")
     good = torch.load("good.ckpt", weights_only=True)
     cases = checkpoints(good)
-    # A good one first, so that what Lightning imports late and the memory for it are there.
+    # The good one first, so that late imports and their memory do not count.
     results = {"good": attempts("good.ckpt")}
     for number, (name, content) in enumerate(cases.items()):
         Path("hostile.ckpt").write_bytes(content)
-        # What a file names, all verbs look at alike: one of them will do.
+        # All verbs read the names in a file with the same code, so one of them is enough.
         verbs = VERBS if name in BY_EVERY_VERB else VERBS[number % 4 :][:1]
         results[name] = attempts("hostile.ckpt", verbs)
     for name, path in configurations().items():
@@ -376,7 +377,4 @@ def main():
         server.shutdown()
     results["requests"] = Requests.paths
     Path("results.json").write_text(json.dumps(results))
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -1,7 +1,7 @@
 """Files that seqlight 0.1.0 wrote before its modules moved still work.
 
-`tests/data/version_0_1_0` holds checkpoints and configurations of two small runs. The expected numbers were printed by
-that version, from the same files.
+`tests/data/version_0_1_0` holds checkpoints and configurations of two small runs. That version printed the expected
+numbers from the same files.
 """
 
 import csv

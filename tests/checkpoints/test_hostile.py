@@ -1,53 +1,46 @@
-"""Data is never code: checkpoints and configurations that would do harm are refused, soon and in short.
+"""Data is never code: harmful checkpoints and configurations are refused, quickly and in a few lines.
 
-All are tried in one process, that of hostile_checkpoints.py: starting takes longer than all of them.
+One process, which runs hostile_checkpoints.py, tries them all.
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.checkpoints import hostile_checkpoints
 from tests.conftest import seqlight_run
+from tests.processes import Command
 
-# What is hostile is what they say of the data; the model alone may be loaded from them.
+# Files whose description of the data is hostile; the model can be loaded from them.
 OF_DATA = {"vocabulary", "features", "task's vocabulary", "mean", "scale", "scale's length", "scale's type",
            "class_names", "class_names of the model", "class_names, numbers", "encoding, text", "encoding, class",
            "task, text", "data, unknown", "deep in data"}  # fmt: skip
 
 
-# What stands for true as long as nobody loads it.
+# Strings that count as true if nobody parses them.
 TEXTS = {"YAML in a text", "deep YAML in a text"}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What came of every way to open every file."""
+    """The outcome of every way to open every file."""
     folder = tmp_path_factory.mktemp("hostile")
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "tests.checkpoints.hostile_checkpoints"]
-    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    process = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    assert process.returncode == 0, process.stderr
+    status, _, err = Command(folder, program=hostile_checkpoints.main).wait()
+    assert status == 0, err
     found = json.loads((folder / "results.json").read_text())
     assert not (folder / "flag").exists()
     return found
 
 
-def test_the_good_one_that_all_others_are_made_of_is_opened(results):
+def test_good_checkpoint_that_the_others_derive_from_is_opened(results):
     good = results["good"]
     assert [good[way]["result"] for way in hostile_checkpoints.VERBS] == [0, 0, 0, 0]
     assert good["load"]["result"] == good["trainer"]["result"] == "opened"
     assert good["data"]["says"] == "good.ckpt holds a SyntheticSequences, not a SequenceFiles"
 
 
-def test_the_flag_would_be_there_if_the_code_ran(tmp_path, monkeypatch):
+def test_payload_would_make_the_flag(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     open_file, arguments = hostile_checkpoints.Payload().__reduce__()
     open_file(*arguments).close()
@@ -55,10 +48,10 @@ def test_the_flag_would_be_there_if_the_code_ran(tmp_path, monkeypatch):
 
 
 def check(name, way, outcome, most):
-    """What holds for every file, whether it is refused or not."""
+    """Check what must hold for every file, refused or not."""
     place = f"{name}, {way}: {outcome}"
     assert not outcome["flag"], place
-    # Of zipfile, for names of entries: no file names that one.
+    # zipfile imports this codec for the names of entries; no file names it.
     assert set(outcome["modules"]) <= {"encodings.cp437"}, place
     assert outcome["megabytes"] < most, place
     assert outcome["seconds"] < 2, place
@@ -66,7 +59,7 @@ def check(name, way, outcome, most):
     return place
 
 
-def test_hostile_checkpoints(results):
+def test_hostile_checkpoints_are_refused(results):
     most = max(outcome["megabytes"] for outcome in results["good"].values()) + 200
     tried = 0
     for name, ways in results.items():
@@ -79,13 +72,13 @@ def test_hostile_checkpoints(results):
                 assert outcome["result"] == 3, place
                 assert 1 <= len(outcome["says"].splitlines()) <= 5, place
             elif way == "trainer" or name in TEXTS or (way == "load" and name.startswith(("task, ", *OF_DATA))):
-                continue  # a Trainer reads nothing of what a model is
+                continue  # a Trainer does not read the description of the model
             else:
                 assert outcome["result"] in ("CheckpointError", "DamagedCheckpointError"), place
     assert tried > 180
 
 
-def test_a_url_is_not_asked_for(results):
+def test_url_is_refused_without_a_request(results):
     most = max(outcome["megabytes"] for outcome in results["good"].values()) + 200
     for way, outcome in results["URL"].items():
         place = check("URL", way, outcome, most)
@@ -94,7 +87,7 @@ def test_a_url_is_not_asked_for(results):
     assert results["requests"] == []
 
 
-def test_hostile_configurations(results):
+def test_hostile_configurations_are_refused(results):
     most = max(outcome["megabytes"] for outcome in results["good"].values()) + 200
     outcomes = {name: ways["configuration"] for name, ways in results.items() if "configuration" in ways}
     assert len(outcomes) == 13
@@ -114,7 +107,7 @@ def test_hostile_configurations(results):
         ("model: [" + 100_001 * "1," + "]", "at most 100000 values in 50 levels"),
     ],
 )  # fmt: skip
-def test_aliases_are_followed_where_they_lead_to_little(text, message, tmp_path):
+def test_yaml_aliases_are_allowed_within_limits(text, message, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(text)
     status, out, err = seqlight_run("fit", f"--config={path}", "--print_config")

@@ -1,4 +1,4 @@
-"""The learning rates and the samples of a run that goes on from a checkpoint."""
+"""Learning rates, samples and results of a run that continues from a checkpoint."""
 
 import functools
 import math
@@ -23,7 +23,7 @@ from seqlight import (
     SyntheticSequences,
 )
 from tests.cli.test_configurations import CELLS
-from tests.small_training import assert_equal
+from tests.plain_data import assert_same
 
 EPOCH = 5  # steps
 pytestmark = pytest.mark.filterwarnings(
@@ -41,14 +41,14 @@ class Usual(SequenceClassifier):
 
 
 class Quiet(SequenceClassifier):
-    """Its arguments say nothing of its learning rate."""
+    """Its learning rate is not an argument."""
 
     def __init__(self, hidden=4):
         super().__init__(partial(GRUCell, hidden_size=hidden), input_size=1, learning_rate=0.02)
 
 
 class Stepwise(Usual):
-    """Its optimiser is its own."""
+    """It has its own optimizer and schedule."""
 
     def configure_optimizers(self):
         optimizer = torch.optim.SGD(self.parameters(), lr=self.learning_rate)
@@ -65,7 +65,7 @@ class Rates(pl.Callback):
 
 
 class Samples(pl.Callback):
-    """The numbers that each step's sequences carry."""
+    """The numbers of each step's sequences."""
 
     def __init__(self):
         self.steps = []
@@ -75,13 +75,13 @@ class Samples(pl.Callback):
 
 
 def train(model, folder, max_epochs=2, ckpt_path=None):
-    """The learning rate of each step; every step leaves a checkpoint."""
+    """Train with a checkpoint after each step; returns the learning rate of each step."""
     data = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, batch_size=8)
     return fit(model, data, Rates(), folder, max_epochs, ckpt_path).rates
 
 
-def fit(model, data, watch, folder, max_epochs=2, ckpt_path=None):
-    """Train; gives the callback back."""
+def fit(model, data, callback, folder, max_epochs=2, ckpt_path=None):
+    """Train; returns the callback."""
     pl.Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
@@ -89,14 +89,14 @@ def fit(model, data, watch, folder, max_epochs=2, ckpt_path=None):
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
-        callbacks=[watch, ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)],
+        callbacks=[callback, ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)],
     ).fit(model, data, ckpt_path=ckpt_path)
-    return watch
+    return callback
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Rates and folder of a run of two epochs that nothing interrupts, by its model."""
+def uninterrupted(tmp_path_factory):
+    """Rates and folder of an uninterrupted run of two epochs, by its model."""
 
     @functools.cache
     def run(kind, **options):
@@ -115,15 +115,15 @@ every_step = pytest.mark.parametrize("step", [EPOCH - 1, EPOCH, EPOCH + 2])
 
 @every_step
 @pytest.mark.parametrize(("kind", "first"), [(Usual, 0.01), (Quiet, 0.02)])
-def test_the_cosine_goes_on(kind, first, step, whole, tmp_path):
-    rates, folder = whole(kind)
+def test_cosine_continues(kind, first, step, uninterrupted, tmp_path):
+    rates, folder = uninterrupted(kind)
     assert rates == pytest.approx(cosine(first, 0, 2 * EPOCH), rel=1e-12)
     assert train(kind(), tmp_path, ckpt_path=folder / f"step={step}.ckpt") == rates[step:]
 
 
 @every_step
-def test_an_optimiser_of_the_users_own_goes_on(step, whole, tmp_path):
-    rates, folder = whole(Stepwise)
+def test_own_optimizer_continues(step, uninterrupted, tmp_path):
+    rates, folder = uninterrupted(Stepwise)
     assert rates == [0.01 * 0.5**at for at in range(2 * EPOCH)]
     assert train(Stepwise(0.5), tmp_path, ckpt_path=folder / f"step={step}.ckpt") == rates[step:]
 
@@ -146,15 +146,17 @@ def test_an_optimiser_of_the_users_own_goes_on(step, whole, tmp_path):
     ],
     ids=["new rate", "more epochs", "new rate, more epochs", "to constant", "to cosine", "new constant rate"],
 )
-def test_a_schedule_given_anew_holds_for_the_rest(before, after, max_epochs, expected, step, whole, tmp_path):
-    _, folder = whole(Usual, **before)
+def test_new_schedule_applies_to_the_remaining_steps(
+    before, after, max_epochs, expected, step, uninterrupted, tmp_path
+):
+    _, folder = uninterrupted(Usual, **before)
     rates = train(Usual(**after), tmp_path, max_epochs, folder / f"step={step}.ckpt")
     assert rates == pytest.approx(expected(step), rel=1e-12)
 
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory):
-    """A file of 50 sequences of 1 to 7 steps, of which 10 are for validation; each carries its own number."""
+    """A file of 50 sequences of 1 to 7 steps, 10 of them for validation; each contains its own number."""
     path = tmp_path_factory.mktemp("file") / "a.csv"
     rows = [f"{number},{number},{'ab'[number % 2]}" for number in range(50) for _ in range(1 + number % 7)]
     path.write_text("\n".join(["id,x,label", *rows]))
@@ -162,7 +164,7 @@ def numbered(tmp_path_factory):
 
 
 @every_step
-def test_samples_of_a_file_come_once_an_epoch(step, numbered, tmp_path):
+def test_each_sample_of_a_file_is_seen_once_per_epoch(step, numbered, tmp_path):
     def data():
         return SequenceFiles(numbered, batch_size=8, standardise=False)
 
@@ -177,13 +179,13 @@ def test_samples_of_a_file_come_once_an_epoch(step, numbered, tmp_path):
     assert epochs == 2 * [Counter(set(range(50)) - held_back)]
     assert steps == before
     assert before[:EPOCH] != before[EPOCH:]
-    # Buckets, and with them less padding than at random, where nearly each batch has a sequence of 7 steps.
+    # Bucketing gives less padding than random batches, most of which have a sequence of 7 steps.
     longest = [max(number % 7 for number in numbers) for numbers in before]
     assert sum(longest) < 2 * EPOCH * 5
 
 
 class KeepOne(pl.Callback):
-    """A copy of what was saved after some step."""
+    """Keep a copy of the checkpoint of one step."""
 
     def __init__(self, step, path):
         self.step, self.path = step, path
@@ -194,8 +196,8 @@ class KeepOne(pl.Callback):
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_every_cell_goes_on_exactly(name, tmp_path):
-    """With what draws random numbers in a stack, as far as a cell can have it."""
+def test_every_cell_continues_exactly(name, tmp_path):
+    """With all kinds of dropout that the cell allows in a stack."""
     drops = {"dropout": 0.2, "input_dropout": 0.2}
     if name == "GRUCell":
         drops |= {"recurrent_dropout": 0.2, "zoneout": 0.1}
@@ -217,4 +219,4 @@ def test_every_cell_goes_on_exactly(name, tmp_path):
         data = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, num_val=8, batch_size=8)
         trainer.fit(model, data, ckpt_path=path)
         results.append((model.state_dict(), trainer.optimizers[0].state_dict(), trainer.callback_metrics))
-    assert_equal(*results)
+    assert_same(*results)

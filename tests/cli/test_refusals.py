@@ -139,7 +139,7 @@ def test_checkpoint_without_a_part_of_the_trainers_state_is_refused(part, verb, 
     checkpoint = torch.load(trained, weights_only=True)
     del checkpoint[part]
     seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "part.ckpt")
-    refused(3, r"part\.ckpt is not a complete checkpoint", verb, "--ckpt_path=part.ckpt", *QUIET)
+    refused(3, r"part\.ckpt is not a complete seqlight checkpoint", verb, "--ckpt_path=part.ckpt", *QUIET)
 
 
 def change_shape(weights):

@@ -173,7 +173,7 @@ def test_checkpoint_without_its_parts_is_refused(damage, trained):
     seqlight.SealedCheckpointIO().save_checkpoint(checkpoint, "damaged.ckpt")
     status, _, err = seqlight_run("test", "--ckpt_path=damaged.ckpt", *QUIET)
     assert status == 3
-    assert "damaged.ckpt is not a complete checkpoint" in err
+    assert "damaged.ckpt is not a complete seqlight checkpoint" in err
     with pytest.raises(seqlight.CheckpointError):
         seqlight.load("damaged.ckpt")
 

@@ -56,8 +56,8 @@ WRONG = [
     (["test"], 2, r"seqlight test needs .*--ckpt_path"),
     (["test", "--ckpt_path=missing.ckpt"], 2, r"no checkpoint at missing\.ckpt"),
     (["test", "--ckpt_path=https://localhost/x.ckpt"], 2, r"not a URL"),
-    (["predict", "--ckpt_path=mycells.py"], 3, r"mycells\.py is no checkpoint"),
-    (["validate", "--ckpt_path=weights.pt"], 3, r"weights\.pt .*no checkpoint of a seqlight model"),
+    (["predict", "--ckpt_path=mycells.py"], 3, r"mycells\.py is not a seqlight checkpoint"),
+    (["validate", "--ckpt_path=weights.pt"], 3, r"weights\.pt .*not a checkpoint of a seqlight model"),
 ]
 
 

@@ -377,7 +377,9 @@ def test_rank_of():
     assert private_api.rank_of(rank_zero_only) == 0
 
 
-def test_subcommand_parser(command_line_state):
+def test_subcommand_parser(command_line_state, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["seqlight"])
+
     class Parsed(Exception):  # noqa: N818
         pass
 

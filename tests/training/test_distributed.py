@@ -1,5 +1,3 @@
-import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -9,7 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import seqlight_run
+from tests.processes import Command
 
 MODULE = '''
 from dataclasses import dataclass
@@ -137,11 +135,9 @@ RAGGED = {"--data.num_train": 101, "--data.num_val": 45, "--data.num_test": 77, 
 SAME = ("--device=cpu", "--trainer.enable_progress_bar=false", "--num_threads=1", "--import=numbered")
 
 
-def torchrun(folder, *arguments):
-    """Two processes that torchrun starts."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "seqlight", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, env=environment)
+def torchrun(folder, *arguments, **environment):
+    """Exit status, standard output and standard error of a command in two processes that torchrun starts."""
+    return Command(folder, *arguments, launcher="torchrun", environment=environment).wait()
 
 
 @pytest.fixture(scope="module")
@@ -150,20 +146,13 @@ def launched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("torchrun")
     (folder / "numbered.py").write_text(MODULE)
     fit = ["fit", *SAME, "--data.task=Ragged", *(f"{name}={value}" for name, value in RAGGED.items())]
-    outputs = {}
-    result = torchrun(folder, *fit, "--name=two", "--data.batch_size=16")
-    assert result.returncode == 0, result.stderr
-    outputs["two"] = [result.stdout]
     test = ["test", *SAME, "--ckpt_path=runs/two/version_0/checkpoints/last.ckpt"]
-    result = torchrun(folder, *test)
-    assert result.returncode == 0, result.stderr
-    outputs["two"].append(result.stdout)
-    with contextlib.chdir(folder):
-        for arguments in ([*fit, "--name=one", "--data.batch_size=32"], [*test, "--data.batch_size=77"]):
-            status, out, err = seqlight_run(*arguments)
+    outputs = {}
+    for name, launcher, batch_sizes in (("two", "torchrun", (16, 16)), ("one", None, (32, 77))):
+        for arguments, batch_size in zip(([*fit, f"--name={name}"], test), batch_sizes, strict=True):
+            status, out, err = Command(folder, *arguments, f"--data.batch_size={batch_size}", launcher=launcher).wait()
             assert status == 0, err
-            outputs.setdefault("one", []).append(out)
-    sys.modules.pop("numbered")
+            outputs.setdefault(name, []).append(out)
     return folder, outputs
 
 
@@ -233,8 +222,8 @@ def from_file(tmp_path_factory):
     (folder / "a.csv").write_text("\n".join(["id,x,label", *rows]))
     fit = ["fit", *SAME, "--data=SequenceFiles", "--data.train=a.csv", "--data.standardise=false"]
     fit += ["--model=numbered.Recorder", "--data.batch_size=8", "--trainer.max_epochs=1"]
-    result = torchrun(folder, *fit)
-    assert result.returncode == 0, result.stderr
+    status, _, err = torchrun(folder, *fit)
+    assert status == 0, err
     return folder
 
 
@@ -250,8 +239,9 @@ def test_two_processes_make_the_same_splits_of_a_file(from_file):
 
 
 def test_a_usage_error_is_said_once_and_ends_both_processes(tmp_path):
-    result = torchrun(tmp_path, "fit", "--device=cpu", "--modle=3")
-    assert result.returncode == 1  # torchrun's own
-    assert result.stderr.count("unrecognized arguments: --modle=3") == 1
-    assert re.findall(r"exitcode  : (\S+)", result.stderr) == ["2", "2"]
+    # torchrun checks once a second that both run, so that both get to the error before it ends the other.
+    status, _, err = torchrun(tmp_path, "fit", "--device=cpu", "--modle=3", PET_MONITOR_INTERVAL="1")
+    assert status == 1  # torchrun's own
+    assert err.count("unrecognized arguments: --modle=3") == 1
+    assert re.findall(r"exitcode  : (\S+)", err) == ["2", "2"]
     assert not list(tmp_path.iterdir())
