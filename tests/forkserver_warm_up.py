@@ -1,7 +1,7 @@
-"""Run a small training when imported: the server of tests/processes.py does, before it forks.
+"""Importing this module runs a small training. The server of tests/processes.py imports it before it forks.
 
-The first training of a process spends a second on imports, fonts and caches of types. The forked processes inherit
-these; the environment is as before, and a command sets seeds, threads and handlers of signals itself.
+The first training in a process spends most of a second on late imports, fonts and caches. Forked processes inherit
+these. The environment is restored, and each command sets its own seeds, threads and signal handlers.
 """
 
 import contextlib

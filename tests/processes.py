@@ -1,6 +1,6 @@
-"""Commands in processes of their own, which can be killed, without six seconds of imports for each.
+"""Commands in child processes, which can be killed, without six seconds of imports for each.
 
-A server that has imported everything, and has run one small training, forks them.
+A server process forks them. It has imported everything, and has run one small training.
 """
 
 import ctypes
@@ -20,9 +20,9 @@ _server.set_forkserver_preload(["tests.forkserver_warm_up", "tests.processes"])
 
 
 def bind_by_permissions():
-    """Let permissions bind this process also if it is root's: give up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of this interface, and this process
-    capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; the lower 32, then the others
+    """Make file permissions apply to root too: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the interface, and 0 for this process
+    capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the lower 32 bits, then the upper
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.capget(header, capabilities) == 0
     for place in (0, 1):
@@ -136,13 +136,13 @@ class _Spare:
 
 
 class Command:
-    """A command that has been started in a folder.
+    """A command that runs in a folder.
 
     Args:
-        folder: its working directory; its output is in `<folder>.out` and `<folder>.err`.
-        arguments: of `python -m seqlight`.
-        environment: variables to add.
-        bound: whether permissions bind it also if root starts it.
+        folder: its working directory; its output goes to `<folder>.out` and `<folder>.err`.
+        arguments: the arguments of `python -m seqlight`.
+        environment: environment variables to add.
+        bound: whether file permissions apply to it even if root starts it.
         launcher: "lightning" if Lightning starts its second process, "torchrun" if torchrun starts both.
         program: a function of the arguments that returns the exit status, to run instead.
     """
@@ -155,7 +155,7 @@ class Command:
         self.pid = self.process.pid
 
     def wait(self, seconds=120):
-        """Exit status (negative for a signal, as subprocess has it), standard output and standard error."""
+        """Wait; return exit status (negative for a signal, as in subprocess), standard output and standard error."""
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.process.kill()

@@ -132,7 +132,7 @@ class SequenceClassifier(TrainingHooks):
         features: Float[Tensor, "batch time features"],
         lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
     ) -> Float[Tensor, "batch *outputs"]:
-        """Logits of features (B, T, F), in the shape that `forward` gives."""
+        """Logits of features (B, T, F), in the shape that `forward` returns."""
         checked = check_lengths(lengths, features)
         outputs, final = self.recurrent(features, checked)
         # For "last", use the final states: indexing `outputs` takes a tenth of a small model's backward pass.
@@ -202,7 +202,7 @@ class SequenceClassifier(TrainingHooks):
         return self.test_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Probabilities, as `probabilities` gives them."""
+        """Probabilities, in the shape that `probabilities` returns."""
         require_batch(batch)
         return to_probabilities(self(batch.inputs, batch.lengths), self.target)
 

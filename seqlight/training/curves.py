@@ -104,7 +104,7 @@ def _means(totals: Float[Tensor, "3"]) -> dict[str, Tensor]:
 class StepTotals:
     """Loss and accuracy of training steps, summed when they are read.
 
-    Summing in each step would take a small model as long as the step itself. So results are kept, on their device,
+    For a small model, a sum in each step would take as long as the step itself. So results are kept, on their device,
     until `take`.
     """
 

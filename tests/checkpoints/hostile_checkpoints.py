@@ -72,7 +72,7 @@ def small_run():
     return SequenceClassifier(partial(GRUCell, hidden_size=2), input_size=1), data
 
 
-def trainer(**options):
+def trainer():
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     return Trainer(max_epochs=1, plugins=[SealedCheckpointIO()], enable_checkpointing=False, **quiet)
 

@@ -1,3 +1,5 @@
+"""Training and tests in two processes give the results of one."""
+
 import re
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Numbered(SequenceTask):
-    """Sequences that carry their own number."""
+    """Sequences that contain their own number."""
 
     input_size = 1
 
@@ -32,7 +34,7 @@ class Numbered(SequenceTask):
 
 @dataclass(frozen=True)
 class Ragged(SequenceTask):
-    """The sign of the sum of sequences of unequal length, of which one is by far the longest."""
+    """The sign of the sum of sequences of unequal length; one is much longer than all others."""
 
     input_size = 1
 
@@ -45,7 +47,7 @@ class Ragged(SequenceTask):
 
 
 class Recorder(SequenceClassifier):
-    """Writes down which sequences this process has seen, their losses and answers, and its threads."""
+    """Record the sequences that this process sees, their losses and correctness, class names, and threads."""
 
     def note(self, name, *values):
         with Path(f"{name}-{self.current_epoch}-{self.global_rank}.txt").open("a") as file:
@@ -72,13 +74,13 @@ class Recorder(SequenceClassifier):
 
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo over loopback is not set up there")
-# 97 = 3 steps of 2 * 16 and a rest of 1, which two processes can't share: it joins the step before.
+# 97 = 3 steps of 2 * 16, and 1 more sequence. Two processes can't share it, so it joins the last step.
 SIZES = {"train": 97, "val": 45}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder and the output of a run of two epochs in two processes."""
+    """The folder and the output of two epochs in two processes, with a new interpreter for each."""
     folder = tmp_path_factory.mktemp("distributed")
     (folder / "numbered.py").write_text(MODULE)
     command = [sys.executable, "-m", "seqlight", "fit", "--model=numbered.Recorder", "--data.task=numbered.Numbered"]
@@ -95,7 +97,7 @@ def noted(folder, name, epoch, rank):
     return [[float(value) for value in line.split()] for line in lines]
 
 
-def test_rank_0_alone_speaks(run):
+def test_only_rank_0_prints(run):
     _, out = run
     assert "best checkpoint" in out
     assert out.count("accuracy") == 1
@@ -103,7 +105,7 @@ def test_rank_0_alone_speaks(run):
 
 @pytest.mark.parametrize("epoch", [0, 1])
 @pytest.mark.parametrize("stage", SIZES)
-def test_two_processes_see_every_sample_exactly_once_per_epoch(stage, epoch, run):
+def test_two_processes_see_every_sample_once_per_epoch(stage, epoch, run):
     ranks = [noted(run[0], stage, epoch, rank) for rank in (0, 1)]
     assert len(ranks[0]) == len(ranks[1])
     assert Counter(number for steps in ranks for step in steps for number in step) == Counter(range(SIZES[stage]))
@@ -117,7 +119,7 @@ def test_training_results_are_means_over_all_samples(name, run):
         values = [value for rank in (0, 1) for step in noted(folder, name, epoch, rank) for value in step]
         assert len(values) == SIZES["train"]
         means.append(sum(values) / len(values))
-    # The table tells of the last epoch; the curve has a point for each, of 3 steps.
+    # The table shows the last epoch; the curve has a point for each epoch of 3 steps.
     [row] = [line.split() for line in out.splitlines() if line.startswith("train")]
     assert float(row[1 if name == "loss" else 2]) == pytest.approx(means[1], abs=5e-5)
     events = EventAccumulator(str(folder / "runs" / "Numbered-LSTMCell" / "version_0")).Reload()
@@ -126,11 +128,11 @@ def test_training_results_are_means_over_all_samples(name, run):
     assert [point.value for point in points] == pytest.approx(means, rel=1e-4)
 
 
-def test_each_process_has_the_threads_that_were_asked_for(run):
+def test_each_process_uses_the_requested_threads(run):
     assert [noted(run[0], "threads", 0, rank) for rank in (0, 1)] == [[[2]], [[2]]]
 
 
-# 101 = 3 steps of 2 * 16 and a rest of 5, of which one process has 2 and the other 3.
+# 101 = 3 steps of 2 * 16, and 5 more sequences: 2 for one process and 3 for the other.
 RAGGED = {"--data.num_train": 101, "--data.num_val": 45, "--data.num_test": 77, "--trainer.max_epochs": 3}
 SAME = ("--device=cpu", "--trainer.enable_progress_bar=false", "--num_threads=1", "--import=numbered")
 
@@ -142,7 +144,7 @@ def torchrun(folder, *arguments, **environment):
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory):
-    """The folder and the outputs of training and test, in two processes and in one that makes the same steps."""
+    """The folder and the outputs of training and test, in two processes and in one, with the same steps."""
     folder = tmp_path_factory.mktemp("torchrun")
     (folder / "numbered.py").write_text(MODULE)
     fit = ["fit", *SAME, "--data.task=Ragged", *(f"{name}={value}" for name, value in RAGGED.items())]
@@ -156,7 +158,7 @@ def launched(tmp_path_factory):
     return folder, outputs
 
 
-def test_two_processes_train_as_one_does(launched):
+def test_two_processes_train_the_same_weights_as_one(launched):
     one, two = (
         torch.load(launched[0] / "runs" / name / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
         for name in ("one", "two")
@@ -190,7 +192,7 @@ def test_two_processes_write_one_set_of_files(launched):
     }
     assert files["two"] == files["one"]
     assert [path.name for path in (folder / "two").iterdir()] == ["version_0"]
-    # A file for each test: that in two processes, and that in one, of the same checkpoint.
+    # Both tests, in two processes and in one, are of the checkpoint that two processes trained.
     for name in ("test", "test_2"):
         assert len(list((folder / "two" / "version_0" / name).glob("events*"))) == 1
 
@@ -201,17 +203,17 @@ def test_two_processes_print_the_tables_of_one(launched):
     tables = [[line for line in lines if re.match(r"\s+loss|train |val ", line)] for lines in (one[0], two[0])]
     assert tables[0] == tables[1]
     assert len(tables[0]) == 3
-    # The longest sequence is in one rank's share of the test split.
+    # Only one rank has the longest sequence of the test split.
     assert two[1] == one[1]
     assert two[1][-1].split()[0] == "20-21"
 
 
-NUM_IN_FILE = 97  # of which a fifth is for validation: 19 or 20
+NUM_IN_FILE = 97  # a fifth is for validation: 19 or 20
 
 
 @pytest.fixture(scope="module")
 def from_file(tmp_path_factory):
-    """The folder of an epoch on a file of sequences that carry their own number, in two processes."""
+    """The folder of an epoch in two processes, on a file of sequences that contain their own number."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "numbered.py").write_text(MODULE)
     rows = [
@@ -238,8 +240,8 @@ def test_two_processes_make_the_same_splits_of_a_file(from_file):
     assert abs(sum(number % 2 for number in numbers["val"]) - len(numbers["val"]) / 2) <= 1
 
 
-def test_a_usage_error_is_said_once_and_ends_both_processes(tmp_path):
-    # torchrun checks once a second that both run, so that both get to the error before it ends the other.
+def test_usage_error_is_printed_once_and_ends_both_processes(tmp_path):
+    # torchrun ends the other process when it sees that one has failed. It checks once a second, so both have failed.
     status, _, err = torchrun(tmp_path, "fit", "--device=cpu", "--modle=3", PET_MONITOR_INTERVAL="1")
     assert status == 1  # torchrun's own
     assert err.count("unrecognized arguments: --modle=3") == 1

@@ -1,3 +1,5 @@
+"""Accuracy by length, and its ranges of lengths."""
+
 import lightning.pytorch as pl
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from seqlight.training.length_accuracy import LengthAccuracy, length_buckets, le
         (5, 6, [(5, 5), (6, 6)]),
     ],
 )
-def test_ranges_of_equal_width(shortest, longest, expected):
+def test_ranges_have_equal_width(shortest, longest, expected):
     assert length_ranges(shortest, longest) == expected
 
 
@@ -38,7 +40,7 @@ def draw(target, num_outputs, num_samples, generator):
 
 
 def right_answers(probabilities, targets, target):
-    """For each sequence, by hand; for multilabel its share of right labels."""
+    """Whether each prediction is correct, in plain Python; for multilabel the fraction of correct labels."""
     rows = zip(probabilities.tolist(), targets.tolist(), strict=True)
     if target == "multiclass":
         return np.array([row.index(max(row)) == label for row, label in rows], dtype=float)
@@ -48,10 +50,10 @@ def right_answers(probabilities, targets, target):
 
 
 @pytest.mark.parametrize(("target", "num_outputs"), [("binary", 1), ("multiclass", 4), ("multilabel", 3)])
-def test_accuracy_of_each_range_equals_a_mean_by_hand(target, num_outputs):
+def test_accuracy_of_each_range_equals_a_plain_mean(target, num_outputs):
     generator = torch.Generator().manual_seed(0)
     metric, lengths, right = LengthAccuracy(target, num_outputs), [], []
-    for longest in (5, 40, 12):  # so that the table of lengths grows, and is longer than a batch needs
+    for longest in (5, 40, 12):  # the table of lengths grows, and can be longer than a batch needs
         probabilities, targets = draw(target, num_outputs, 50, generator)
         lengths.append(torch.randint(2, longest + 1, (50,), generator=generator))
         right.append(right_answers(probabilities, targets, target))
@@ -78,7 +80,7 @@ def test_ranges_without_sequences_are_left_out():
 
 
 @pytest.mark.parametrize("num_sequences", [0, 1, 7])
-def test_one_length_makes_no_buckets(num_sequences):
+def test_single_length_makes_no_buckets(num_sequences):
     count = torch.zeros(9, dtype=torch.int64)
     count[8] = num_sequences
     assert length_buckets(torch.ones(9), count) == []
@@ -93,12 +95,12 @@ class Silent(SequenceClassifier):
 
 
 @pytest.mark.parametrize("kind", [SequenceClassifier, Silent])
-def test_the_callback_serves_a_trainer_and_leaves_a_subclass_its_own(kind):
+def test_callback_works_in_a_trainer_and_with_a_subclass_that_returns_nothing(kind):
     callback = AccuracyByLength()
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[callback])
     data = SyntheticSequences(Parity(max_length=5), num_test=50)
     model = kind(vocab_size=2)
-    for _ in range(2):  # the second test starts anew
+    for _ in range(2):  # the second test starts from empty counts
         [results] = trainer.test(model, data, verbose=False)
     expected = set() if kind is Silent else {f"test_lengths/accuracy_{length}_{length}" for length in range(2, 6)}
     assert {name for name in results if name.startswith("test_lengths")} == expected

@@ -35,7 +35,7 @@ def draw(target, num_outputs, num_samples, dtype=torch.float64):
 
 
 def slow_loss(logits, targets, target):
-    """The loss of each sequence, from its definition; for multilabel a row per sequence."""
+    """The loss of each sequence from its definition; a row for each sequence if multilabel."""
     logits, targets = logits.double().numpy(), targets.numpy()
     if target == "multiclass":
         return np.array([np.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, targets, strict=True)])
@@ -65,7 +65,7 @@ WEIGHTS = {"binary": [0.5, 3.0], "multiclass": [0.5, 3.0, 1.0, 2.0], "multilabel
 
 @every_target
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_a_weighted_loss_is_weight_times_loss(target, num_outputs, reduction):
+def test_weighted_loss_is_weight_times_loss(target, num_outputs, reduction):
     logits, targets = draw(target, num_outputs, 30)
     weights = np.array(WEIGHTS[target])
     losses, labels = slow_loss(logits, targets, target), targets.long().numpy()
@@ -87,7 +87,7 @@ def test_a_weighted_loss_is_weight_times_loss(target, num_outputs, reduction):
         (lambda weights: [*weights[1:], float("inf")], "class_weights must be finite, got inf"),
     ],
 )
-def test_weights_that_do_not_fit(target, num_outputs, change, message):
+def test_invalid_class_weights_are_refused(target, num_outputs, change, message):
     with pytest.raises(ValueError, match=message):
         SequenceClassifier(input_size=1, target=target, num_outputs=num_outputs, class_weights=change(WEIGHTS[target]))
 
@@ -102,7 +102,7 @@ def test_probabilities_equal_their_definition(target, num_outputs):
 
 
 @every_target
-def test_right_answers_are_counted(target, num_outputs):
+def test_correct_predictions_are_counted(target, num_outputs):
     logits, targets = draw(target, num_outputs, 100)
     assert count_correct(logits, targets, target).item() == pytest.approx(
         slow_correct(logits, targets, target), rel=1e-6
@@ -129,7 +129,7 @@ def test_step_totals_equal_sums_over_steps(target, num_outputs, num_steps):
 
 
 @every_target
-def test_step_totals_start_anew_when_taken(target, num_outputs):
+def test_step_totals_are_empty_after_take(target, num_outputs):
     totals = StepTotals(target)
     assert totals.take() is None
     for num_samples in (5, 70):
@@ -161,8 +161,8 @@ def test_evaluation_metrics_equal_sklearn_over_batches(target, num_outputs):
 
 @every_target
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_evaluation_counts_half_precision_logits_as_training_does(target, num_outputs, dtype):
-    # So near to 0 that sigmoid and softmax in half precision give many ties.
+def test_evaluation_and_training_count_half_precision_logits_alike(target, num_outputs, dtype):
+    # Near 0, so that sigmoid and softmax in half precision would give many ties.
     logits, targets = draw(target, num_outputs, 200)
     logits = (1e-4 * logits).to(dtype)
     metrics = evaluation_metrics(target, num_outputs)
