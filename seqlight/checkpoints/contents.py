@@ -10,7 +10,7 @@
   `init_args`; `schedule`; `steps`, the state of the training curves.
 - `sealed`, from `SealedCheckpointIO`: True, as the file ends with a checksum.
 
-Lightning saves all that names no other source.
+If no source is named, Lightning saves the entry.
 """
 
 import os
@@ -48,19 +48,31 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         parameters = checkpoint.get(name)
         if isinstance(parameters, dict) and not {"_instantiator", "_class_path"}.isdisjoint(parameters):
             raise CheckpointError(f"{path} is not a seqlight checkpoint: its {name} name a function to call")
-    description, weights = checkpoint["seqlight"], checkpoint.get("state_dict")
-    sound = isinstance(description, dict) and isinstance(weights, dict)
-    sound = sound and all(isinstance(checkpoint.get(name), kind) for name, kind in _PARTS.items())
-    if "optimizer_states" in checkpoint:
-        sound = sound and all(isinstance(checkpoint.get(name), list) for name in ("optimizer_states", "lr_schedulers"))
-        sound = sound and len(checkpoint["optimizer_states"]) > 0
-    for key in ("model", "data") if sound else ():
-        part = description.get(key)
-        is_class = isinstance(part, dict) and isinstance(part.get("class_path"), str)
-        sound = sound and ((is_class and isinstance(part.get("init_args"), dict)) or (key == "data" and part is None))
-    if not sound:
+    if not _is_complete(checkpoint):
         raise CheckpointError(f"{path} is not a complete seqlight checkpoint: a part is missing or of another type")
     return checkpoint
+
+
+def _is_complete(checkpoint: dict[str, Any]) -> bool:
+    description, weights = checkpoint["seqlight"], checkpoint.get("state_dict")
+    if not (isinstance(description, dict) and isinstance(weights, dict)):
+        return False
+    if not all(isinstance(checkpoint.get(name), kind) for name, kind in _PARTS.items()):
+        return False
+    if "optimizer_states" in checkpoint:
+        states, schedulers = checkpoint["optimizer_states"], checkpoint.get("lr_schedulers")
+        if not (isinstance(states, list) and states and isinstance(schedulers, list)):
+            return False
+    if not _is_class(description.get("model")):
+        return False
+    return description.get("data") is None or _is_class(description["data"])
+
+
+def _is_class(part: Any) -> bool:
+    """Whether a part of a description has the form `{"class_path": ..., "init_args": {...}}`."""
+    return (
+        isinstance(part, dict) and isinstance(part.get("class_path"), str) and isinstance(part.get("init_args"), dict)
+    )
 
 
 def epochs_trained(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> int:

@@ -22,7 +22,7 @@ _SEAL_SIZE = 82  # bytes
 _SEALED = "sealed"  # a key in each sealed checkpoint: without a seal, the file is damaged
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file completely or not at all: write a draft beside it, sync it to the disk, and rename it.
 
     Raises:
@@ -107,7 +107,7 @@ class SealedCheckpointIO(CheckpointIO):
             unpack(content)
         except ArchiveError as error:
             raise CheckpointError(f"{path}: this checkpoint could not be read again: {error}") from error
-        write_whole(path, content + b"\nseqlight sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        write_atomically(path, content + b"\nseqlight sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n")
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Load a checkpoint with `read_plain`; tensors are on the CPU, whatever `map_location` is."""

@@ -14,7 +14,7 @@ from torch import distributed
 from seqlight.checkpoints.files import rename
 from seqlight.checkpoints.random_state import random_state, set_random_state
 from seqlight.checkpoints.run_folder import event_sizes
-from seqlight.checkpoints.signals import Stopped, requests
+from seqlight.checkpoints.signals import Stopped, stop_requests
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_api import NotInEveryStep, begin_next_epoch, call_after, is_validation_next
 from seqlight.common.validation import check_at_least
@@ -57,7 +57,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._trainer: pl.Trainer | None = None
         self._restored: dict[str, Any] | None = None
         self._follows: tuple[str, int] | None = None
-        self._stop_saving: Callable[[], None] = lambda: None
+        self._stop_saving: Callable[[], None] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Set the folder."""
@@ -94,7 +94,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         Raises:
             CheckpointError: if the state is incomplete.
         """
-        requests.defer()
+        stop_requests.defer()
         self._note_saved(trainer)
         restored, self._restored = self._restored, None
         if restored is not None:
@@ -117,12 +117,17 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let signals end the command at once again."""
-        requests.deferred = False
-        self._stop_saving()
+        stop_requests.deferred = False
+        self._restore_hook()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Restore the module's hook."""
-        self._stop_saving()
+        self._restore_hook()
+
+    def _restore_hook(self) -> None:
+        if self._stop_saving is not None:
+            self._stop_saving()
+            self._stop_saving = None
 
     def _restore(self, state: dict[str, Any], trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if len(state["random"]) == trainer.world_size:
@@ -161,9 +166,9 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         """Whether a checkpoint is due by time, and the signal that asks to stop; the same in all processes."""
         late = time.monotonic() - self._last_saved >= self.every_n_seconds
         if trainer.world_size == 1:
-            return late, requests.signum
+            return late, stop_requests.signum
         # Clocks differ, and a signal can reach only one process.
-        wanted = torch.tensor([int(late), requests.signum or 0], device=trainer.strategy.root_device)
+        wanted = torch.tensor([int(late), stop_requests.signum or 0], device=trainer.strategy.root_device)
         distributed.all_reduce(wanted, distributed.ReduceOp.MAX)
         return bool(wanted[0]), int(wanted[1]) or None
 

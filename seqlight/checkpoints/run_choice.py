@@ -84,9 +84,9 @@ def choose_run(parent: Path, training: dict[str, str], unfinished: Path | None, 
     return ChosenRun(folder, unfinished, resume)
 
 
-def abandoned_run(parent: Path, training: dict[str, str]) -> AbandonedRun | None:
+def abandoned_run(parent: Path, training: dict[str, str], ignored: tuple[str, ...] = ()) -> AbandonedRun | None:
     """The newest unfinished run in a folder, if it trains something else and has a checkpoint."""
-    found = other_unfinished_run(parent, training)
+    found = other_unfinished_run(parent, training, ignored)
     if found is None or not (checkpoint := found[0] / "checkpoints" / LAST).is_file():
         return None
     return AbandonedRun(found[0], checkpoint, found[1])

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from seqlight.checkpoints.files import make_folder, sync_folder, write_whole
+from seqlight.checkpoints.files import make_folder, sync_folder, write_atomically
 from seqlight.common.errors import WriteError
 
 _LOCK, _STATE = "lock", "run.json"
@@ -65,7 +65,7 @@ class RunFolder:
             WriteError: if the file can't be written.
         """
         state = {"finished": finished, "process": os.getpid(), "training": training}
-        write_whole(self.path / _STATE, json.dumps(state, indent=1).encode())
+        write_atomically(self.path / _STATE, json.dumps(state, indent=1).encode())
 
     def is_finished(self) -> bool:
         """Whether the training is finished."""
@@ -127,20 +127,31 @@ def new_run_folder(parent: Path) -> RunFolder:
         raise WriteError(f"can't write {parent}: {error.strerror}") from error
 
 
-def unfinished_run(parent: Path, training: dict[str, str]) -> Path | None:
-    """The newest run in a folder with this training; None if that run is finished, or if there is none."""
+def unfinished_run(parent: Path, training: dict[str, str], ignored: tuple[str, ...] = ()) -> Path | None:
+    """The newest run in a folder with this training; None if that run is finished, or if there is none.
+
+    Args:
+        parent: the folder.
+        training: what is trained, from `describe_training`.
+        ignored: beginnings of names that earlier versions wrote, and that results do not depend on.
+    """
     for _, path in sorted(_versions(parent), reverse=True):
         state = _state(path)
-        if state.get("training") == training:
+        if _without(state.get("training"), ignored) == training:
             return None if state.get("finished") else path
     return None
 
 
-def other_unfinished_run(parent: Path, training: dict[str, str]) -> tuple[Path, list[str]] | None:
-    """The newest run in a folder and the names that differ, if it trains something else and was interrupted."""
+def other_unfinished_run(
+    parent: Path, training: dict[str, str], ignored: tuple[str, ...] = ()
+) -> tuple[Path, list[str]] | None:
+    """The newest run in a folder and the names that differ, if it trains something else and was interrupted.
+
+    The arguments are those of `unfinished_run`.
+    """
     path = max(_versions(parent), default=(0, None))[1]
     state = {} if path is None else _state(path)
-    before = state.get("training")
+    before = _without(state.get("training"), ignored)
     process = state.get("process")
     if path is None or not (isinstance(before, dict) and isinstance(process, int)) or state.get("finished"):
         return None
@@ -181,6 +192,12 @@ def _state(path: Path) -> dict[str, Any]:
     except (OSError, RecursionError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
+
+
+def _without(training: Any, ignored: tuple[str, ...]) -> Any:
+    if not isinstance(training, dict):
+        return training
+    return {name: value for name, value in training.items() if not name.startswith(ignored)}
 
 
 def _event_files(folder: Path) -> list[Path]:

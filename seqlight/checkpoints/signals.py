@@ -59,20 +59,20 @@ class StopRequests:
         self.signum = signum
 
 
-requests = StopRequests()
+stop_requests = StopRequests()
 
 
 @contextlib.contextmanager
 def signals_handled() -> Iterator[None]:
-    """Let `requests` handle SIGINT and SIGTERM. Outside the main thread, where Python forbids it, do nothing."""
+    """Let `stop_requests` handle SIGINT and SIGTERM. Outside the main thread, where Python forbids it, do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    requests.signum, requests.deferred, requests.done = None, False, False
-    before = {signum: signal.signal(signum, requests.handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    stop_requests.signum, stop_requests.deferred, stop_requests.done = None, False, False
+    before = {signum: signal.signal(signum, stop_requests.handle) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        requests.deferred = False
+        stop_requests.deferred = False
         for signum, handler in before.items():
             signal.signal(signum, handler)

@@ -106,6 +106,10 @@ def check_output(output: str, sources: Iterable[str | None]) -> None:
         raise UsageError(f"--output: expected a path that is not a data file, got {output!r}")
 
 
+# Words that can begin any message, and arguments that have no flag.
+_NOT_NAMED = ("data", "model", "name", "output", "import", "device", *(f"model.{argument}" for argument in FROM_DATA))
+
+
 def name_flag(message: str, arguments: dict[str, Any]) -> str:
     """A message about an argument with the argument's flag, if exactly one flag has that name.
 
@@ -115,7 +119,7 @@ def name_flag(message: str, arguments: dict[str, Any]) -> str:
     """
     name = message.partition(" ")[0].rstrip(":")
     flags = [flag for flag in _flags(arguments) if flag.rpartition(".")[2] == name]
-    flags = [flag for flag in flags if flag not in {f"model.{argument}" for argument in FROM_DATA}]
+    flags = [flag for flag in flags if flag not in _NOT_NAMED]
     return f"--{flags[0]}{message[len(name) :]}" if len(flags) == 1 else message
 
 

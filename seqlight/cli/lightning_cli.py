@@ -21,7 +21,7 @@ from seqlight.callbacks.run_description import RunDescription
 from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_choice import ChosenRun
-from seqlight.checkpoints.signals import requests
+from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_output, name_flag
 from seqlight.cli.devices import device_arguments
 from seqlight.cli.flag_errors import UsageError, explain
@@ -211,9 +211,13 @@ class SeqlightCLI(LightningCLI):
         return self.config_init[self.subcommand].name or f"{data}-{self.model.recurrent.cell_name}"
 
     def _contents(self) -> dict[str, dict[str, Any]]:
-        """The contents of the command's checkpoint by its path, so that it is read only once."""
+        """The contents of the command's checkpoint by its path, so that it is read only once.
+
+        The Trainer takes them over: they are not kept in memory for the whole run.
+        """
         if self._run is not None and self._run.resume is not None:
-            return {str(self._run.resume.path): self._run.resume.contents}
+            resume, self._run = self._run.resume, self._run._replace(resume=None)
+            return {str(resume.path): resume.contents}
         return {} if self._checkpoint is None else {self._checkpoint.path: self._checkpoint.contents}
 
     def _callbacks(self, saves: bool) -> list[Callback]:
@@ -263,6 +267,7 @@ class SeqlightCLI(LightningCLI):
             if self.subcommand == "fit":
                 self._checkpoint.check_training(self.trainer.max_epochs)
             self._checkpoint.check_weights(self.model)
+            self._checkpoint.contents = {}  # the Trainer has them
         num_threads = self.config_init[self.subcommand].num_threads
         num_threads = num_threads or choose_num_threads(self.model, self.datamodule.batch_size)
         self._threads.enter_context(limit_threads(num_threads))
@@ -278,7 +283,7 @@ class SeqlightCLI(LightningCLI):
         """Mark the run as finished, and print its final metrics and paths."""
         if self._run is not None and self._run.folder is not None:
             self._run.folder.describe(self._training, finished=True)
-        requests.done = True
+        stop_requests.done = True
         if skipped := self.model.skipped_batches:
             say(self.trainer, f"\nbatches skipped because of a non-finite loss or gradient: {skipped}")
         resume = self.config_init.fit.resume

@@ -27,7 +27,7 @@ from seqlight.cli.listing import LISTINGS, list_classes
 from seqlight.common import private_api
 from seqlight.common.batch import BatchError
 from seqlight.common.errors import CheckpointError, WriteError
-from seqlight.common.processes import another_speaks, end_with_parent, is_first_here, is_peer_lost
+from seqlight.common.processes import end_with_parent, is_first_here, is_peer_lost, is_reported_elsewhere
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
 from seqlight.training.non_finite import NonFiniteError
@@ -131,7 +131,7 @@ def is_deliberate(error: Exception) -> bool:
 
 
 def _fail(error: Exception, status: int) -> int:
-    if another_speaks():
+    if is_reported_elsewhere():
         return status
     lines = [line.rstrip() for line in with_flags(str(error)).splitlines() if line.strip()]
     print("seqlight: error: " + "\n".join(lines[:5]), file=sys.stderr)

@@ -12,7 +12,8 @@ from seqlight.training.classifier import SequenceClassifier
 
 # Results do not depend on these arguments, so a run can continue with other values.
 _IGNORED = ("config", "fresh", "import", "num_threads", "output", "resume")
-_IGNORED_OF_TRAINER = ("enable_progress_bar", "default_root_dir")
+_IGNORED_OF_TRAINER = ("enable_progress_bar", "default_root_dir", "profiler")
+_IGNORED_OF_EARLIER_VERSIONS = ("--trainer.profiler",)
 
 
 def describe_run(
@@ -55,8 +56,8 @@ def find_run(
         RunInUseError: if another process writes the unfinished run.
         WriteError: if the folder can't be written.
     """
-    unfinished = unfinished_run(parent, training) if saves and not fresh else None
-    abandoned = None if unfinished or fresh else abandoned_run(parent, training)
+    unfinished = unfinished_run(parent, training, _IGNORED_OF_EARLIER_VERSIONS) if saves and not fresh else None
+    abandoned = None if unfinished or fresh else abandoned_run(parent, training, _IGNORED_OF_EARLIER_VERSIONS)
     if ckpt_path == "last" and unfinished is None:
         if fresh:
             raise UsageError("--fresh contradicts --ckpt_path last")

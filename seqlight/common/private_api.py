@@ -9,6 +9,7 @@ Nothing here imports Lightning or jsonargparse, because cells and tasks import t
 
 import copy
 import functools
+import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -55,6 +56,11 @@ def shallow_copy(module: nn.Module) -> Any:
     for name, child in module._modules.items():
         replica._modules[name] = None if child is None else shallow_copy(child)
     return replica
+
+
+def module_internals() -> set[str]:
+    """The names of the attributes that `nn.Module` itself sets on a module."""
+    return {*vars(nn.Module())}
 
 
 def version_of(tensor: Tensor) -> int:
@@ -136,6 +142,21 @@ class NotInEveryStep:
     on_before_optimizer_step: Any = None
 
 
+class EpochFromTrainer:
+    """Mixin for a loader that needs the number of the epoch, for its order.
+
+    Lightning calls `set_epoch` on a loader's `sampler`, which is the loader itself here. If there is a sampler, it also
+    looks for a `batch_sampler`.
+    """
+
+    batch_sampler = None
+
+    @property
+    def sampler(self) -> Any:
+        """The loader."""
+        return self
+
+
 class FastHookName:
     """Mixin for a LightningModule. It must be the first base class.
 
@@ -157,14 +178,20 @@ def call_after(module: "pl.LightningModule", hook: str, function: Callable[[], N
     The hook is replaced on the object. A callback's hook of the same name runs before the module's, which can still
     change the state that a checkpoint saves.
     """
-    original = getattr(module, hook)
+    original, replaced = getattr(module, hook), vars(module).get(hook)
 
     def replacement(*args: Any) -> None:
         original(*args)
         function()
 
+    def restore() -> None:
+        if replaced is None:
+            vars(module).pop(hook, None)
+        else:
+            setattr(module, hook, replaced)
+
     setattr(module, hook, replacement)
-    return lambda: vars(module).pop(hook, None) and None
+    return restore
 
 
 def is_validation_next(trainer: "pl.Trainer") -> bool:
@@ -228,7 +255,7 @@ def subcommand_parser(cli: Any, subcommand: str) -> Any:
 
 def is_raised_in(error: Exception, folder: str) -> bool:
     """Whether code in a folder raised the error. Lightning's own errors are ValueError, TypeError and others."""
-    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(folder)
+    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(folder + os.sep)
 
 
 def is_raised_while_restoring(error: Exception) -> bool:

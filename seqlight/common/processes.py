@@ -46,7 +46,7 @@ def end_with_parent(seconds: float = 5.0) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def another_speaks(seconds: float = 10.0) -> bool:
+def is_reported_elsewhere(seconds: float = 10.0) -> bool:
     """Whether another process on this machine reports the error, so that this one need not.
 
     Most errors occur in all processes, and the first process on each machine reports them. The others wait for the

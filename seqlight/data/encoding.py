@@ -1,4 +1,4 @@
-"""The encoding of files' sequences as tensors. It is learnt from the training data and stored with the model."""
+"""The encoding of files' sequences as tensors. It is learned from the training data and stored with the model."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ _CHUNK = 65536  # time steps per computation in float64, to limit its memory
 
 @dataclass(frozen=True)
 class SequenceEncoding:
-    """Classes, vocabulary or feature scale, and columns, learnt from training data.
+    """Classes, vocabulary or feature scale, and columns, learned from training data.
 
     Attributes:
         target: "binary", "multiclass" or "multilabel".
@@ -181,8 +181,8 @@ def learn_encoding(
     """Learn the encoding from training data.
 
     Args:
-        raw: labelled sequences. The classes are learnt from all of them.
-        rows: the sequences from which vocabulary, mean, scale and class weights are learnt.
+        raw: labelled sequences. The classes are learned from all of them.
+        rows: the sequences from which vocabulary, mean, scale and class weights are learned.
         path: the file, for messages.
         target: as for `SequenceFiles`.
         standardise: whether features get mean 0 and standard deviation 1.

@@ -41,7 +41,7 @@ class SequenceFiles(SequenceDataModule):
     `{"inputs": [[0.1, 2.0], [0.3, 1.5]], "label": "cat"}`, or with tokens `["a", "b"]` as inputs. `.npz` has arrays
     `inputs`, `targets` and, if sequences are padded, `lengths`. `.ts` is the format of the UCR/UEA archive.
 
-    Classes, vocabulary and the scale of features are learnt from the training file and stored with the model. For this
+    Classes, vocabulary and the scale of features are learned from the training file and stored with the model. For this
     the training file is read immediately; with an `encoding`, files are read when they are needed.
 
     Args:
@@ -217,14 +217,14 @@ class SequenceFiles(SequenceDataModule):
 
     def _read(self, path: str, labelled: bool) -> RawSequences:
         """Read a file with the columns and inputs of the training file."""
-        learnt, columns = self.encoding.columns, self._columns
-        if learnt is not None:
-            step = learnt.step if columns.step is None else columns.step
-            columns = Columns(columns.id or learnt.id, step, columns.label or learnt.label, columns.features)
+        learned, columns = self.encoding.columns, self._columns
+        if learned is not None:
+            step = learned.step if columns.step is None else columns.step
+            columns = Columns(columns.id or learned.id, step, columns.label or learned.label, columns.features)
         inputs: Literal["features", "tokens"] = "features" if self.encoding.vocabulary is None else "tokens"
         raw = read_sequences(path, columns=columns, inputs=inputs, labelled=labelled)
-        if learnt is not None and raw.columns is not None and raw.columns.features != learnt.features:
-            _reorder(raw, learnt.features or (), path)
+        if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
+            _reorder(raw, learned.features or (), path)
         return raw
 
     def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:

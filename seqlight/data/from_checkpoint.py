@@ -75,7 +75,7 @@ def description_of(
         NotImportedError: if the module of a named class has not been imported.
     """
     parts = {
-        key: {name: part[name] for name in ("class_path", "init_args")}
+        key: {"class_path": part["class_path"], "init_args": dict(part["init_args"])}
         for key, part in checkpoint["seqlight"].items()
         if key in ("model", "data") and part is not None
     }

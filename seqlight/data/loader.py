@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from seqlight.common.batch import Batch
+from seqlight.common.private_api import EpochFromTrainer
 from seqlight.common.validation import check_at_least
 from seqlight.data.sequences import Sequences
 
@@ -19,7 +20,7 @@ class ResumeError(ValueError):
 _WINDOW = 64
 
 
-class SequenceLoader:
+class SequenceLoader(EpochFromTrainer):
     """Batches sliced from tensors in memory: every sample exactly once per epoch, over all ranks.
 
     It replaces a `DataLoader`, whose fetching and collating of single samples takes longer than a training step of a
@@ -71,13 +72,6 @@ class SequenceLoader:
         self.epoch = 0
         self._resume: dict[str, int] | None = None
         self._position = {"epoch": 0, "next_batch": 0}
-
-    batch_sampler = None  # a Trainer reads it from any loader with a sampler
-
-    @property
-    def sampler(self) -> "SequenceLoader":
-        """The object whose `set_epoch` a Trainer calls at the start of an epoch."""
-        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""

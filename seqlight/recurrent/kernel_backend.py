@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
-from seqlight.common.private_api import is_functorch_active, own_members
+from seqlight.common.private_api import is_functorch_active, module_internals, own_members
 from seqlight.kernels.autograd import Kernel, make_kernel, run_kernel
 from seqlight.kernels.build import BuildError
 from seqlight.kernels.recorder import UnsupportedUpdateError
@@ -138,7 +138,7 @@ def _check_weights(cell: GatedCell) -> None:
             raise UnsupportedUpdateError(f"its {name} must be {dtype} {shape} on the CPU, got {got}")
 
 
-_INTERNAL = {*vars(nn.Module()), "training"}
+_INTERNAL = module_internals()
 
 
 def _configuration(cell: GatedCell) -> tuple[Any, ...]:

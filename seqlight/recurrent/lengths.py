@@ -16,9 +16,11 @@ class CheckedLengths(NamedTuple):
 
     Attributes:
         values: (B,), int64, on the CPU; at least one is less than T.
+        num_steps: T, the number of time steps that they were checked for.
     """
 
     values: Tensor
+    num_steps: int
 
 
 def check_lengths(
@@ -38,8 +40,12 @@ def check_lengths(
         raise ValueError("inputs must have at least 1 time step, got 0")
     if len(inputs) == 0:
         raise ValueError("inputs must hold at least 1 sequence, got 0")
-    if lengths is None or isinstance(lengths, CheckedLengths):
-        return lengths
+    if lengths is None:
+        return None
+    if isinstance(lengths, CheckedLengths):
+        if (len(lengths.values), lengths.num_steps) == inputs.shape[:2]:
+            return lengths
+        lengths = lengths.values  # checked for other inputs
     if lengths.dtype != torch.int64:
         raise TypeError(f"lengths must be int64, got {lengths.dtype}")
     if lengths.shape != inputs.shape[:1]:
@@ -54,7 +60,7 @@ def check_lengths(
             f"lengths must be between 1 and the {num_steps} time steps of inputs, "
             f"got {int(lengths[bad])} for sequence {bad}"
         )
-    return None if shortest == num_steps else CheckedLengths(lengths)
+    return None if shortest == num_steps else CheckedLengths(lengths, num_steps)
 
 
 def step_mask(

@@ -25,7 +25,7 @@ from seqlight.training.evaluation import Evaluation, log_evaluation
 from seqlight.training.lightning_hooks import TrainingHooks
 from seqlight.training.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
 from seqlight.training.non_finite import OnNonFinite, check_metrics
-from seqlight.training.schedule import Kind
+from seqlight.training.schedule import ScheduleKind
 
 
 class SequenceClassifier(TrainingHooks):
@@ -87,7 +87,7 @@ class SequenceClassifier(TrainingHooks):
         backend: Backend = "auto",
         class_weights: Sequence[float] | None = None,
         learning_rate: float = 0.01,
-        lr_schedule: Kind = "cosine",
+        lr_schedule: ScheduleKind = "cosine",
         non_finite: OnNonFinite = "stop",
     ) -> None:
         super().__init__(target, learning_rate, lr_schedule, non_finite)
@@ -122,18 +122,21 @@ class SequenceClassifier(TrainingHooks):
     def features(
         self,
         inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
-        lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
+        lengths: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch time features"]:
         """Inputs of the recurrent stack (B, T, F): the features, or the embedded tokens. Padding may hold anything."""
-        return inputs if self.embedding is None else embed(self.embedding, inputs, check_lengths(lengths, inputs))
+        return self._features(inputs, check_lengths(lengths, inputs))
 
     def classify(
-        self,
-        features: Float[Tensor, "batch time features"],
-        lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
+        self, features: Float[Tensor, "batch time features"], lengths: Int64[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *outputs"]:
         """Logits of features (B, T, F), in the shape that `forward` returns."""
-        checked = check_lengths(lengths, features)
+        return self._classify(features, check_lengths(lengths, features))
+
+    def _features(self, inputs: Tensor, checked: CheckedLengths | None) -> Tensor:
+        return inputs if self.embedding is None else embed(self.embedding, inputs, checked)
+
+    def _classify(self, features: Tensor, checked: CheckedLengths | None) -> Tensor:
         outputs, final = self.recurrent(features, checked)
         # For "last", use the final states: indexing `outputs` takes a tenth of a small model's backward pass.
         summary = self.recurrent.last_outputs(final) if self.readout == "last" else None
@@ -145,7 +148,7 @@ class SequenceClassifier(TrainingHooks):
     def forward(
         self,
         inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
-        lengths: Int64[Tensor, " batch"] | CheckedLengths | None = None,
+        lengths: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch *outputs"]:
         """Logits: (B,) for binary, else (B, num_outputs).
 
@@ -154,7 +157,14 @@ class SequenceClassifier(TrainingHooks):
             lengths: true time steps of each sequence, (B,), in 1..T; T if None.
         """
         checked = check_lengths(lengths, inputs)
-        return self.classify(self.features(inputs, checked), checked)
+        if self._overrides("features") or self._overrides("classify"):
+            lengths = None if checked is None else checked.values
+            return self.classify(self.features(inputs, lengths), lengths)
+        return self._classify(self._features(inputs, checked), checked)
+
+    def _overrides(self, name: str) -> bool:
+        """Whether a subclass, or the object itself, has another method of this name."""
+        return getattr(getattr(self, name), "__func__", None) is not getattr(SequenceClassifier, name)
 
     @torch.no_grad()
     def probabilities(

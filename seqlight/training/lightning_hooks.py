@@ -12,7 +12,7 @@ from seqlight.common.private_api import FastHookName
 from seqlight.common.validation import check_choice
 from seqlight.tasks.task import Target
 from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
-from seqlight.training.schedule import Kind, Schedule, check_settings, keep_patience
+from seqlight.training.schedule import Schedule, ScheduleKind, check_settings, keep_patience
 from seqlight.training.step_monitor import StepMonitor
 from seqlight.training.trainer_data import describe_with_data, trainer_of
 
@@ -24,8 +24,8 @@ class TrainingHooks(FastHookName, pl.LightningModule):
 
     1. `training_step` computes the loss, and `StepMonitor.add` records it;
     2. `backward` computes the gradients, and `StepMonitor.watch` keeps the loss for the check;
-    3. `configure_gradient_clipping` calls `StepMonitor.check_and_clip`, also if there is nothing to clip. The step
-       can't be cancelled any more, so skipping it means setting the gradients to None;
+    3. `configure_gradient_clipping` calls `StepMonitor.check_and_clip`, also if there is nothing to clip. Lightning
+       can't cancel the step any more. To skip it, the gradients are set to None, and the optimizer changes nothing;
     4. the optimizer updates the weights;
     5. `on_train_batch_end` writes a point of the curves, if one is due.
 
@@ -39,12 +39,14 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         ValueError: if an argument is out of its range, naming it.
     """
 
-    def __init__(self, target: Target, learning_rate: float, lr_schedule: Kind, non_finite: OnNonFinite) -> None:
+    def __init__(
+        self, target: Target, learning_rate: float, lr_schedule: ScheduleKind, non_finite: OnNonFinite
+    ) -> None:
         super().__init__()
         Schedule(learning_rate, lr_schedule)  # checks both
         check_choice("non_finite", non_finite, ("stop", "skip"))
         self.learning_rate = learning_rate
-        self.lr_schedule: Kind = lr_schedule
+        self.lr_schedule: ScheduleKind = lr_schedule
         self._monitor = StepMonitor(target, non_finite)
 
     @property

@@ -124,7 +124,7 @@ class FiniteCheck:
         if scaler is not None and not bad_losses and scaler.get_scale() > _LEAST_SCALE:
             return True  # the scaler skips the step itself
         weights = _non_finite_parameters(module)
-        if not self.skips or weights or self._nothing_is_left(trainer, num_batches):
+        if not self.skips or weights or self._all_steps_skipped(trainer, num_batches):
             raise NonFiniteError(self._message(trainer, weights, bad_losses, gradients, found))
         self.skipped += num_batches
         self._skipped_in_epoch += num_batches
@@ -133,7 +133,7 @@ class FiniteCheck:
                 parameter.grad = None
         return False
 
-    def _nothing_is_left(self, trainer: pl.Trainer, num_batches: int) -> bool:
+    def _all_steps_skipped(self, trainer: pl.Trainer, num_batches: int) -> bool:
         """Whether the epoch or the run ends now, and all its steps were skipped."""
         done = trainer.fit_loop.epoch_loop.batch_progress
         epoch = trainer.is_last_batch and self._skipped_in_epoch + num_batches >= done.current.ready

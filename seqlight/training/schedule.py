@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from seqlight.common.private_api import lambda_schedule_state
 from seqlight.common.validation import check_choice
 
-Kind = Literal["cosine", "constant"]
+ScheduleKind = Literal["cosine", "constant"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Schedule:
     """
 
     learning_rate: float
-    lr_schedule: Kind
+    lr_schedule: ScheduleKind
 
     def __post_init__(self) -> None:
         check_choice("lr_schedule", self.lr_schedule, ("cosine", "constant"))
@@ -88,7 +88,7 @@ def _cosine(step: int, trainer: pl.Trainer) -> float:
 
 
 def keep_patience(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Keep the patience of early stopping that is given now; a Trainer would restore that of the checkpoint."""
+    """Keep this run's early-stopping patience; otherwise the Trainer restores the checkpoint's."""
     for callback in trainer.early_stopping_callbacks:
         state = checkpoint["callbacks"].get(callback.state_key)
         if state is not None:

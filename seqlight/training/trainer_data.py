@@ -13,7 +13,7 @@ _VERSION = importlib.metadata.version("seqlight")
 
 
 def trainer_of(module: pl.LightningModule) -> pl.Trainer | None:
-    """The Trainer that a module is attached to; None if it is attached to none."""
+    """The module's Trainer; None if it has none."""
     try:
         return module.trainer
     except RuntimeError:

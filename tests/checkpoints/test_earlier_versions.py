@@ -74,3 +74,14 @@ def test_configuration_trains(name):
     assert profiler["class_path"] == "seqlight.callbacks.profiler.NoProfiler"
     if name == "files":
         assert [each["class_path"] for each in config["trainer"]["callbacks"]] == ["seqlight.AccuracyByLength"]
+
+
+def test_unfinished_run_continues():
+    # As the old version left a run of three epochs after two.
+    Path("saved_runs").rename("runs")
+    sizes = ("--data.num_train=64", "--data.num_val=32", "--data.num_test=32", "--trainer.max_epochs=3")
+    cell = ("--model.cell=GRUCell", "--model.cell.hidden_size=4")
+    status, out, err = seqlight_run("fit", *cell, *sizes, "--name=unfinished", *QUIET)
+    assert status == 0, err
+    assert "version_0 continues from step 4" in out
+    assert torch.load("runs/unfinished/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6

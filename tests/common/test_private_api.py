@@ -109,6 +109,13 @@ def test_shallow_copy():
     assert not module[1].running_mean.any()
 
 
+def test_module_internals():
+    module = nn.Linear(2, 2)
+    module.own = 5
+    assert {"training", "_parameters", "_buffers", "_modules"} <= private_api.module_internals()
+    assert not {"own", "in_features", "weight"} & private_api.module_internals()
+
+
 def test_version_of():
     tensor = torch.zeros(2)
     before = private_api.version_of(tensor)
@@ -417,8 +424,7 @@ def test_is_raised_while_restoring(tmp_path):
     assert not private_api.is_raised_while_restoring(ValueError())
 
 
-def test_trainer_sets_the_epoch_of_a_sampler(monkeypatch):
-    # `SequenceLoader.sampler` is the loader itself, and Lightning calls `set_epoch` on a loader's sampler.
+def test_EpochFromTrainer(monkeypatch):  # noqa: N802
     epochs = []
     monkeypatch.setattr(SequenceLoader, "set_epoch", lambda self, epoch: epochs.append((self.shuffle, epoch)))
     train(max_epochs=2)

@@ -18,6 +18,7 @@ from seqlight import (
     unroll,
 )
 from seqlight.data.sequences import Sequences
+from seqlight.recurrent.lengths import check_lengths
 
 SIZE, NUM, LONGEST = 3, 23, 12
 
@@ -126,3 +127,39 @@ def test_lengths_must_be_within_the_time_steps(function, length):
     message = f"lengths must be between 1 and the {LONGEST} time steps of inputs, got {length} for sequence 2"
     with pytest.raises(ValueError, match=message):
         run()
+
+
+class Halved(SequenceClassifier):
+    """A model that reads every second step. It computes with the lengths, which must be a tensor."""
+
+    def features(self, inputs, lengths=None):
+        assert lengths is None or isinstance(lengths, torch.Tensor)
+        return super().features(inputs, lengths)[:, ::2]
+
+    def classify(self, features, lengths=None):
+        return super().classify(features, None if lengths is None else (lengths + 1) // 2)
+
+
+class Shortened(SequenceClassifier):
+    """A model that shortens the sequences, but not their lengths."""
+
+    def features(self, inputs, lengths=None):
+        return inputs[:, ::2]
+
+
+def test_subclass_computes_with_lengths():
+    model = Halved(partial(GRUCell, hidden_size=5), input_size=SIZE).eval()
+    inputs = torch.randn(2, 6, SIZE)
+    logits = model(inputs, torch.tensor([6, 3]))
+    alone = [model(inputs[:1]), model(inputs[1:, :3])]
+    torch.testing.assert_close(logits, torch.cat(alone))
+
+
+@pytest.mark.parametrize("backend", ["eager", "torch", "kernel"])
+def test_lengths_are_checked_again_for_other_inputs(backend):
+    model = Shortened(partial(GRUCell, hidden_size=5), input_size=SIZE, backend=backend)
+    with pytest.raises(ValueError, match="between 1 and the 3 time steps of inputs, got 5 for sequence 0"):
+        model(torch.zeros(2, 6, SIZE), torch.tensor([5, 3]))
+    stack, checked = model.recurrent, check_lengths(torch.tensor([5, 3]), torch.zeros(2, 6))
+    with pytest.raises(ValueError, match="between 1 and the 3 time steps of inputs, got 5 for sequence 0"):
+        stack(torch.zeros(2, 3, SIZE), checked)

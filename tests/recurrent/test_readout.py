@@ -51,5 +51,5 @@ def test_last_readout_equals_the_final_states(backend, bidirectional):
     stack = shared_stack(CELLS["lstm"], bidirectional=bidirectional, backend=backend)
     outputs, final = stack(random(B, T, F), RAGGED)
     hidden = torch.cat([state[0] for state in final[-stack.num_directions :]], -1)
-    assert_close(read_out("last", outputs, CheckedLengths(RAGGED), stack.num_directions), hidden)
+    assert_close(read_out("last", outputs, CheckedLengths(RAGGED, T), stack.num_directions), hidden)
     assert_close(stack.last_outputs(final), hidden)

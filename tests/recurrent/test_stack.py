@@ -142,7 +142,7 @@ def test_last_outputs_equal_the_last_readout(options, bidirectional):
     last = stack.last_outputs(final)
     assert (last is None) == ("residual" in options)
     if last is not None:
-        assert_close(last, read_out("last", outputs, CheckedLengths(RAGGED), stack.num_directions))
+        assert_close(last, read_out("last", outputs, CheckedLengths(RAGGED, T), stack.num_directions))
 
 
 def run_observed(stack, inputs):
