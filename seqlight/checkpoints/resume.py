@@ -33,8 +33,8 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
     With several processes, signals and time are checked after every tenth step: all processes must save together.
 
     Args:
-        every_n_steps: the number of steps between two checkpoints; where the run can't be saved, it is saved at the
-            next step where it can. None: by time only.
+        every_n_steps: save after every so many steps; if that is not possible at a step, at the next possible one.
+            None: by time only.
         every_n_seconds: seconds between two checkpoints.
 
     Attributes:
