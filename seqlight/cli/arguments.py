@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from seqlight.cli.flag_errors import UsageError, values_of
-from seqlight.cli.yaml import load_yaml
+from seqlight.cli.yaml import current_class_path, load_yaml
 
 # Arguments of the model that the data determine.
 FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
@@ -33,7 +34,7 @@ class GivenArguments:
     """
 
     def __init__(self, arguments: list[str], verbs: Collection[str]) -> None:
-        self.words = arguments
+        self.words = [_with_current_class_path(word) for word in arguments]
         self.verb = next((word for word in arguments if word in verbs), None)
         self.ckpt_path = next(reversed(self.values_of("--ckpt_path")), None)
         self.checkpoint = None if self.verb == "fit" and self.ckpt_path == "last" else self.ckpt_path
@@ -106,8 +107,10 @@ def check_output(output: str, sources: Iterable[str | None]) -> None:
         raise UsageError(f"--output: expected a path that is not a data file, got {output!r}")
 
 
-# Words that can begin any message, and arguments that have no flag.
-_NOT_NAMED = ("data", "model", "name", "output", "import", "device", *(f"model.{argument}" for argument in FROM_DATA))
+def _with_current_class_path(word: str) -> str:
+    """A word of the command line, `VALUE` or `--flag=VALUE`, with `current_class_path(VALUE)`."""
+    flag, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    return flag + equals + current_class_path(value)
 
 
 def name_flag(message: str, arguments: dict[str, Any]) -> str:
@@ -117,9 +120,12 @@ def name_flag(message: str, arguments: dict[str, Any]) -> str:
         message: as `num_layers must be at least 1, got 0`.
         arguments: the parsed arguments, nested.
     """
-    name = message.partition(" ")[0].rstrip(":")
+    found = re.match(r"(\w+)(?=:| must be | can't change )", message)  # how seqlight's checks begin; a user's may not
+    name = found[1] if found else ""
     flags = [flag for flag in _flags(arguments) if flag.rpartition(".")[2] == name]
-    flags = [flag for flag in flags if flag not in _NOT_NAMED]
+    # A message of a user's class can begin with these words too.
+    without_flag = {"data", "model", "name", "device", *(f"model.{argument}" for argument in FROM_DATA)}
+    flags = [flag for flag in flags if flag not in without_flag]
     return f"--{flags[0]}{message[len(name) :]}" if len(flags) == 1 else message
 
 

@@ -1,6 +1,7 @@
 """Safe loading of YAML from untrusted sources: sizes are checked before any object is built."""
 
 import os
+import re
 from typing import Any
 
 import jsonargparse
@@ -12,7 +13,13 @@ from seqlight.common.description import public_class
 _MAX_BYTES = 1_000_000
 _MAX_VALUES = 100_000
 _MAX_LEVELS = 50
-_RENAMED = {"seqlight.lean.NoProfiler": "seqlight.callbacks.profiler.NoProfiler"}
+# Classes that are not public, and that an earlier version named in configuration files and help texts.
+_RENAMED = {
+    "seqlight.lean.NoProfiler": "seqlight.callbacks.profiler.NoProfiler",
+    "seqlight.lean.BestCheckpoint": "seqlight.callbacks.best_checkpoint.BestCheckpoint",
+    "seqlight.lean.TimedProgressBar": "seqlight.callbacks.progress_bar.TimedProgressBar",
+    "seqlight.loggers.CurvesLogger": "seqlight.callbacks.logger.CurvesLogger",
+}
 _SHORT = 50  # characters; a text as short as this can't expand into a large value
 
 
@@ -34,13 +41,18 @@ def load_yaml(text: str) -> Any:
     return value
 
 
+def current_class_path(text: str) -> str:
+    """The path of a class of seqlight, for one in which its module has an earlier name. Other texts stay."""
+    if not re.fullmatch(r"seqlight(\.\w+){2,}", text):
+        return text
+    name = text.rpartition(".")[2]
+    return _RENAMED.get(text, f"seqlight.{name}" if public_class(name) else text)
+
+
 def _rename_class_paths(value: Any) -> None:
     """Update class paths in place, from versions in which seqlight's modules had other names."""
-    if isinstance(value, dict):
-        path = value.get("class_path")
-        if isinstance(path, str) and path.startswith("seqlight."):
-            name = path.rpartition(".")[2]
-            value["class_path"] = _RENAMED.get(path, f"seqlight.{name}" if public_class(name) else path)
+    if isinstance(value, dict) and isinstance(value.get("class_path"), str):
+        value["class_path"] = current_class_path(value["class_path"])
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _rename_class_paths(part)
 

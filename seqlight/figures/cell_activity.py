@@ -68,7 +68,7 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
     try:
         # A cell can draw its initial state at random.
         with torch.no_grad(), torch.random.fork_rng([weight.device] if weight.is_cuda else []):
-            layer_inputs, outputs = _run(model, chosen, inputs, checked)
+            layer_inputs, outputs = _run(model, chosen, inputs, lengths)
             states, gates, pre_activations = _step_through(chosen, layer_inputs, checked)
             probabilities = _running_probabilities(model, inputs, outputs, lengths)
     finally:
@@ -91,9 +91,7 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
     )
 
 
-def _run(
-    model: SequenceClassifier, layer: RecurrentLayer, inputs: Tensor, lengths: CheckedLengths | None
-) -> tuple[Tensor, Tensor]:
+def _run(model: SequenceClassifier, layer: RecurrentLayer, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """The inputs of the layer and the outputs of the stack."""
     seen: list[Tensor] = []
     hooks = (

@@ -85,3 +85,24 @@ def test_unfinished_run_continues():
     assert status == 0, err
     assert "version_0 continues from step 4" in out
     assert torch.load("runs/unfinished/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--model=seqlight.classifier.SequenceClassifier", "--data.task", "seqlight.data.tasks.parity.Parity"),
+        ("--config=old.yaml",),
+    ],
+)
+def test_class_paths_of_earlier_modules(arguments):
+    Path("old.yaml").write_text(
+        """trainer:
+  logger: {class_path: seqlight.loggers.CurvesLogger, init_args: {save_dir: logs}}
+  callbacks: [{class_path: seqlight.lean.TimedProgressBar}]
+data: {class_path: SyntheticSequences, init_args: {task: {class_path: seqlight.data.tasks.parity.Parity}}}
+"""
+    )
+    sizes = ("--data.num_train=8", "--data.num_val=8", "--data.num_test=8", "--trainer.max_epochs=1", "--device=cpu")
+    status, _, err = seqlight_run("fit", *arguments, *sizes)
+    assert status == 0, err
+    assert seqlight.load(next(Path().rglob("last.ckpt"))).hparams["vocab_size"] == 2

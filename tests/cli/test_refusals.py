@@ -221,3 +221,29 @@ def test_invalid_training_state_is_refused(damage, trained):
     refused(
         3, r"changed\.ckpt|training can't continue", "fit", "--ckpt_path=changed.ckpt", "--trainer.max_epochs=3", *QUIET
     )
+
+
+ODD = """
+import seqlight
+
+MESSAGES = [
+    "output size must be even",
+    "data for the table is missing",
+    "device memory is too small",
+    "name of the cell is not set",
+]
+
+
+class Odd(seqlight.GRUCell):
+    def __init__(self, input_size, hidden_size=4, how: int = 0):
+        raise ValueError(MESSAGES[how])
+"""
+
+
+@pytest.mark.parametrize("how", range(4))
+def test_message_of_a_users_cell_stays(how, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd_cells.py").write_text(ODD)
+    status, _, err = seqlight_run("fit", "--model.cell=odd_cells.Odd", f"--model.cell.how={how}", "--device=cpu")
+    assert status == 2
+    assert err == f"seqlight: error: {sys.modules['odd_cells'].MESSAGES[how]}\n"
