@@ -123,3 +123,26 @@ def test_errors_tell_wrong_arguments_from_wrong_checkpoints():
             SequenceFiles.load_from_checkpoint("changed.ckpt")
         with pytest.raises(CheckpointError, match=message):
             SequenceFiles.load_from_checkpoint("changed.ckpt", batch_size=4)
+
+
+@pytest.mark.parametrize("verb", ["test", "validate", "predict", "fit", "fit again"])
+def test_checkpoint_is_read_once(verb, monkeypatch):
+    sizes = ("--data.num_train=8", "--data.num_val=8", "--data.num_test=8", *QUIET)
+    status, _, err = seqlight_run("fit", "--trainer.max_epochs=2", *sizes)
+    assert status == 0, err
+    [folder] = Path("runs").glob("*/version_0")
+    if verb == "fit again":  # as a run that was interrupted in its second epoch
+        state = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps({**state, "finished": False}))
+        (folder / "checkpoints" / "previous.ckpt").rename(folder / "checkpoints" / "last.ckpt")
+        arguments = ("fit", "--trainer.max_epochs=2", *sizes)
+    elif verb == "fit":
+        arguments = ("fit", f"--ckpt_path={folder}/checkpoints/last.ckpt", "--trainer.max_epochs=3", *QUIET)
+    else:
+        arguments = (verb, f"--ckpt_path={folder}/checkpoints/last.ckpt", *QUIET)
+    read, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
+    status, out, err = seqlight_run(*arguments)
+    assert status == 0, err
+    assert ("continues from step 1" in out) == (verb == "fit again")
+    assert read == ["last.ckpt"]
