@@ -1,4 +1,7 @@
-"""TensorBoard loggers for training, validation and tests."""
+"""TensorBoard loggers for training, validation and tests.
+
+`training/curves.py` computes the points of the curves that it writes.
+"""
 
 import errno
 import os

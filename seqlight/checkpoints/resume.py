@@ -1,4 +1,7 @@
-"""Checkpoints from which a run continues as if it had not been interrupted."""
+"""Checkpoints from which a run continues as if it had not been interrupted.
+
+`run_choice.py` finds the run that continues, and its checkpoint.
+"""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""The norm of gradients, and clipping by it."""
+"""The norm of gradients, and clipping by it.
+
+`StepMonitor.check_and_clip` calls these functions in each step.
+"""
 
 import math
 from collections.abc import Sequence
