@@ -1,6 +1,6 @@
 """TensorBoard loggers for training, validation and tests.
 
-`training/curves.py` computes the points of the curves that it writes.
+`training/curves.py` computes the curves that they write.
 """
 
 import errno
