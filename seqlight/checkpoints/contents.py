@@ -7,7 +7,8 @@
   TensorBoard's files.
 - `hyper_parameters`, `datamodule_hyper_parameters`: the arguments of model and data module, as plain data.
 - `seqlight`, from `TrainingHooks.on_save_checkpoint`: `version`; `model` and `data`, each a `class_path` with
-  `init_args`; `schedule`; `steps`, the state of the training curves.
+  `init_args`; `schedule`; `steps`, the state of the training curves; `streams`, the version of the data's random
+  streams, 1 if it is absent.
 - `sealed`, from `SealedCheckpointIO`: True, as the file ends with a checksum.
 
 If no source is named, Lightning saves the entry.

@@ -14,6 +14,7 @@ from seqlight.common.validation import check_at_least
 from seqlight.data.from_checkpoint import load_data_module, shared_arguments
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
+from seqlight.data.streams import STREAMS
 from seqlight.tasks.task import Target
 
 Split = Literal["train", "val", "test", "predict"]
@@ -31,6 +32,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         num_outputs: 1 for binary, else the number of classes or labels.
         class_names: the names of the two classes for binary, else of the classes or labels; None if they are numbers.
         class_weights: the factor of the loss for each class, or for each label that is 1; None for no weights.
+        streams: the version of the random streams: that of the checkpoint from which the data come or a run continues.
 
     Args:
         batch_size: sequences per step and process.
@@ -44,6 +46,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     num_outputs: int
     class_names: tuple[str, ...] | None = None
     class_weights: tuple[float, ...] | None = None
+    streams: int = STREAMS
 
     def __init__(self, batch_size: int, seed: int, bucketing: bool = True) -> None:
         super().__init__()
@@ -122,6 +125,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            streams=self.streams,
         )
 
 

@@ -18,9 +18,8 @@ from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.stratify import stratified_split
+from seqlight.data.streams import Purpose, generator
 from seqlight.data.summary import describe, describe_encoding, doubts, overlaps, unknown_tokens
-
-_STREAM = 3  # of random numbers; synthetic splits use 0 to 2
 
 
 @dataclass(frozen=True)
@@ -232,8 +231,7 @@ class SequenceFiles(SequenceDataModule):
         assert raw.labels is not None
         if self.paths["val"] is not None:
             return np.arange(len(raw.lengths)), np.arange(0)
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, _STREAM))))
-        return stratified_split(raw.labels, self.val_fraction, rng)
+        return stratified_split(raw.labels, self.val_fraction, generator(Purpose.VAL_SPLIT, self.seed))
 
     def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
         """Encode the training file and keep its splits."""

@@ -11,6 +11,7 @@ from seqlight.common.description import NotImportedError, from_plain, resolve
 from seqlight.common.errors import CheckpointError
 from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.reading.raw import DataError
+from seqlight.data.streams import streams_of
 from seqlight.tasks.task import SequenceTask
 
 Data = TypeVar("Data")
@@ -33,21 +34,25 @@ def load_data_module(path: str | os.PathLike[str], base: type[Data], changes: di
         FileNotFoundError, CheckpointError: as `seqlight.load`.
         DataError, TypeError, ValueError: if a changed argument is wrong.
     """
+    contents = read(path)
+    streams = streams_of(contents["seqlight"])
     try:
-        description = description_of(path, read(path), model_base=nn.Module, data_base=base).get("data")
+        description = description_of(path, contents, model_base=nn.Module, data_base=base).get("data")
     except NotImportedError as error:
         raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
     if description is None:
         raise CheckpointError(f"{path} does not say which data it was trained on")
     cls, arguments = resolve(description["class_path"], base), from_plain(description["init_args"])
     try:
-        data: Data = cls(**{**arguments, **changes})
+        made: Any = cls(**{**arguments, **changes})
     except DataError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if changes and _can_be_made(cls, arguments):
             raise  # a change is wrong
         raise CheckpointError(f"{path} does not describe data that can be used here: {error}") from error
+    made.streams = streams
+    data: Data = made
     return data
 
 

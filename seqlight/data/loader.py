@@ -10,6 +10,7 @@ from seqlight.common.batch import Batch
 from seqlight.common.private_api import EpochFromTrainer
 from seqlight.common.validation import check_at_least
 from seqlight.data.sequences import Sequences
+from seqlight.data.streams import STREAMS, Purpose, generator
 
 
 class ResumeError(ValueError):
@@ -44,6 +45,7 @@ class SequenceLoader(EpochFromTrainer):
         seed: the order depends on seed and epoch.
         rank: this process's rank.
         world_size: the number of processes that share the split.
+        streams: the version of the random streams; 1 continues a run that an earlier version of seqlight began.
 
     Raises:
         ValueError: if the split has fewer samples than `world_size`.
@@ -59,8 +61,10 @@ class SequenceLoader(EpochFromTrainer):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        streams: int = STREAMS,
     ) -> None:
         check_at_least("batch_size", batch_size, 1)
+        check_at_least("seed", seed, 0)
         check_at_least("number of samples", len(data.lengths), world_size, "number of processes")
         self.data = data
         self.batch_size = batch_size
@@ -69,6 +73,7 @@ class SequenceLoader(EpochFromTrainer):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.streams = streams
         self.epoch = 0
         self._resume: dict[str, int] | None = None
         self._position = {"epoch": 0, "next_batch": 0}
@@ -82,8 +87,7 @@ class SequenceLoader(EpochFromTrainer):
         num_samples = len(self.data.lengths)
         if not self.shuffle:
             return np.arange(num_samples)
-        # Philox keyed by a SeedSequence: neighbouring seeds and epochs give unrelated orders.
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, self.epoch))))
+        rng = generator(Purpose.ORDER, self.seed, self.epoch, self.streams)
         order = rng.permutation(num_samples)
         if self.bucketing:
             self._sort_into_buckets(order, rng)
@@ -142,6 +146,7 @@ class SequenceLoader(EpochFromTrainer):
             "number of samples": len(self.data.lengths),
             "seed": self.seed,
             "bucketing": self.bucketing,
+            "streams": self.streams,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -154,9 +159,10 @@ class SequenceLoader(EpochFromTrainer):
         if not all(type(value) is int and value >= 0 for value in position.values()):
             raise ResumeError(f"expected an epoch and the number of its next batch, got {position}")
         if state["next_batch"] > 0:
+            before = {"streams": 1, **state}
             for name, value in self._division().items():
-                if state.get(name) != value:
-                    raise ResumeError(f"{name} must be {state.get(name)} to resume within an epoch, got {value}")
+                if before.get(name) != value:
+                    raise ResumeError(f"{name} must be {before.get(name)} to resume within an epoch, got {value}")
         self._resume = dict(state)
 
     def _take_first_batch(self) -> int:

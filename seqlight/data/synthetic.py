@@ -3,13 +3,12 @@
 import re
 from typing import Literal
 
-import numpy as np
-
 from seqlight.common.batch import Batch, BatchError, check_batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.from_checkpoint import shared_arguments
+from seqlight.data.streams import STREAMS, Purpose, generator
 from seqlight.tasks.task import SequenceTask
 
 
@@ -64,7 +63,7 @@ class SyntheticSequences(SequenceDataModule):
         """All samples of a split."""
         drawn = "test" if split == "predict" else split
         task = self.test_task if drawn == "test" else self.task
-        return draw(task, self.num_samples[split], self.seed, drawn)
+        return draw(task, self.num_samples[split], self.seed, drawn, self.streams)
 
 
 def _with_lengths(task: SequenceTask, lengths: str) -> SequenceTask:
@@ -78,15 +77,15 @@ def _with_lengths(task: SequenceTask, lengths: str) -> SequenceTask:
 
 
 _BLOCK = 1024
-_STREAMS = {"train": 0, "val": 1, "test": 2}
 
 
-def draw(task: SequenceTask, num_samples: int, seed: int, split: Literal["train", "val", "test"]) -> Batch:
+def draw(
+    task: SequenceTask, num_samples: int, seed: int, split: Literal["train", "val", "test"], streams: int = STREAMS
+) -> Batch:
     """The first `num_samples` samples of the infinite split that (task, seed, split) defines."""
     whole: Batch | None = None
     for start in range(0, num_samples, _BLOCK):
-        key = np.random.SeedSequence((seed, _STREAMS[split], start // _BLOCK))
-        block = task.sample(_BLOCK, np.random.Generator(np.random.Philox(key)))
+        block = task.sample(_BLOCK, generator(Purpose[split.upper()], seed, start // _BLOCK, streams))
         check_batch(block, f"{type(task).__name__}.sample()", **shared_arguments(task))
         if whole is None:  # allocated once, since joining blocks would take twice the memory
             whole = Batch(*(part.new_empty((num_samples, *part.shape[1:])) for part in block))

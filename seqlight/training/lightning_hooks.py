@@ -10,11 +10,12 @@ from torch import Tensor
 from seqlight.common.batch import Batch
 from seqlight.common.private_api import FastHookName
 from seqlight.common.validation import check_choice
+from seqlight.data.streams import STREAMS, streams_of
 from seqlight.tasks.task import Target
 from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
 from seqlight.training.schedule import Schedule, ScheduleKind, check_settings, keep_patience
 from seqlight.training.step_monitor import StepMonitor
-from seqlight.training.trainer_data import describe_with_data, trainer_of
+from seqlight.training.trainer_data import datamodule_of, describe_with_data, trainer_of
 
 
 class TrainingHooks(FastHookName, pl.LightningModule):
@@ -124,16 +125,26 @@ class TrainingHooks(FastHookName, pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description and the state of the curves. Weights that are not finite raise NonFiniteError."""
         check_weights(self)
-        own = {"schedule": asdict(self._schedule), "steps": self._monitor.state_dict(self.trainer)}
+        own = {
+            "schedule": asdict(self._schedule),
+            "steps": self._monitor.state_dict(self.trainer),
+            "streams": getattr(datamodule_of(self.trainer), "streams", STREAMS),
+        }
         checkpoint["seqlight"] = {**self.describe(), **own}
         checkpoint["hyper_parameters"] = checkpoint["seqlight"]["model"]["init_args"]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the curves. This run's learning rate, schedule and patience replace those of the checkpoint."""
+        """Restore the curves and the random streams of the data.
+
+        This run's learning rate, schedule and patience replace those of the checkpoint.
+        """
         self._monitor.load_state_dict(checkpoint["seqlight"].get("steps", {}))
         if not self._has_own_optimizer:
             self._schedule.replace_in(checkpoint)
         trainer = trainer_of(self)
+        datamodule = datamodule_of(trainer)
+        if datamodule is not None:
+            datamodule.streams = streams_of(checkpoint["seqlight"])
         if trainer is not None:
             if trainer.precision == "64-true":
                 self.double()  # before the weights are loaded, which would round them to float32

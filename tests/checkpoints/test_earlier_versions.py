@@ -13,6 +13,7 @@ import torch
 import yaml
 
 import seqlight
+from seqlight.data.streams import STREAMS
 from tests.conftest import seqlight_run
 
 FOLDER = Path(__file__).parents[1] / "data" / "version_0_1_0"
@@ -39,7 +40,9 @@ def test_checkpoint_is_loaded(name, num_features, expected):
 def test_data_module_is_loaded():
     data = seqlight.load_data("files_best.ckpt")
     assert data.class_names == ("down", "up")
-    assert seqlight.load_data("synthetic_best.ckpt").task == seqlight.SumSign(max_length=10)
+    data = seqlight.load_data("synthetic_best.ckpt")
+    assert data.task == seqlight.SumSign(max_length=10)
+    assert data.streams == data.train_dataloader().streams == 1
 
 
 def test_checkpoint_is_tested_and_predicts():
@@ -61,6 +64,8 @@ def test_training_continues_from_a_checkpoint():
     [path] = [line.split()[-1] for line in out.splitlines() if line.startswith("best checkpoint")]
     last = torch.load(Path(path).with_name("last.ckpt"), weights_only=True)
     assert (last["epoch"], last["global_step"]) == (2, 6)
+    assert last["seqlight"]["streams"] == 1
+    assert "0.6897    0.5312" in out  # as that version printed
 
 
 @pytest.mark.parametrize("name", ["synthetic", "files"])
@@ -68,6 +73,7 @@ def test_configuration_trains(name):
     status, out, err = seqlight_run("fit", f"--config={name}.yaml", *QUIET)
     assert status == 0, err
     [path] = [line.split()[-1] for line in out.splitlines() if line.startswith("best checkpoint")]
+    assert torch.load(path, weights_only=True)["seqlight"]["streams"] == STREAMS
     config = yaml.safe_load((Path(path).parents[1] / "config.yaml").read_text())
     # Class paths are written under the names of this version.
     profiler = config["trainer"]["profiler"]
@@ -84,7 +90,11 @@ def test_unfinished_run_continues():
     status, out, err = seqlight_run("fit", *cell, *sizes, "--name=unfinished", *QUIET)
     assert status == 0, err
     assert "version_0 continues from step 4" in out
-    assert torch.load("runs/unfinished/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
+    assert "0.6890    0.5312" in out  # the losses and accuracies of that version, with its samples and order
+    assert "0.6711    0.6250" in out
+    last = torch.load("runs/unfinished/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 6
+    assert last["seqlight"]["streams"] == 1
 
 
 @pytest.mark.parametrize(
