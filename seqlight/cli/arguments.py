@@ -1,16 +1,14 @@
 """The command line before parsing; the parser's defaults depend on it."""
 
-import contextlib
 import os
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seqlight.cli.flag_errors import UsageError, values_of
 from seqlight.cli.yaml import current_class_path, load_yaml
+from seqlight.common.description import differences, flatten
 
 # Arguments of the model that the data determine.
 FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
@@ -24,7 +22,7 @@ class GivenArguments:
         verbs: the names of all commands.
 
     Attributes:
-        words: all words of the command line.
+        words: all words of the command line; the class of an argument is before the arguments of that class.
         verb: the command; None if none is given.
         ckpt_path: the value of `--ckpt_path`; None if not given.
         checkpoint: the checkpoint file that model and data come from; None if not given. It is also None for
@@ -34,7 +32,7 @@ class GivenArguments:
     """
 
     def __init__(self, arguments: list[str], verbs: Collection[str]) -> None:
-        self.words = [_with_current_class_path(word) for word in arguments]
+        self.words = _classes_first([_with_current_class_path(word) for word in arguments])
         self.verb = next((word for word in arguments if word in verbs), None)
         self.ckpt_path = next(reversed(self.values_of("--ckpt_path")), None)
         self.checkpoint = None if self.verb == "fit" and self.ckpt_path == "last" else self.ckpt_path
@@ -57,22 +55,6 @@ class GivenArguments:
         """All values of a flag, in order."""
         return values_of(flag, self.words)
 
-    def chosen_model(self) -> str | None:
-        """The model class that a flag or configuration file names; None if none does."""
-        names = self.values_of("--model") or self._classes_in_configurations("model")
-        return names[-1] if names else None
-
-    def data_of_chosen_task(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Default data with the task that a flag or configuration file chooses.
-
-        If that is another task, the default task's arguments are dropped: the chosen task would inherit its lengths.
-        """
-        names = self.values_of("--data.task") or self._classes_in_configurations("data", "init_args", "task")
-        default = data.get("init_args", {}).get("task")
-        if not names or not default or names[-1].split(".")[-1] == default["class_path"].split(".")[-1]:
-            return data
-        return {**data, "init_args": {**data["init_args"], "task": {"class_path": names[-1]}}}
-
     def with_classes_of_help(self) -> list[str]:
         """All words. `--data.help` and `--model.help` without a class get the default class, not its abstract base."""
         classes = {"--model.help": "SequenceClassifier", "--data.help": "SyntheticSequences"}
@@ -83,16 +65,27 @@ class GivenArguments:
                 words.append(classes[word])
         return words
 
-    def _classes_in_configurations(self, *keys: str) -> list[str]:
-        """The classes that configuration files name under these keys. Errors are left for the parser to report."""
-        found = []
-        for path in self.configurations:
-            with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
-                value = load_yaml(Path(path).read_text(encoding="utf-8"))
-                for key in keys:
-                    value = value[key]
-                found.append(value if isinstance(value, str) else value["class_path"])
-        return found
+    def lost_with_classes(self, arguments: dict[str, Any]) -> list[str]:
+        """Values of configuration files that were lost because a flag names another class, which has its own defaults.
+
+        Args:
+            arguments: the parsed arguments, nested.
+        """
+        given, lost = {name_of_flag(word) for word in self.words}, set()
+        for path in filter(os.path.isfile, self.configurations):
+            configuration = load_yaml(Path(path).read_text(encoding="utf-8"))
+            for part in {"model", "data"} & configuration.keys():
+                before, now = _flat(part, configuration[part]), _flat(part, arguments[part])
+                for flag in (flag for flag in given & now.keys() if before.get(flag) != now[flag]):
+                    names = {name for name in before.keys() & now.keys() - given if name.startswith(f"{flag}.")}
+                    lost.update(differences({name: before[name] for name in names}, now))
+        return sorted(lost)
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    """Values by the names of their flags; classes without their modules."""
+    flat = {_short_name(key): item for key, item in flatten(name, value).items()}
+    return {key: item.rpartition(".")[2] if isinstance(item, str) else item for key, item in flat.items()}
 
 
 def check_output(output: str, sources: Iterable[str | None]) -> None:
@@ -111,6 +104,29 @@ def _with_current_class_path(word: str) -> str:
     """A word of the command line, `VALUE` or `--flag=VALUE`, with `current_class_path(VALUE)`."""
     flag, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
     return flag + equals + current_class_path(value)
+
+
+def _classes_first(words: list[str]) -> list[str]:
+    """Move `--model.cell.hidden_size 64` behind `--model.cell GRUCell`: a new class starts with its own defaults."""
+    flags: list[list[str]] = []  # each with its values
+    for word in words:
+        if word.startswith("--") or not flags:
+            flags.append([])
+        flags[-1].append(word)
+    ordered: list[list[str]] = []
+    for flag in flags:
+        below = [other for other in ordered if name_of_flag(other[0]).startswith(f"{name_of_flag(flag[0])}.")]
+        ordered = [*(other for other in ordered if other not in below), flag, *below]
+    return [word for flag in ordered for word in flag]
+
+
+def name_of_flag(word: str) -> str:
+    """`model.cell.hidden_size` for `--model.init_args.cell.init_args.hidden_size=64`."""
+    return _short_name(word.removeprefix("--").partition("=")[0])
+
+
+def _short_name(name: str) -> str:
+    return name.replace(".init_args", "").removesuffix(".class_path")
 
 
 def name_flag(message: str, arguments: dict[str, Any]) -> str:

@@ -59,8 +59,6 @@ class GivenCheckpoint:
         # Class paths in the checkpoint are checked already. No other module can be imported by name.
         modules = [module.partition(".")[0] for module in given.values_of("--import")]
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["seqlight", "lightning", *modules])
-        if "data" in self.defaults:
-            self.defaults["data"] = given.data_of_chosen_task(self.defaults["data"])
         # Kept from the parser, which would take a minute for a large vocabulary.
         self._encoding = self.defaults.get("data", {}).get("init_args", {}).pop("encoding", None)
 

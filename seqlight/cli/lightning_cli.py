@@ -27,13 +27,13 @@ from seqlight.cli.devices import device_arguments
 from seqlight.cli.flag_errors import UsageError, explain
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
-from seqlight.cli.options import DEFAULT_DATA, TRAINER_DEFAULTS, add_options
+from seqlight.cli.options import TRAINER_DEFAULTS, add_options
 from seqlight.cli.report import length_tables, metrics_table, result_paths, run_line, say
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.training_run import describe_run, find_run
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
-from seqlight.common.private_api import rank_of, subcommand_parser
+from seqlight.common.private_api import classes_keep_own_defaults, rank_of, subcommand_parser
 from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.training.classifier import SequenceClassifier
@@ -105,7 +105,8 @@ class SeqlightCLI(LightningCLI):
             raise UsageError(_NEEDS_CHECKPOINT.format(given.verb))
         self._set_defaults(given)
         try:
-            self.config = parser.parse_args(given.with_classes_of_help())
+            with classes_keep_own_defaults():
+                self.config = parser.parse_args(given.with_classes_of_help())
         except ArgumentError as error:
             path = given.checkpoint
             if path is not None and not _accepts(parser, [str(given.verb), f"--ckpt_path={path}"]):
@@ -119,6 +120,8 @@ class SeqlightCLI(LightningCLI):
             raise UsageError("ckpt_path is not allowed in a configuration file: give --ckpt_path on the command line")
         if verb != "fit" and given.checkpoint is None:
             raise UsageError(_NEEDS_CHECKPOINT.format(verb))
+        if (lost := given.lost_with_classes(self.config[verb].as_dict())) and rank_of(rank_zero_only) == 0:
+            print(f"seqlight: a class that a flag names has its own defaults: {', '.join(lost)}", file=sys.stderr)
         # Hidden until before_instantiate_classes: LightningCLI would let the checkpoint's arguments override flags.
         self._ckpt_path, self.config[verb].ckpt_path = given.ckpt_path, None
 
@@ -129,14 +132,6 @@ class SeqlightCLI(LightningCLI):
         if given.verb is not None and given.checkpoint is not None:
             self._checkpoint = GivenCheckpoint(given.checkpoint, given)
             subcommand_parser(self, given.verb).set_defaults(self._checkpoint.defaults)
-        elif given.verb == "fit":
-            # A model class that is the default keeps its own default cell. A class that replaces the default would
-            # inherit SequenceClassifier's.
-            model = given.chosen_model()
-            defaults = {"model": {"class_path": model}} if model else {}
-            for default in (defaults, {"data": given.data_of_chosen_task(DEFAULT_DATA)}):
-                with contextlib.suppress(Exception):  # the parser reports the error
-                    subcommand_parser(self, "fit").set_defaults(default)
 
     def before_instantiate_classes(self) -> None:
         """Restore the path of the checkpoint, which `parse_arguments` has hidden."""

@@ -7,12 +7,13 @@ version of a library breaks an assumption, the test with the function's name fai
 Nothing here imports Lightning or jsonargparse, because cells and tasks import this module and do not need them.
 """
 
+import contextlib
 import copy
 import functools
 import os
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -277,6 +278,28 @@ def bound_class(value: Any) -> Any:
     if isinstance(value, functools.partial) and value.args and isinstance(value.args[-1], type):
         return functools.partial(value.args[-1], **value.keywords)
     return value
+
+
+@contextlib.contextmanager
+def classes_keep_own_defaults() -> Iterator[None]:
+    """Let a class that replaces another one start with its own defaults, while arguments are parsed.
+
+    jsonargparse keeps those arguments of the replaced class that the new class accepts too, and has no setting for it.
+    """
+    from jsonargparse import _typehints
+
+    name = "discard_init_args_on_class_path_change"
+    original = getattr(_typehints, name)
+
+    def discard(parser: Any, replaced: Any, value: Any) -> None:
+        if replaced and "init_args" in replaced and replaced["class_path"] != value["class_path"]:
+            del replaced["init_args"]
+
+    setattr(_typehints, name, discard)
+    try:
+        yield
+    finally:
+        setattr(_typehints, name, original)
 
 
 # The functions below read the text of a jsonargparse.ArgumentError: it has no attributes for the details.

@@ -528,3 +528,27 @@ def test_informative_lines():
     lines = private_api.informative_lines(message_of("--count=many"))
     assert lines
     assert not any(line.startswith(("Does not validate", "Subtypes")) for line in lines)
+
+
+def test_classes_keep_own_defaults():
+    class Base:
+        pass
+
+    class One(Base):
+        def __init__(self, size: int = 1):
+            pass
+
+    class Two(Base):
+        def __init__(self, size: int = 2):
+            pass
+
+    globals().update(One=One, Two=Two)
+    for cls in (One, Two):
+        cls.__qualname__ = cls.__name__
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--part", type=Base)
+    words = [f"--part={__name__}.One", "--part.size=5", f"--part={__name__}.Two"]
+    assert parser.parse_args(words).part.init_args.size == 5
+    with private_api.classes_keep_own_defaults():
+        assert parser.parse_args(words).part.init_args.size == 2
+        assert parser.parse_args([*words, "--part.size=3", words[-1]]).part.init_args.size == 3
