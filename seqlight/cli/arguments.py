@@ -1,10 +1,13 @@
 """The command line before parsing; the parser's defaults depend on it."""
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from seqlight.cli.flag_errors import UsageError, values_of
 from seqlight.cli.yaml import current_class_path, load_yaml
@@ -72,20 +75,35 @@ class GivenArguments:
             arguments: the parsed arguments, nested.
         """
         given, lost = {name_of_flag(word) for word in self.words}, set()
-        for path in filter(os.path.isfile, self.configurations):
-            configuration = load_yaml(Path(path).read_text(encoding="utf-8"))
-            for part in {"model", "data"} & configuration.keys():
-                before, now = _flat(part, configuration[part]), _flat(part, arguments[part])
-                for flag in (flag for flag in given & now.keys() if before.get(flag) != now[flag]):
-                    names = {name for name in before.keys() & now.keys() - given if name.startswith(f"{flag}.")}
-                    lost.update(differences({name: before[name] for name in names}, now))
+        for part in ("model", "data"):
+            now = flatten(part, arguments[part])
+            for configuration in self._contents_of_configurations():
+                before = {_short_name(key): value for key, value in flatten(part, configuration.get(part)).items()}
+                for flag in given & now.keys():
+                    if str(before.get(flag)).rpartition(".")[2] != now[flag]:
+                        names = {name for name in before.keys() & now.keys() - given if name.startswith(f"{flag}.")}
+                        lost.update(differences({name: before[name] for name in names}, now))
         return sorted(lost)
 
+    def max_epochs(self, default: int) -> int:
+        """The number of epochs if none is given: no limit if the steps or the time have one, at least `min_epochs`."""
+        named: dict[str, Any] = {"max_steps": -1, "max_time": None, "min_epochs": None}
+        for configuration in self._contents_of_configurations():
+            named |= trainer if isinstance(trainer := configuration.get("trainer"), dict) else {}
+        named |= {name: value for name in named for value in self.values_of(f"--trainer.{name}")}
+        given = {name for name, value in named.items() if str(value) not in ("-1", "None", "null")}
+        if given & {"max_steps", "max_time"} or any(word.startswith("--trainer.max_time.") for word in self.words):
+            return -1
+        least = str(named["min_epochs"])
+        return max(default, int(least)) if least.isdecimal() else default
 
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    """Values by the names of their flags; classes without their modules."""
-    flat = {_short_name(key): item for key, item in flatten(name, value).items()}
-    return {key: item.rpartition(".")[2] if isinstance(item, str) else item for key, item in flat.items()}
+    def _contents_of_configurations(self) -> list[dict[str, Any]]:
+        """The configurations that can be read. The parser reports errors in the others."""
+        found = []
+        for path in self.configurations:
+            with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
+                found.append(load_yaml(Path(path).read_text(encoding="utf-8") if os.path.isfile(path) else path))
+        return [each for each in found if isinstance(each, dict)]
 
 
 def check_output(output: str, sources: Iterable[str | None]) -> None:

@@ -28,7 +28,7 @@ from seqlight.cli.flag_errors import UsageError, explain
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, add_options
-from seqlight.cli.report import length_tables, metrics_table, result_paths, run_line, say
+from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.training_run import describe_run, find_run
 from seqlight.cli.yaml import check_files
@@ -132,6 +132,9 @@ class SeqlightCLI(LightningCLI):
         if given.verb is not None and given.checkpoint is not None:
             self._checkpoint = GivenCheckpoint(given.checkpoint, given)
             subcommand_parser(self, given.verb).set_defaults(self._checkpoint.defaults)
+        if given.verb == "fit":
+            max_epochs = given.max_epochs(TRAINER_DEFAULTS["max_epochs"])
+            subcommand_parser(self, "fit").set_defaults({"trainer.max_epochs": max_epochs})
 
     def before_instantiate_classes(self) -> None:
         """Restore the path of the checkpoint, which `parse_arguments` has hidden."""
@@ -286,6 +289,8 @@ class SeqlightCLI(LightningCLI):
         stop_requests.done = True
         if skipped := self.model.skipped_batches:
             say(self.trainer, f"\nbatches skipped because of a non-finite loss or gradient: {skipped}")
+        if early := early_end(self.trainer):
+            say(self.trainer, f"\n{early}")
         resume = self.config_init.fit.resume
         # If the run had no step left, the Trainer has no metrics: use those that the run saved.
         metrics = self.trainer.callback_metrics or resume.metrics

@@ -32,6 +32,14 @@ def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> s
     return f"{num_parameters} parameters on {device}{threads}; seed {seed}; {results}"
 
 
+def early_end(trainer: Trainer) -> str:
+    """A line about a run that ended before the number of steps that was asked for; empty if it did not."""
+    steps = max(trainer.max_steps, trainer.min_steps or 0)
+    if trainer.global_step >= steps:
+        return ""
+    return f"the run ended after {trainer.current_epoch} epochs, at step {trainer.global_step} of {steps}"
+
+
 def metrics_table(metrics: Mapping[str, Tensor | float], splits: tuple[str, ...]) -> str:
     """A table of loss and accuracy, one row per split. A single split has AUROC and F1 too."""
     columns = ("loss", "accuracy") if len(splits) > 1 else ("loss", "accuracy", "auroc", "f1")

@@ -49,7 +49,8 @@ class Schedule:
         """Raise MisconfigurationException if the run has no end, which a cosine needs."""
         if self.lr_schedule == "cosine" and trainer.max_epochs == -1 and trainer.max_steps == -1:
             raise MisconfigurationException(
-                "lr_schedule='cosine' needs the end of the run: set max_epochs or max_steps, or lr_schedule='constant'"
+                "a cosine needs the end of the run: set the Trainer's max_epochs or max_steps, or "
+                '`lr_schedule="constant"`'
             )
 
     def begin(self, trainer: pl.Trainer) -> None:
