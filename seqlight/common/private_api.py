@@ -59,6 +59,18 @@ def shallow_copy(module: nn.Module) -> Any:
     return replica
 
 
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The module that `torch.compile(module)` wraps; the module itself if it is not such a wrapper."""
+    return getattr(module, "_orig_mod", module)
+
+
+def separate_call(replica: nn.Module) -> None:
+    """Separate the calls of a copied module from its original: own hooks, and no code that was compiled for it."""
+    vars(replica).pop("_compiled_call_impl", None)
+    for hooks in ("_forward_pre_hooks", "_forward_hooks"):
+        vars(replica)[hooks] = vars(replica)[hooks].copy()
+
+
 def module_internals() -> set[str]:
     """The names of the attributes that `nn.Module` itself sets on a module."""
     return {*vars(nn.Module())}

@@ -1,6 +1,6 @@
 """The states and gates of a cell and the classifier's probabilities, at every step."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,6 +15,7 @@ from seqlight.recurrent.layer import RecurrentLayer
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths, reverse_within_lengths, step_mask
 from seqlight.recurrent.readout import read_out
 from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.evaluation_mode import evaluation_copy
 from seqlight.training.metrics import to_probabilities
 
 
@@ -58,21 +59,19 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
     """
     if not 0 <= layer < len(model.recurrent.layers):
         raise ValueError(f"layer must be between 0 and {len(model.recurrent.layers) - 1}, got {layer}")
-    chosen = model.recurrent.layers[layer]
-    assert isinstance(chosen, RecurrentLayer)
     weight, lengths = model.head.weight, batch.lengths
     checked = check_lengths(lengths, batch.inputs)
     inputs = batch.inputs.to(weight.device, weight.dtype if batch.inputs.is_floating_point() else None)
-    was_training = model.training
-    model.eval()
-    try:
-        # A cell can draw its initial state at random.
-        with torch.no_grad(), torch.random.fork_rng([weight.device] if weight.is_cuda else []):
-            layer_inputs, outputs = _run(model, chosen, inputs, lengths)
-            states, gates, pre_activations = _step_through(chosen, layer_inputs, checked)
-            probabilities = _running_probabilities(model, inputs, outputs, lengths)
-    finally:
-        model.train(was_training)
+    # A cell can draw its initial state at random.
+    with (
+        evaluation_copy(model) as copy,
+        torch.no_grad(),
+        torch.random.fork_rng([weight.device] if weight.is_cuda else []),
+    ):
+        chosen: Any = copy.recurrent.layers[layer]
+        layer_inputs, outputs = _run(copy, chosen, inputs, lengths)
+        states, gates, pre_activations = _step_through(chosen, layer_inputs, checked)
+        probabilities = _running_probabilities(copy, inputs, outputs, lengths)
     past_end = ~step_mask(lengths, inputs.shape[1], inputs.device)
 
     def blank(value: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from seqlight.common.batch import Batch
 from seqlight.recurrent.lengths import step_mask
 from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.evaluation_mode import evaluating
 from seqlight.training.metrics import classification_loss
 
 
@@ -18,7 +19,7 @@ def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " tim
     is Difficult", 1994. For tokens x_t is their embedding.
 
     Args:
-        model: evaluated without dropout; the gradients of its parameters do not change.
+        model: evaluated without dropout; neither its mode nor the gradients of its parameters change.
         batch: sequences and targets, on any device.
 
     Returns:
@@ -26,17 +27,12 @@ def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " tim
         sequence's own loss with respect to x, d steps before the last step.
     """
     batch = batch.to(model.device)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad(), torch.inference_mode(False):
-            features = model.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()
-            logits = model.classify(features, batch.lengths)
-            # Sequences are independent, so the gradient of the sum contains each sequence's own gradient.
-            loss = classification_loss(logits, batch.targets.clone(), model.target, "sum", model.class_weights)
-            [gradient] = torch.autograd.grad(loss, features)
-    finally:
-        model.train(was_training)
+    with evaluating(model) as copy, torch.enable_grad(), torch.inference_mode(False):
+        features = copy.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()
+        logits = copy.classify(features, batch.lengths)
+        # Sequences are independent, so the gradient of the sum contains each sequence's own gradient.
+        loss = classification_loss(logits, batch.targets.clone(), model.target, "sum", model.class_weights)
+        [gradient] = torch.autograd.grad(loss, features)
     num_steps = features.shape[1]
     mask = step_mask(batch.lengths, num_steps, gradient.device)
     lengths = batch.lengths.to(gradient.device)[:, None]

@@ -22,6 +22,7 @@ from seqlight.recurrent.readout import Readout, read_out
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
 from seqlight.training.evaluation import Evaluation, log_evaluation
+from seqlight.training.evaluation_mode import evaluating
 from seqlight.training.lightning_hooks import TrainingHooks
 from seqlight.training.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
 from seqlight.training.non_finite import OnNonFinite, check_metrics
@@ -174,6 +175,8 @@ class SequenceClassifier(TrainingHooks):
     ) -> Float[Tensor, "batch *outputs"]:
         """Probabilities for new sequences, in evaluation mode and without gradients.
 
+        The model's own mode does not change, so several threads can call this, in training too.
+
         Returns the probability of label 1, (B,), for binary; of each label, (B, L), for multilabel; of each class,
         (B, C), for multiclass.
 
@@ -181,14 +184,10 @@ class SequenceClassifier(TrainingHooks):
             inputs: features (B, T, F) or tokens (B, T); they are moved to the model's device and precision.
             lengths: true time steps of each sequence, (B,), in 1..T; T if None.
         """
-        was_training = self.training
-        self.eval()
-        try:
-            weight = self.head.weight
-            inputs = inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else None)
-            return to_probabilities(self(inputs, lengths), self.target)
-        finally:
-            self.train(was_training)
+        weight = self.head.weight
+        inputs = inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else None)
+        with evaluating(self) as model:
+            return to_probabilities(model(inputs, lengths), self.target)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of the batch, scaled so that the mean over processes is the mean over all sequences.

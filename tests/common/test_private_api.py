@@ -109,6 +109,25 @@ def test_shallow_copy():
     assert not module[1].running_mean.any()
 
 
+def test_uncompiled():
+    module = nn.Linear(2, 2)
+    assert private_api.uncompiled(module) is module
+    assert private_api.uncompiled(torch.compile(module, backend="eager")) is module
+
+
+def test_separate_call():
+    module = nn.Linear(2, 2)
+    module.compile(backend="eager")
+    replica = private_api.shallow_copy(module)
+    vars(replica).update(vars(module))
+    private_api.separate_call(replica)
+    replica.register_forward_pre_hook(lambda *_: 1 / 0)
+    replica.register_forward_hook(lambda *_: 1 / 0)
+    assert not private_api.has_forward_hooks(module)
+    with pytest.raises(ZeroDivisionError):  # the compiled call of the original has no such hook
+        replica(torch.ones(2))
+
+
 def test_module_internals():
     module = nn.Linear(2, 2)
     module.own = 5
