@@ -131,7 +131,10 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         num_steps = trainer.estimated_stepping_batches
         if math.isinf(num_steps):
             return self._validations.bit_count() == 1
-        tenths = int(10 * trainer.global_step / num_steps)
+        # In manual optimization, several optimizers can step in a batch.
+        automatic = trainer.lightning_module.automatic_optimization
+        num_done = trainer.global_step if automatic else trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        tenths = int(10 * num_done / num_steps)
         if tenths == self._tenths:
             return False
         self._tenths = tenths

@@ -85,17 +85,25 @@ class GivenArguments:
                         lost.update(differences({name: before[name] for name in names}, now))
         return sorted(lost)
 
+    def names_trainer_argument(self, name: str) -> bool:
+        """Whether a flag or a configuration file gives an argument of the Trainer, even if it is the default."""
+        return bool(self.values_of(f"--trainer.{name}")) or name in self._trainer_arguments_in_configurations()
+
     def max_epochs(self, default: int) -> int:
         """The number of epochs if none is given: no limit if the steps or the time have one, at least `min_epochs`."""
-        named: dict[str, Any] = {"max_steps": -1, "max_time": None, "min_epochs": None}
-        for configuration in self._contents_of_configurations():
-            named |= trainer if isinstance(trainer := configuration.get("trainer"), dict) else {}
+        named = {"max_steps": -1, "max_time": None, "min_epochs": None, **self._trainer_arguments_in_configurations()}
         named |= {name: value for name in named for value in self.values_of(f"--trainer.{name}")}
         given = {name for name, value in named.items() if str(value) not in ("-1", "None", "null")}
         if given & {"max_steps", "max_time"} or any(word.startswith("--trainer.max_time.") for word in self.words):
             return -1
         least = str(named["min_epochs"])
         return max(default, int(least)) if least.isdecimal() else default
+
+    def _trainer_arguments_in_configurations(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for configuration in self._contents_of_configurations():
+            found |= trainer if isinstance(trainer := configuration.get("trainer"), dict) else {}
+        return found
 
     def _contents_of_configurations(self) -> list[dict[str, Any]]:
         """The configurations that can be read. The parser reports errors in the others."""

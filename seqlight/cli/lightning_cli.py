@@ -30,7 +30,7 @@ from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, add_options
 from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say
 from seqlight.cli.threads import choose_num_threads, limit_threads
-from seqlight.cli.training_run import describe_run, find_run
+from seqlight.cli.training_run import clipping_of, describe_run, find_run
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_api import classes_keep_own_defaults, rank_of, subcommand_parser
@@ -61,6 +61,7 @@ class SeqlightCLI(LightningCLI):
 
     def __init__(self, arguments: list[str]) -> None:
         self._arguments = arguments
+        self._names_clipping = False
         self._checkpoint: GivenCheckpoint | None = None
         self._ckpt_path: str | None = None
         self._run: ChosenRun | None = None
@@ -99,6 +100,7 @@ class SeqlightCLI(LightningCLI):
         given = GivenArguments(self._arguments, self.subcommands())
         check_files(given.configurations)
         given.check()
+        self._names_clipping = given.names_trainer_argument("gradient_clip_val")
         # Before parsing, which would first refuse flags about the checkpoint's data. A configuration file can contain
         # ckpt_path: then this is checked after parsing.
         if given.verb not in (None, "fit") and not (given.checkpoint or given.only_prints or given.configurations):
@@ -171,6 +173,8 @@ class SeqlightCLI(LightningCLI):
         kwargs.update(device_arguments(str(self.subcommand), config.device, given.as_dict()))
         if given.profiler is None:
             kwargs["profiler"] = NoProfiler()
+        if self.subcommand == "fit":
+            self._choose_clipping()
         has_run = self.subcommand == "fit" and not given.fast_dev_run
         saves = has_run and given.enable_checkpointing is not False
         if has_run:
@@ -185,6 +189,15 @@ class SeqlightCLI(LightningCLI):
         elif given.logger in (None, True) and not given.fast_dev_run:
             kwargs["logger"] = self._logger()
         return super().instantiate_trainer(**kwargs)
+
+    def _choose_clipping(self) -> None:
+        """Leave clipping to a model with manual optimization, unless the user names a value: Lightning refuses both."""
+        before = self.config_init.fit.trainer.gradient_clip_val
+        value, message = clipping_of(self.model, before, named=self._names_clipping)
+        for config in (self.config, self.config_init):  # config.yaml should be usable again
+            config.fit.trainer.gradient_clip_val = value
+        if message and rank_of(rank_zero_only) == 0:
+            print(message)
 
     def _choose_run(self, *, saves: bool) -> None:
         """Find the unfinished run or create the folder of a new one, and save checkpoints there."""

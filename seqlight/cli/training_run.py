@@ -37,6 +37,29 @@ def describe_run(
     return describe_training(flags, classes, [first_checkpoint, *getattr(datamodule, "paths", {}).values()])
 
 
+def clipping_of(model: SequenceClassifier, clip_value: float | None, *, named: bool) -> tuple[float | None, str]:
+    """The Trainer's gradient_clip_val for a model, and a message about it (empty if there is nothing to report).
+
+    Args:
+        model: the model; with manual optimization, its own steps clip.
+        clip_value: the value of `--trainer.gradient_clip_val`.
+        named: whether the user gave that value; otherwise it is the default.
+
+    Raises:
+        UsageError: if the user gave a value that can't be used.
+    """
+    if model.automatic_optimization or not clip_value:
+        return clip_value, ""
+    own = "clipping is left to its training_step: `self.clip_gradients(optimizer, ...)`"
+    name = type(model).__name__
+    if named:
+        raise UsageError(
+            f"--trainer.gradient_clip_val {clip_value} can't be used: {name} uses manual optimization, so {own}\n"
+            "give --trainer.gradient_clip_val null"
+        )
+    return None, f"{name} uses manual optimization, so {own}"
+
+
 def find_run(
     parent: Path, training: dict[str, str], *, ckpt_path: str | None, fresh: bool, saves: bool, first_process: bool
 ) -> tuple[ChosenRun, str]:

@@ -65,7 +65,8 @@ class TrainingCurves:
         if every == 0 or step <= self._last_point:
             return False
         ends = trainer.is_last_batch or 0 <= trainer.max_steps <= step
-        return step % every == 0 or (ends and self._last_point <= self._first_step)
+        # In manual optimization, several optimizers can step in a batch.
+        return step // every > self._last_point // every or (ends and self._last_point <= self._first_step)
 
     def take_point(self, trainer: pl.Trainer) -> dict[str, Tensor]:
         """Loss and accuracy since the last point; empty if no batches were added."""
@@ -78,8 +79,9 @@ class TrainingCurves:
         """Write a point, and other values of its step, to the loggers and the progress bar."""
         trainer = module.trainer
         metrics = self.take_point(trainer)
-        [optimizer] = trainer.optimizers
-        others = {"learning_rate": optimizer.param_groups[0]["lr"], **others}
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers]
+        names = ["learning_rate"] if len(rates) == 1 else [f"learning_rate_{index}" for index in range(len(rates))]
+        others = {**dict(zip(names, rates, strict=True)), **others}
         write_scalars(module, {**metrics, **{f"train/{name}": value for name, value in others.items()}})
         show_in_progress_bar(trainer, {name: float(value) for name, value in metrics.items()})
 

@@ -32,6 +32,9 @@ class TrainingHooks(FastHookName, pl.LightningModule):
 
     The hooks of a step are in this order below; those of checkpoints come last.
 
+    In manual optimization, a subclass's `training_step` calls `manual_backward`, and `step` of its optimizers. Each
+    step is checked, with all losses since the last batch with a step. The subclass clips gradients itself.
+
     Args:
         target: "binary", "multiclass" or "multilabel".
         learning_rate, lr_schedule, non_finite: as for `SequenceClassifier`.
@@ -105,7 +108,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Write a point of the training curves, if one is due."""
-        self._monitor.write_due_point(self)
+        self._monitor.end_batch(self)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, for the progress bar, callbacks and the table at the end of a run."""

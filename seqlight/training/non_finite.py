@@ -51,6 +51,8 @@ class FiniteCheck:
         self.skipped = self._skipped_in_epoch = 0
         self._losses: list[float | Tensor] = []
         self._is_shared = False
+        # In manual optimization, a batch can have several steps, and a step several losses.
+        self._has_stepped = self._has_skipped = self._has_taken_steps = False
 
     def begin(self, trainer: pl.Trainer) -> None:
         """Begin a training; a resumed run keeps its counts."""
@@ -63,6 +65,13 @@ class FiniteCheck:
         """Begin to count the epoch's batches."""
         self._losses.clear()
         self._skipped_in_epoch = 0
+        self._has_taken_steps = False
+
+    def end_batch(self) -> None:
+        """Forget the losses of steps in manual optimization."""
+        if self._has_stepped:
+            self._losses = []
+            self._has_stepped = self._has_skipped = False
 
     def state(self) -> list[int]:
         """The counts, for a resumed run."""
@@ -94,8 +103,14 @@ class FiniteCheck:
             NonFiniteError: if a value is not finite and steps are not skipped; it names the step, the loss or the
                 parameters, and the samples.
         """
-        losses, self._losses = self._losses, []
-        return _are_finite(total, losses) or self._judge(module, parameters, losses)
+        losses = self._losses
+        if module.automatic_optimization:
+            self._losses = []
+        else:
+            self._has_stepped = True  # the batch's next step is checked with these losses, too
+        accepted = _are_finite(total, losses) or self._judge(module, parameters, losses)
+        self._has_taken_steps |= accepted
+        return accepted
 
     def _judge(self, module: pl.LightningModule, parameters: Sequence[Tensor], losses: list[float | Tensor]) -> bool:
         """Find the non-finite values; accept the step, skip it, or raise NonFiniteError."""
@@ -126,8 +141,10 @@ class FiniteCheck:
         weights = _non_finite_parameters(module)
         if not self.skips or weights or self._all_steps_skipped(trainer, num_batches):
             raise NonFiniteError(self._message(trainer, weights, bad_losses, gradients, found))
-        self.skipped += num_batches
-        self._skipped_in_epoch += num_batches
+        if not self._has_skipped:
+            self.skipped += num_batches
+            self._skipped_in_epoch += num_batches
+        self._has_skipped = not module.automatic_optimization
         if scaler is None or not gradients:
             for parameter in parameters:
                 parameter.grad = None
@@ -135,6 +152,9 @@ class FiniteCheck:
 
     def _all_steps_skipped(self, trainer: pl.Trainer, num_batches: int) -> bool:
         """Whether the epoch or the run ends now, and all its steps were skipped."""
+        if self._has_taken_steps:
+            return False
+        num_batches = 0 if self._has_skipped else num_batches
         done = trainer.fit_loop.epoch_loop.batch_progress
         epoch = trainer.is_last_batch and self._skipped_in_epoch + num_batches >= done.current.ready
         ends = 0 <= trainer.max_steps <= trainer.global_step + 1

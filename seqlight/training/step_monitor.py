@@ -19,7 +19,7 @@ from seqlight.training.optimizer_state import check_optimizers
 class StepMonitor:
     """Check the numbers of each training step, clip its gradients, and record the training curves.
 
-    In each step, `TrainingHooks` calls `add`, `watch`, `check_and_clip` and `write_due_point`, in this order.
+    In each step, `TrainingHooks` calls `add`, `watch`, `check_and_clip` and `end_batch`, in this order.
 
     Args:
         target: "binary", "multiclass" or "multilabel".
@@ -29,7 +29,7 @@ class StepMonitor:
     def __init__(self, target: Target, on_non_finite: OnNonFinite) -> None:
         self._curves = TrainingCurves(target)
         self._check = FiniteCheck(on_non_finite)
-        self._norm: float | Tensor | None = None
+        self._norms: list[Tensor] = []  # of the steps in this batch
         self._restored: dict[str, Any] | None = None
 
     @property
@@ -66,22 +66,28 @@ class StepMonitor:
         max_norm = clip_value if clip_value and algorithm != "value" else None
         next_step = module.global_step + 1  # the optimizer counts the step after this
         needs_norm = max_norm is not None or self._curves.point_is_due(module.trainer, next_step)
+        if not module.automatic_optimization:
+            needs_norm = True  # a point can be due after further steps in this batch
         norm = gradient_norm(parameters) if needs_norm else None
         accepted = self._check.accepts(module, parameters, gradient_total(parameters) if norm is None else norm)
         self._curves.close_step(accepted)
-        self._norm = norm if accepted else None
+        if accepted and norm is not None:
+            self._norms.append(norm)
         if accepted and max_norm is not None:
             assert norm is not None
             clip_by_norm(parameters, max_norm, norm)
         elif accepted and clip_value:
             module.clip_gradients(optimizer, clip_value, algorithm)
 
-    def write_due_point(self, module: pl.LightningModule) -> None:
+    def end_batch(self, module: pl.LightningModule) -> None:
         """Write a point of the training curves, if one is due."""
+        norms, self._norms = self._norms, []
+        self._check.end_batch()
         if self._curves.point_is_due(module.trainer, module.global_step):
             others: dict[str, Any] = {"skipped": self.skipped} if self._check.skips else {}
-            if self._norm is not None and math.isfinite(self._norm):
-                others["gradient_norm"] = self._norm
+            norm = math.hypot(*map(float, norms))
+            if norms and math.isfinite(norm):
+                others["gradient_norm"] = norm
             self._curves.write_point(module, others)
 
     def begin(self, trainer: pl.Trainer) -> None:
@@ -96,6 +102,7 @@ class StepMonitor:
 
     def begin_epoch(self, trainer: pl.Trainer) -> None:
         """Begin the totals of an epoch."""
+        self._norms = []
         self._curves.begin_epoch(trainer)
         self._check.begin_epoch()
 
