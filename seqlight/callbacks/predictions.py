@@ -18,7 +18,9 @@ from seqlight.common.errors import WriteError
 from seqlight.common.private_api import NotInEveryStep
 from seqlight.tasks.task import Target
 from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.finite_results import non_finite_rows
 from seqlight.training.metrics import predicted_classes
+from seqlight.training.non_finite import MOST_NAMED, NonFiniteError, listed, sample_name
 from seqlight.training.trainer_data import class_names, datamodule_of
 
 
@@ -39,6 +41,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         MisconfigurationException: in predict, if there are several processes or loaders, or if the loader shuffles.
         WriteError: in predict, if the file can't be written.
         FileExistsError: in predict, if the path is a folder, device or pipe.
+        NonFiniteError: in predict, if probabilities are NaN; it names the samples, and no file is written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -62,6 +65,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         datamodule = datamodule_of(trainer)
         self._ids = None if datamodule is None else datamodule.sample_ids("predict")
         self._num_written = 0
+        self._non_finite: list[str] = []
         self._place = Path(os.path.realpath(self.path))
         if self._place.exists() and not self._place.is_file():
             # Renaming would replace a device or pipe.
@@ -92,6 +96,9 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         ids = range(start, stop) if self._ids is None else self._ids[start:stop]
         if len(ids) < len(outputs):
             raise ValueError(f"sample_ids('predict') gives {start + len(ids)} ids, expected one for each sequence")
+        self._non_finite += [sample_name(start + row, self._ids) for row in non_finite_rows(outputs)]
+        if len(self._non_finite) > MOST_NAMED:
+            raise self._refusal()
         table = rows(outputs, self._names, self._target)
         try:
             self._rows.writerows([identity, *cells] for identity, cells in zip(ids, table, strict=True))
@@ -102,7 +109,13 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
             raise SystemExit(128 + signal.SIGTERM)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Rename the temporary file."""
+        """Rename the temporary file.
+
+        Raises:
+            NonFiniteError: if a probability was not finite.
+        """
+        if self._non_finite:
+            raise self._refusal()
         assert self._file is not None
         try:
             self._file.flush()
@@ -123,6 +136,14 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
                 pass
             finally:
                 self._draft.unlink(missing_ok=True)
+
+    def _refusal(self) -> NonFiniteError:
+        earlier = self._place.exists()
+        kept = f"the earlier {self.path} is unchanged" if earlier else f"{self.path} was not written"
+        return NonFiniteError(
+            f"the probabilities of these samples are not finite: {listed(self._non_finite)}\n"
+            f"{kept}; check the inputs of these samples, and the weights of the model, for NaN and infinity"
+        )
 
     def _failure(self, error: OSError) -> WriteError:
         return WriteError(f"can't write predictions to {self.path}: {error.strerror}")

@@ -37,6 +37,7 @@ from seqlight.common.private_api import classes_keep_own_defaults, rank_of, subc
 from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.finite_results import check_evaluation
 
 _NEEDS_CHECKPOINT = "seqlight {} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt"
 
@@ -311,12 +312,14 @@ class SeqlightCLI(LightningCLI):
         say(self.trainer, f"\n{metrics_table(metrics, ('train', 'val'))}", result_paths(self.trainer, last))
 
     def after_validate(self) -> None:
-        """Print the metrics."""
+        """Print the metrics, which must be finite."""
         say(self.trainer, metrics_table(self.trainer.callback_metrics, ("val",)))
+        check_evaluation(self.trainer.callback_metrics)
 
     def after_test(self) -> None:
-        """Print the metrics, and the accuracy by length if lengths differ."""
+        """Print the metrics, which must be finite, and the accuracy by length if lengths differ."""
         say(self.trainer, metrics_table(self.trainer.callback_metrics, ("test",)), *length_tables(self.trainer))
+        check_evaluation(self.trainer.callback_metrics)
 
 
 def _accepts(parser: LightningArgumentParser, arguments: list[str]) -> bool:

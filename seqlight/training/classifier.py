@@ -23,6 +23,7 @@ from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
 from seqlight.training.evaluation import Evaluation, log_evaluation
 from seqlight.training.evaluation_mode import evaluating
+from seqlight.training.finite_results import check_probabilities
 from seqlight.training.lightning_hooks import TrainingHooks
 from seqlight.training.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
 from seqlight.training.non_finite import OnNonFinite, check_metrics
@@ -183,11 +184,16 @@ class SequenceClassifier(TrainingHooks):
         Args:
             inputs: features (B, T, F) or tokens (B, T); they are moved to the model's device and precision.
             lengths: true time steps of each sequence, (B,), in 1..T; T if None.
+
+        Raises:
+            NonFiniteError: if a probability is NaN; it names the sequences by their index.
         """
         weight = self.head.weight
         inputs = inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else None)
         with evaluating(self) as model:
-            return to_probabilities(model(inputs, lengths), self.target)
+            probabilities = to_probabilities(model(inputs, lengths), self.target)
+        check_probabilities(probabilities)
+        return probabilities
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of the batch, scaled so that the mean over processes is the mean over all sequences.

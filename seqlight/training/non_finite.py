@@ -15,13 +15,13 @@ from seqlight.data.loader import SequenceLoader
 from seqlight.recurrent.lengths import step_mask
 
 OnNonFinite = Literal["stop", "skip"]
-_MOST_NAMED = 10
+MOST_NAMED = 10
 # A GradScaler starts at 2^16 and halves its scale when a gradient overflows. Below this, the scale is not the cause.
 _LEAST_SCALE = 2.0**-10
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss, a gradient, a weight or a monitored metric is NaN or infinite."""
+    """A loss, a gradient, a weight, a metric or a probability is NaN or infinite."""
 
 
 class _Found(NamedTuple):
@@ -171,16 +171,16 @@ class FiniteCheck:
         # Only processes with a non-finite loss matter, if there are any.
         found = [each for each in found if each.losses] or found
         batches = sorted({batch for each in found for batch in each.batches})
-        place = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch}, batch {_listed(batches)})"
-        what = f"the loss is {losses[0]}" if losses else f"the gradient of {_listed(gradients, 3)} is not finite"
+        place = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch}, batch {listed(batches)})"
+        what = f"the loss is {losses[0]}" if losses else f"the gradient of {listed(gradients, 3)} is not finite"
         if weights:
-            what = f"the weights of {_listed(weights, 3)} are not finite: try a smaller learning_rate"
+            what = f"the weights of {listed(weights, 3)} are not finite: try a smaller learning_rate"
         lines = [f"{place}: {what}"]
         samples = [sample for each in found for sample in each.samples]
         if samples and not weights:
             bad_samples = [sample for each in found for sample in each.non_finite_samples]
-            more = f"; non-finite inputs or targets in {_listed(bad_samples)}" if bad_samples else ""
-            lines.append(f"training samples: {_listed(samples)}{more}")
+            more = f"; non-finite inputs or targets in {listed(bad_samples)}" if bad_samples else ""
+            lines.append(f"training samples: {listed(samples)}{more}")
         if self.skips and not weights:
             lines.append(f"no step of the epoch or run would be taken; skipped so far: {self.skipped} batches")
         lines.append("the step was not taken and nothing was saved; earlier checkpoints are unchanged")
@@ -217,12 +217,12 @@ def check_weights(module: pl.LightningModule) -> None:
     buffers = [name for name, buffer in module.named_buffers() if buffer.is_floating_point() and buffer.isnan().any()]
     if buffers:
         raise NonFiniteError(
-            f"after step {module.global_step}: {_listed(buffers, 3)} is NaN\n"
+            f"after step {module.global_step}: {listed(buffers, 3)} is NaN\n"
             "nothing was saved; earlier checkpoints are unchanged"
         )
     if weights := _non_finite_parameters(module):
         raise NonFiniteError(
-            f"after step {module.global_step}: the weights of {_listed(weights, 3)} are not finite: try a "
+            f"after step {module.global_step}: the weights of {listed(weights, 3)} are not finite: try a "
             "smaller learning_rate\nnothing was saved; earlier checkpoints are unchanged"
         )
 
@@ -252,7 +252,7 @@ def _samples(trainer: pl.Trainer, batches: Sequence[int]) -> tuple[list[str], li
     samples, unsound = [], []
     for batch in batches:
         rows = loader.rows(batch)
-        names = [str(row) if ids is None or ids[row] == row else f"{row} (id {ids[row]})" for row in rows]
+        names = [sample_name(row, ids) for row in rows]
         index = torch.from_numpy(rows)
         inputs, targets, lengths = loader.data.take(index, index.to(loader.data.targets.device))
         padding = ~step_mask(lengths, inputs.shape[1], inputs.device)
@@ -263,6 +263,11 @@ def _samples(trainer: pl.Trainer, batches: Sequence[int]) -> tuple[list[str], li
     return samples, unsound
 
 
+def sample_name(row: int, ids: Sequence[str | int] | None) -> str:
+    """The index of a sample in its split, with its id if that is another."""
+    return str(row) if ids is None or ids[row] == row else f"{row} (id {ids[row]})"
+
+
 def _from_all_processes(found: _Found) -> list[_Found]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return [found]
@@ -271,5 +276,6 @@ def _from_all_processes(found: _Found) -> list[_Found]:
     return parts
 
 
-def _listed(names: Sequence[str | int], most: int = _MOST_NAMED) -> str:
+def listed(names: Sequence[str | int], most: int = MOST_NAMED) -> str:
+    """The first names with commas."""
     return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from seqlight import (
     Batch,
     GRUCell,
+    NonFiniteError,
     PredictionWriter,
     SequenceClassifier,
     SequenceDataModule,
@@ -260,3 +261,37 @@ def test_wrong_number_of_names_is_refused(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         predict(tmp_path / "p.csv", *set_up(**options))
     assert not list(tmp_path.iterdir())
+
+
+class Spoilt(SequenceClassifier):
+    """Its probabilities of some samples are not finite."""
+
+    bad, value = (), torch.nan
+
+    def predict_step(self, batch, batch_idx):
+        probabilities = super().predict_step(batch, batch_idx)
+        for row in self.bad:
+            if 0 <= row - 32 * batch_idx < len(probabilities):
+                probabilities[row - 32 * batch_idx].fill_(self.value)
+        return probabilities
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("target", KINDS)
+def test_probabilities_that_are_not_finite_leave_no_file(target, value, tmp_path):
+    ids = [f"s{index}" if index % 2 else index for index in range(70)]
+    model, data = set_up(target=target, ids=ids)
+    model.__class__, model.value, model.bad = Spoilt, value, (5, 40, 69)
+    path = tmp_path / "p.csv"
+    with pytest.raises(
+        NonFiniteError, match=r"not finite: 5 \(id s5\), 40, 69 \(id s69\)\n.*p.csv was not written; check"
+    ):
+        predict(path, model, data)
+    assert [*tmp_path.iterdir()] == []
+    path.write_text("earlier")
+    model.bad = range(70)
+    names = ", ".join(f"{row} \\(id s{row}\\)" if row % 2 else str(row) for row in range(10))
+    with pytest.raises(NonFiniteError, match=rf"not finite: {names}, \.\.\.\nthe earlier .*p.csv is unchanged; check"):
+        predict(path, model, data)
+    assert path.read_text() == "earlier"
+    assert [*tmp_path.iterdir()] == [path]

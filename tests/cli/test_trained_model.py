@@ -208,3 +208,20 @@ def test_checkpoint_imports_only_modules_that_the_user_names():
     with pytest.raises(seqlight.CheckpointError, match="mycells"):
         seqlight.load(path)
     run("test", "--ckpt_path", path, "--import", "mycells", *QUIET, "--device=cpu")
+
+
+def test_results_that_are_not_finite_are_an_error(trained):
+    flags = ("--ckpt_path", trained, "--data.num_val=16", "--data.num_test=16", "--trainer.enable_progress_bar=false")
+    flags = (*flags, "--import=tests.cli.spoilt", "--data.task=tests.cli.spoilt.Spoilt")
+    for command, split in (("validate", "val"), ("test", "test")):
+        status, out, err = seqlight_run(command, *flags)
+        assert status == 4, err
+        assert f"\n{split}  " in out  # the table
+        assert f"seqlight: error: {split}/loss is nan" in err
+        assert err.count("\n") <= 5
+    status, out, err = seqlight_run("predict", *flags)
+    assert status == 4, err
+    assert "seqlight: error: the probabilities of these samples are not finite: 3, 7\n" in err
+    assert "predictions.csv was not written" in err
+    assert not Path("predictions.csv").exists()
+    assert "predictions.csv" not in out
