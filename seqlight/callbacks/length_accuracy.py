@@ -1,15 +1,14 @@
 """Accuracy by length in TensorBoard."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 
+from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.callbacks.tensorboard_figures import add_figures, tensorboard_loggers
 from seqlight.common.batch import Batch
 from seqlight.common.private_api import NotInEveryStep
 from seqlight.figures.metric_figures import length_figure
-from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, length_buckets
 
 
@@ -25,9 +24,9 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Reset the collected results."""
-        assert isinstance(pl_module, SequenceClassifier)
+        model = classifier_of(self, pl_module)
         self.buckets = []
-        self._accuracy = LengthAccuracy(pl_module.target, pl_module.head.out_features).to(pl_module.device)
+        self._accuracy = LengthAccuracy(model.target, model.head.out_features).to(model.device)
 
     def on_test_batch_end(
         self,
@@ -39,7 +38,7 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the results of a batch."""
-        if isinstance(outputs, Mapping):  # otherwise a subclass's test_step returns something else
+        if has_results(outputs):
             self._accuracy.update(outputs["probabilities"], outputs["targets"], batch.lengths)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

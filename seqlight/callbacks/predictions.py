@@ -13,11 +13,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
+from seqlight.callbacks.classifier import classifier_of
 from seqlight.common.batch import Batch
 from seqlight.common.errors import WriteError
 from seqlight.common.private_api import NotInEveryStep
 from seqlight.tasks.task import Target
-from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.finite_results import non_finite_rows
 from seqlight.training.metrics import predicted_classes
 from seqlight.training.non_finite import MOST_NAMED, NonFiniteError, listed, sample_name
@@ -38,7 +38,9 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         path: the file. A missing folder is created; a link to a file is followed.
 
     Raises:
-        MisconfigurationException: in predict, if there are several processes or loaders, or if the loader shuffles.
+        MisconfigurationException: in predict, if the module is no SequenceClassifier, there are several processes or
+            loaders, or the loader shuffles.
+        TypeError: in predict, if a subclass's `predict_step` returns no tensor.
         WriteError: in predict, if the file can't be written.
         FileExistsError: in predict, if the path is a folder, device or pipe.
         NonFiniteError: in predict, if probabilities are NaN; it names the samples, and no file is written.
@@ -50,7 +52,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the temporary file, and write the column names."""
-        assert isinstance(pl_module, SequenceClassifier)
+        model = classifier_of(self, pl_module)
         if trainer.world_size > 1:
             raise MisconfigurationException(f"PredictionWriter supports one process, got {trainer.world_size}")
         loader = trainer.predict_dataloaders
@@ -60,8 +62,8 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
             raise MisconfigurationException(f"PredictionWriter supports one loader, got {len(loader)}")
         if getattr(loader, "shuffle", False) or isinstance(getattr(loader, "sampler", None), RandomSampler):
             raise MisconfigurationException("PredictionWriter needs the samples in order, got a loader that shuffles")
-        self._target: Target = pl_module.target
-        self._names = class_names(trainer, pl_module.target, pl_module.head.out_features)
+        self._target: Target = model.target
+        self._names = class_names(trainer, model.target, model.head.out_features)
         datamodule = datamodule_of(trainer)
         self._ids = None if datamodule is None else datamodule.sample_ids("predict")
         self._num_written = 0
@@ -92,6 +94,9 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the rows of a batch."""
+        if not isinstance(outputs, Tensor):
+            got = type(outputs).__name__
+            raise TypeError(f"PredictionWriter needs probabilities (B, ...) from predict_step, a tensor, got {got}")
         start, stop = self._num_written, self._num_written + len(outputs)
         ids = range(start, stop) if self._ids is None else self._ids[start:stop]
         if len(ids) < len(outputs):
@@ -116,7 +121,8 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         """
         if self._non_finite:
             raise self._refusal()
-        assert self._file is not None
+        if self._file is None:
+            raise RuntimeError("PredictionWriter.on_predict_end was called before on_predict_start")
         try:
             self._file.flush()
             os.fsync(self._file.fileno())

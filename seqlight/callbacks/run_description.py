@@ -6,10 +6,10 @@ import lightning.pytorch as pl
 import yaml
 from torch.utils.tensorboard.summary import hparams
 
+from seqlight.callbacks.classifier import classifier_of
 from seqlight.callbacks.tensorboard_figures import tensorboard_loggers
 from seqlight.common.description import flatten
 from seqlight.common.private_api import NotInEveryStep
-from seqlight.training.classifier import SequenceClassifier
 
 
 def continues_in_place(trainer: pl.Trainer) -> bool:
@@ -23,11 +23,11 @@ class RunDescription(NotInEveryStep, pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write both at the start, so that a killed run has them too."""
-        assert isinstance(pl_module, SequenceClassifier)
+        model = classifier_of(self, pl_module)
         continues = continues_in_place(trainer)  # called in all processes: `log_dir` is a collective operation
         if not trainer.is_global_zero:
             return
-        description = pl_module.describe()
+        description = model.describe()
         if description["data"]:  # runs are not compared by vocabulary
             description["data"]["init_args"].pop("encoding", None)
         text = yaml.safe_dump({key: description[key] for key in ("model", "data")}, sort_keys=False)

@@ -9,13 +9,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torchmetrics import ROC, ConfusionMatrix, Metric
 
+from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.common.batch import Batch
 from seqlight.common.private_api import NotInEveryStep
 from seqlight.common.validation import check_at_least
 from seqlight.figures.cell_figure import cell_figure
 from seqlight.figures.memory_curve import memory_curve
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
-from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.metrics import torchmetrics_task
 from seqlight.training.trainer_data import class_names
 
@@ -69,16 +69,16 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start to collect results, if figures are due in this epoch."""
-        assert isinstance(pl_module, SequenceClassifier)
-        self._metrics = {}
+        model = classifier_of(self, pl_module)
+        self._metrics, self._first_batch = {}, None
         if self._are_due(trainer):
-            task = torchmetrics_task(pl_module.target, pl_module.head.out_features)
+            task = torchmetrics_task(model.target, model.head.out_features)
             self._metrics = {
-                "confusion_matrix": ConfusionMatrix(**task).to(pl_module.device),
+                "confusion_matrix": ConfusionMatrix(**task).to(model.device),
             }
             # A fixed number of thresholds limits memory and time.
-            if pl_module.head.out_features <= _MAX_ROC_CURVES:
-                self._metrics["roc"] = ROC(**task, thresholds=200).to(pl_module.device)
+            if model.head.out_features <= _MAX_ROC_CURVES:
+                self._metrics["roc"] = ROC(**task, thresholds=200).to(model.device)
 
     def on_validation_batch_end(
         self,
@@ -90,7 +90,10 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the results of a batch."""
-        if self._metrics and batch_idx == 0:
+        if not has_results(outputs):
+            self._metrics = {}
+            return
+        if self._metrics and self._first_batch is None:
             self._first_batch = batch
         for metric in self._metrics.values():
             metric.update(outputs["probabilities"], outputs["targets"].long())
@@ -99,25 +102,24 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         """Draw the figures."""
         if not self._metrics:
             return
-        assert isinstance(pl_module, SequenceClassifier)
-        assert self._first_batch is not None
+        model = classifier_of(self, pl_module)
         # All processes compute, only the first one draws.
         confusion = self._metrics["confusion_matrix"].compute()
         roc = self._metrics.get("roc")
         if roc is not None:
             roc.compute()
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or self._first_batch is None:
             return
-        names = class_names(trainer, pl_module.target, pl_module.head.out_features)
+        names = class_names(trainer, model.target, model.head.out_features)
         figures = {
             "confusion_matrix": confusion_figure(confusion, names),
-            "memory": memory_figure({pl_module.recurrent.cell_name: memory_curve(pl_module, self._first_batch)}),
+            "memory": memory_figure({model.recurrent.cell_name: memory_curve(model, self._first_batch)}),
         }
         if roc is not None:
             figures["roc"] = roc_figure(roc, names)
         if self.inside_cell:
-            figures["inside_cell"] = cell_figure(pl_module, self._first_batch)
-        add_figures(trainer, "val_figures", figures, pl_module.global_step)
+            figures["inside_cell"] = cell_figure(model, self._first_batch)
+        add_figures(trainer, "val_figures", figures, model.global_step)
 
     def _are_due(self, trainer: pl.Trainer) -> bool:
         if trainer.sanity_checking or not tensorboard_loggers(trainer) or self.every_n_epochs == 0:

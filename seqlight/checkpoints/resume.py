@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
 from seqlight.checkpoints.files import rename
@@ -71,8 +72,10 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """The state that a Trainer does not save itself."""
         trainer = self._trainer
-        assert trainer is not None
-        assert self.folder is not None
+        if trainer is None or self.folder is None:
+            raise MisconfigurationException(
+                "ResumeCheckpoint has no state before its Trainer runs: save a checkpoint during or after trainer.fit"
+            )
         states = [random_state()]
         if trainer.world_size > 1:
             states = [{} for _ in range(trainer.world_size)]
@@ -181,13 +184,13 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         Raises:
             Stopped: if `signum` is a signal.
         """
-        assert self.folder is not None
-        draft, last = self.folder / f".{LAST}.part", self.folder / LAST
+        folder = Path(str(self.folder))
+        draft, last = folder / f".{LAST}.part", folder / LAST
         self._follows = (interval, count)
         trainer.save_checkpoint(draft)
         self._follows = None
         if trainer.is_global_zero:  # the draft is on the disk before the older checkpoint is replaced
-            rename((last, self.folder / PREVIOUS), (draft, last))
+            rename((last, folder / PREVIOUS), (draft, last))
         self._note_saved(trainer)
         if signum is not None:
             raise Stopped(signum, f"saved at step {trainer.global_step}: the same command continues from there")

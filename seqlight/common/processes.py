@@ -83,6 +83,6 @@ def weigh_by_share(loss: Float[Tensor, ""], num_sequences: int) -> Float[Tensor,
         return loss
     # In every step. seqlight's own loader distributes only the last step of an epoch unevenly, but a user's loader can
     # do so in any step. All processes must take part in all_reduce, and none knows the others' numbers.
-    total = torch.tensor(float(num_sequences), device=loss.device)
+    total = torch.tensor(num_sequences, device=loss.device)
     distributed.all_reduce(total)
     return loss * (num_sequences * distributed.get_world_size() / total)

@@ -219,7 +219,7 @@ def balanced_weights(targets: Tensor, encoding: SequenceEncoding) -> tuple[float
     For multilabel, the weight of a label that is 1: sequences without the label / sequences with it.
     """
     if encoding.target == "multilabel":
-        positive = targets.sum(0).clamp(min=1)
+        positive = (targets > 0).sum(0).clamp(min=1)  # not of floats, which can't count beyond 2^24
         return tuple(((len(targets) - positive).clamp(min=1) / positive).tolist())
     counts = torch.bincount(targets.long(), minlength=len(encoding.class_names)).clamp(min=1)
     return tuple((len(targets) / (len(counts) * counts)).tolist())

@@ -99,7 +99,7 @@ def _class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str,
     if not bool((targets >= 0).all()):
         return {}
     if encoding.target == "multilabel":
-        counts = targets.sum(0).long()
+        counts = (targets > 0).sum(0)
     else:
         counts = torch.bincount(targets.long(), minlength=len(encoding.class_names))
     return dict(zip(encoding.class_names, counts.tolist(), strict=True))

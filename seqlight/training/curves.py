@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqlight.common.private_api import show_in_progress_bar
 from seqlight.tasks.task import Target
-from seqlight.training.metrics import count_correct
+from seqlight.training.metrics import count_correct, to_float64
 
 
 class TrainingCurves:
@@ -22,13 +22,14 @@ class TrainingCurves:
     def __init__(self, target: Target) -> None:
         self._steps = StepTotals(target)
         self._last_point = self._first_step = 0
-        self._point = self._epoch = torch.zeros(3)
+        # Sums of losses, correct predictions and sequences. In float32 they would stop growing at 2^24 sequences.
+        self._point = self._epoch = torch.zeros(3, dtype=torch.float64)
 
     def begin(self, trainer: pl.Trainer) -> None:
         """Begin a training with empty totals."""
         self._steps.take()
         self._last_point = trainer.global_step
-        self._point = torch.zeros(3, device=trainer.strategy.root_device)
+        self._point = to_float64(torch.zeros(3, device=trainer.strategy.root_device))
         # A run that resumes within an epoch does not start that epoch.
         self.begin_epoch(trainer)
 
@@ -42,14 +43,15 @@ class TrainingCurves:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state, after `begin`."""
-        self._point, self._epoch = (state[name].to(self._point.device) for name in ("point", "epoch"))
+        # An earlier version saved float32.
+        self._point, self._epoch = (state[name].double().to(self._point.device) for name in ("point", "epoch"))
         self._last_point, self._first_step = state["last_point"], state["first_step"]
         self._steps.load_state_dict(state["steps"], self._point.device)
 
     def begin_epoch(self, trainer: pl.Trainer) -> None:
         """Begin the epoch's means."""
         self._first_step = trainer.global_step
-        self._epoch = torch.zeros(3, device=trainer.strategy.root_device)
+        self._epoch = to_float64(torch.zeros(3, device=trainer.strategy.root_device))
 
     def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
         """Add a batch's mean loss, logits and targets."""
@@ -100,7 +102,7 @@ class TrainingCurves:
 
 def _means(totals: Float[Tensor, "3"]) -> dict[str, Tensor]:
     loss, correct, count = totals
-    return {"train/loss": loss / count, "train/accuracy": correct / count} if count > 0 else {}
+    return {"train/loss": (loss / count).float(), "train/accuracy": (correct / count).float()} if count > 0 else {}
 
 
 class StepTotals:
@@ -147,15 +149,17 @@ class StepTotals:
             (loss.to(device), logits.to(device), targets.to(device)) for loss, logits, targets in state["kept"]
         ]
         self._closed = len(self._kept)
-        self._totals = None if state["totals"] is None else state["totals"].to(device)
+        self._totals = None if state["totals"] is None else to_float64(state["totals"].to(device))
 
     def _add_up(self) -> None:
         losses, logits, targets = zip(*self._kept, strict=True)
         self._kept.clear()
         self._closed = 0
-        sizes = torch.tensor([float(len(part)) for part in targets], device=losses[0].device)
+        means = to_float64(torch.stack(losses))
+        sizes = torch.tensor([float(len(part)) for part in targets], dtype=torch.float64)
+        sizes = sizes.to(means.device, non_blocking=True)
         correct = count_correct(torch.cat(logits), torch.cat(targets), self._target)
-        totals = torch.stack(((torch.stack(losses).float() * sizes).sum(), correct, sizes.sum()))
+        totals = torch.stack(((means * sizes).sum(), correct, sizes.sum()))
         self._totals = totals if self._totals is None else self._totals + totals
 
 

@@ -1,16 +1,45 @@
 """Validation and test metrics, and how they are logged."""
 
-import math
+from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from jaxtyping import Float, Shaped
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from seqlight.tasks.task import Target
 from seqlight.training.curves import write_scalars
-from seqlight.training.metrics import classification_loss, evaluation_metrics, to_probabilities
+from seqlight.training.metrics import classification_loss, evaluation_metrics, to_float64, to_probabilities
+
+
+class MeanLoss(Metric):
+    """The mean of the batches' mean losses, weighted by their numbers of sequences, over all ranks.
+
+    torchmetrics' MeanMetric adds up in float32, in which a count stops at 2^24.
+    """
+
+    full_state_update = False
+    sums: Any
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Added up at the end, in float64, which not every device has.
+        self.add_state("sums", [], dist_reduce_fx="cat")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, loss: Float[Tensor, ""], num_sequences: int) -> None:
+        """Add the mean loss of a batch."""
+        self.sums.append(loss.detach().float().reshape(1) * num_sequences)
+        self.count += num_sequences
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The mean, in float32; NaN if there are no batches or one of their losses is NaN."""
+        total = to_float64(dim_zero_cat(self.sums)).sum() if len(self.sums) else torch.tensor(torch.nan)
+        return (total / self.count.to(total.device)).float().to(self.count.device)
 
 
 class Evaluation(nn.Module):
@@ -20,8 +49,7 @@ class Evaluation(nn.Module):
         super().__init__()
         self.target: Target = target
         self.metrics = evaluation_metrics(target, num_outputs)
-        # By default torchmetrics would skip a batch whose loss is NaN.
-        self.loss = MeanMetric(nan_strategy=math.nan)
+        self.loss = MeanLoss()
 
     def add(
         self,

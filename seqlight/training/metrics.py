@@ -86,7 +86,13 @@ def count_correct(
 ) -> Float[Tensor, ""]:
     """The number of correct predictions; for multilabel, a sequence counts as its fraction of correct labels."""
     right = predicted_classes(logits, target, threshold=0) == (targets if target == "multiclass" else targets > 0.5)
-    return right.float().flatten(1).mean(1).sum() if right.ndim > 1 else right.float().sum()
+    # Counted in integers: a sum of float32 loses ones beyond 2^24.
+    return to_float64(right.sum()) / (right.shape[1] if right.ndim > 1 else 1)
+
+
+def to_float64(values: Tensor) -> Tensor:
+    """The values in float64; on the CPU if they are on MPS, which has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def torchmetrics_task(target: Target, num_outputs: int) -> dict[str, Any]:

@@ -1,10 +1,15 @@
+from types import SimpleNamespace
+
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from seqlight import SequenceClassifier
-from seqlight.training.curves import StepTotals
+from seqlight.data.summary import _class_counts
+from seqlight.training.curves import StepTotals, TrainingCurves
+from seqlight.training.evaluation import MeanLoss
 from seqlight.training.metrics import (
     check_class_weights,
     classification_loss,
@@ -170,3 +175,45 @@ def test_evaluation_and_training_count_half_precision_logits_alike(target, num_o
     expected = slow_correct(logits.double(), targets, target) / 200
     assert metrics.compute()["accuracy"].item() == pytest.approx(expected, rel=1e-6)
     assert count_correct(logits, targets, target).item() / 200 == pytest.approx(expected, rel=1e-6)
+
+
+LARGE = 2**24  # float32 holds no odd number above
+
+
+def test_counts_go_beyond_the_integers_of_float32(without_type_checks):
+    ones = torch.ones(1).expand(LARGE + 3)
+    assert count_correct(ones, ones, "binary").item() == LARGE + 3
+    labels = torch.ones(1, 2).expand(LARGE + 3, 2)
+    assert count_correct(labels, labels, "multilabel").item() == LARGE + 3
+    sequences, encoding = SimpleNamespace(targets=labels), SimpleNamespace(target="multilabel", class_names="ab")
+    assert _class_counts(sequences, encoding) == {"a": LARGE + 3, "b": LARGE + 3}
+
+
+def test_mean_loss_of_many_batches_of_one_sequence():
+    mean = MeanLoss()
+    mean.update(torch.tensor(1.0), LARGE)
+    for _ in range(8):
+        mean.update(torch.tensor(3.0), 1)
+    assert mean.count == LARGE + 8
+    assert mean.compute().item() == pytest.approx((LARGE + 24) / (LARGE + 8), rel=1e-7)
+    mean.update(torch.tensor(torch.nan), 1)
+    assert mean.compute().isnan()
+    mean.reset()
+    mean.update(torch.tensor(5.0), 3)
+    assert mean.compute() == 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["of an earlier version", "new"])
+def test_curves_of_many_sequences(dtype):
+    curves = TrainingCurves("binary")
+    totals = {"point": torch.zeros(3, dtype=dtype), "epoch": torch.tensor([LARGE / 2, LARGE, LARGE], dtype=dtype)}
+    steps = {"kept": [], "totals": None}
+    curves.load_state_dict({**totals, "last_point": 5, "first_step": 0, "steps": steps})
+    trainer = pl.Trainer(barebones=True, accelerator="cpu")
+    for _ in range(5):
+        curves.add(torch.tensor(0.5), torch.tensor([-1.0]), torch.tensor([1.0]))
+        curves.close_step(True)
+        means = curves.take_epoch(trainer)
+    assert curves.state_dict(trainer)["epoch"].tolist() == [LARGE / 2 + 2.5, LARGE, LARGE + 5]
+    assert means["train/accuracy"].item() == pytest.approx(LARGE / (LARGE + 5), rel=1e-7)
+    assert {value.dtype for value in means.values()} == {torch.float32}
