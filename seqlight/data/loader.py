@@ -104,10 +104,7 @@ class SequenceLoader(EpochFromTrainer):
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
-        per_step = self.batch_size * self.world_size
-        full_steps, rest = divmod(len(self.data.lengths), per_step)
-        # A rest with fewer samples than ranks joins the previous step.
-        return full_steps + (rest >= self.world_size)
+        return _num_batches(len(self.data.lengths), self.batch_size, self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
         first_batch, order = self._take_first_batch(), self.order()
@@ -158,11 +155,11 @@ class SequenceLoader(EpochFromTrainer):
         position = {name: state.get(name) for name in ("epoch", "next_batch")}
         if not all(type(value) is int and value >= 0 for value in position.values()):
             raise ResumeError(f"expected an epoch and the number of its next batch, got {position}")
-        if state["next_batch"] > 0:
-            before = {"streams": 1, **state}
-            for name, value in self._division().items():
-                if before.get(name) != value:
-                    raise ResumeError(f"{name} must be {before.get(name)} to resume within an epoch, got {value}")
+        before = {"streams": 1, **state}
+        changed = [name for name, value in self._division().items() if before.get(name) != value]
+        if changed and 0 < state["next_batch"] < _num_batches_of(state):
+            name, value = changed[0], self._division()[changed[0]]
+            raise ResumeError(f"{name} must be {before.get(name)} to resume within an epoch, got {value}")
         self._resume = dict(state)
 
     def _take_first_batch(self) -> int:
@@ -171,3 +168,16 @@ class SequenceLoader(EpochFromTrainer):
         if resume is None or resume["epoch"] != self.epoch or resume["next_batch"] >= len(self):
             return 0
         return resume["next_batch"]
+
+
+def _num_batches(num_samples: int, batch_size: int, world_size: int) -> int:
+    full_steps, rest = divmod(num_samples, batch_size * world_size)
+    # A rest with fewer samples than ranks joins the previous step.
+    return full_steps + (rest >= world_size)
+
+
+def _num_batches_of(state: dict[str, Any]) -> float:
+    """The number of batches in the epoch of a position; infinite if the position does not tell."""
+    division = [state.get(name) for name in ("number of samples", "batch_size", "number of processes")]
+    known = all(type(value) is int and value > 0 for value in division)
+    return _num_batches(*division) if known else float("inf")  # type: ignore[arg-type]

@@ -12,6 +12,9 @@ from seqlight.common.private_api import lambda_schedule_state
 from seqlight.common.validation import check_choice
 
 ScheduleKind = Literal["cosine", "constant"]
+_NEEDS_END = (
+    'a cosine needs the end of the run: set the Trainer\'s max_epochs or max_steps, or `lr_schedule="constant"`'
+)
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,25 @@ class Schedule:
         optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate, fused=fused)
         if self.lr_schedule == "constant":
             return optimizer
-        # A plain function is not part of the scheduler's state. A bound method would be, and with it the model.
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, module.trainer))
+        # A plain function is not part of the scheduler's state. A bound method would be, and with it the model. Step 0
+        # does not need the loader: before training runs, it is too early for Lightning to restore its position.
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: _cosine(module.trainer, within_epoch=True) if step else 1.0
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def check(self, trainer: pl.Trainer) -> None:
         """Raise MisconfigurationException if the run has no end, which a cosine needs."""
         if self.lr_schedule == "cosine" and trainer.max_epochs == -1 and trainer.max_steps == -1:
-            raise MisconfigurationException(
-                "a cosine needs the end of the run: set the Trainer's max_epochs or max_steps, or "
-                '`lr_schedule="constant"`'
-            )
+            raise MisconfigurationException(_NEEDS_END)
 
     def begin(self, trainer: pl.Trainer) -> None:
         """Set the learning rate of the first step of this training; a resumed run may have had other settings."""
         if self.lr_schedule == "cosine":
+            epochs: Any = trainer.fit_loop.epoch_progress.current
+            factor = _cosine(trainer, within_epoch=epochs.started > epochs.processed)
             for group in trainer.optimizers[0].param_groups:
-                group["lr"] = self.learning_rate * _cosine(trainer.global_step, trainer)
+                group["lr"] = self.learning_rate * factor
 
     def replace_in(self, checkpoint: dict[str, Any]) -> None:
         """Replace the schedule of a checkpoint by this one."""
@@ -81,11 +86,30 @@ def check_settings(trainer: pl.Trainer) -> None:
         )
 
 
-def _cosine(step: int, trainer: pl.Trainer) -> float:
-    """The factor of the learning rate at a step: 1 at the first, 0 at the end of the run."""
-    # `estimated_stepping_batches` makes the loader. Before training runs, that is too early for Lightning to restore
-    # the loader's position in an epoch. So step 0 does not read it.
-    return 1.0 if step == 0 else (1 + math.cos(math.pi * step / trainer.estimated_stepping_batches)) / 2
+def _cosine(trainer: pl.Trainer, *, within_epoch: bool) -> float:
+    """The factor of the learning rate: 1 at the start of the run, 0 at its end.
+
+    It depends on the steps that are left, not on those that were made: a resumed run may have made steps with another
+    batch size, accumulation or file.
+    """
+    total = trainer.estimated_stepping_batches
+    if total == -1:  # a loader without a length
+        raise MisconfigurationException(_NEEDS_END)
+    return (1 + math.cos(math.pi * (total - _steps_left(trainer, within_epoch)) / total)) / 2
+
+
+def _steps_left(trainer: pl.Trainer, within_epoch: bool) -> float:
+    """The optimizer's steps until the end of the run, with the present settings."""
+    left = math.inf if trainer.max_steps == -1 else trainer.max_steps - trainer.global_step
+    batches, accumulated = trainer.num_training_batches, trainer.accumulate_grad_batches
+    if trainer.max_epochs == -1 or batches == math.inf:
+        return left
+    assert trainer.max_epochs is not None
+    batch_progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    done = batch_progress.processed if within_epoch else 0
+    per_epoch = math.ceil(batches / accumulated)
+    this_epoch = per_epoch - done // accumulated if done < batches else 0
+    return min(left, this_epoch + per_epoch * (trainer.max_epochs - trainer.current_epoch - 1))
 
 
 def keep_patience(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import seqlight
 from seqlight import (
@@ -74,23 +75,29 @@ class Samples(pl.Callback):
         self.steps.append(batch.inputs[:, 0, 0].int().tolist())
 
 
-def train(model, folder, max_epochs=2, ckpt_path=None):
+def train(model, folder, max_epochs=2, ckpt_path=None, **settings):
     """Train with a checkpoint after each step; returns the learning rate of each step."""
     data = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, batch_size=8)
-    return fit(model, data, Rates(), folder, max_epochs, ckpt_path).rates
+    return fit(model, data, Rates(), folder, max_epochs, ckpt_path, **settings).rates
 
 
-def fit(model, data, callback, folder, max_epochs=2, ckpt_path=None):
+OPTIONS = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "limit_val_batches": 0,
+    "enable_checkpointing": False,
+}
+
+
+def fit(model, data, callback, folder, max_epochs=2, ckpt_path=None, **settings):
     """Train; returns the callback."""
-    pl.Trainer(
-        accelerator="cpu",
-        max_epochs=max_epochs,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        callbacks=[callback, ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)],
-    ).fit(model, data, ckpt_path=ckpt_path)
+    save = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    save_last = ResumeCheckpoint()  # last.ckpt is of the last epoch
+    save_last.folder = folder
+    options = {**OPTIONS, "enable_checkpointing": True, "max_epochs": max_epochs, **settings}
+    pl.Trainer(**options, callbacks=[callback, save, save_last]).fit(model, data, ckpt_path=ckpt_path)
     return callback
 
 
@@ -99,9 +106,9 @@ def uninterrupted(tmp_path_factory):
     """Rates and folder of an uninterrupted run of two epochs, by its model."""
 
     @functools.cache
-    def run(kind, **options):
+    def run(kind, max_epochs=2, **options):
         folder = tmp_path_factory.mktemp(kind.__name__)
-        return train(kind(**options), folder), folder
+        return train(kind(**options), folder, max_epochs), folder
 
     return run
 
@@ -152,6 +159,72 @@ def test_new_schedule_applies_to_the_remaining_steps(
     _, folder = uninterrupted(Usual, **before)
     rates = train(Usual(**after), tmp_path, max_epochs, folder / f"step={step}.ckpt")
     assert rates == pytest.approx(expected(step), rel=1e-12)
+
+
+CHANGES = {
+    "smaller batches": ({"batch_size": 2}, {}, EPOCH * 4),
+    "larger batches": ({"batch_size": 16}, {}, 3),
+    "one batch": ({"batch_size": 64}, {}, 1),
+    "more samples": ({"num_train": 8 * EPOCH * 7}, {}, EPOCH * 7),
+    "fewer samples": ({"num_train": 16}, {}, 2),
+    "accumulation": ({}, {"accumulate_grad_batches": 2}, 3),
+    "fewer batches": ({}, {"limit_train_batches": 2}, 2),
+}
+
+
+@pytest.mark.parametrize(("max_epochs", "max_steps"), [(3, -1), (7, -1), (-1, EPOCH + 4), (3, EPOCH + 1)])
+@pytest.mark.parametrize("change", CHANGES)
+def test_cosine_falls_to_0_over_the_steps_that_are_left(change, max_epochs, max_steps, uninterrupted, tmp_path):
+    """It begins where it was, if the run is as long as before: a third of its epochs is over."""
+    options, settings, per_epoch = CHANGES[change]
+    _, folder = uninterrupted(Usual, max_epochs=1)
+    data = SyntheticSequences(
+        SumSign(max_length=3), **{"num_train": 8 * EPOCH, "batch_size": 8, "bucketing": False, **options}
+    )
+    settings = {"max_steps": max_steps, **settings}
+    rates = fit(Usual(), data, Rates(), tmp_path, max_epochs, folder / "last.ckpt", **settings).rates
+    # The end of the run, and the total of a run that had these settings from its start
+    left = [max_steps - EPOCH] if max_steps != -1 else []
+    left += [per_epoch * (max_epochs - 1)] if max_epochs != -1 else []
+    total = [max_steps] if max_steps != -1 else []
+    total += [per_epoch * max_epochs] if max_epochs != -1 else []
+    expected = [0.005 * (1 - math.cos(math.pi * at / min(total))) for at in range(min(left), 0, -1)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize("accumulated", [2, 3])
+@pytest.mark.parametrize("step", [2, 3, EPOCH + 1])
+def test_cosine_falls_to_0_with_other_accumulation_within_an_epoch(step, accumulated, uninterrupted, tmp_path):
+    _, folder = uninterrupted(Usual)
+    path = folder / f"step={step}.ckpt"
+    rates = train(Usual(), tmp_path, ckpt_path=path, accumulate_grad_batches=accumulated)
+    per_epoch = math.ceil(EPOCH / accumulated)
+    left = per_epoch * (2 - step // EPOCH) - step % EPOCH // accumulated
+    assert len(rates) == left
+    expected = [0.005 * (1 - math.cos(math.pi * at / per_epoch / 2)) for at in range(left, 0, -1)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+def test_cosine_of_a_second_fit_falls_to_0(tmp_path):
+    data, rates = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, batch_size=8), Rates()
+    trainer = pl.Trainer(**{**OPTIONS, "max_epochs": 1}, callbacks=[rates])
+    trainer.fit(Usual(), data)
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(trainer.lightning_module, data)
+    assert rates.rates == pytest.approx([*cosine(0.01, 0, EPOCH), *cosine(0.01, EPOCH, 3 * EPOCH)], rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_cosine_needs_a_loader_with_a_length(tmp_path):
+    class Endless(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(SyntheticSequences(SumSign(max_length=3)).train_dataloader())
+
+    loader = torch.utils.data.DataLoader(Endless(), batch_size=None)
+    with pytest.raises(MisconfigurationException, match="needs the end of the run"):
+        pl.Trainer(**OPTIONS, max_epochs=2).fit(Usual(), loader)
+    pl.Trainer(**OPTIONS, max_epochs=1, max_steps=3).fit(Usual(), loader)
 
 
 @pytest.fixture(scope="module")
