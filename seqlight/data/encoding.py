@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -159,6 +160,9 @@ class SequenceEncoding:
             return torch.tensor(places, dtype=torch.int64)
         if self.target == "binary":
             return torch.tensor(places, dtype=torch.float32)
+        from seqlight.data.reading import memory  # it imports psutil, which nothing else here needs
+
+        memory.require(4 * len(raw.labels) * len(index), Path(path))
         targets = torch.zeros(len(raw.labels), len(index))
         targets[rows, places] = 1
         return targets

@@ -273,10 +273,11 @@ class SequenceFiles(SequenceDataModule):
 def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
     """Sort features into the order of the training data."""
     assert raw.columns is not None
-    found = raw.columns.features or ()
-    missing, extra = [name for name in names if name not in found], [name for name in found if name not in names]
+    found = {name: index for index, name in enumerate(raw.columns.features or ())}
+    known = set(names)
+    missing, extra = [name for name in names if name not in found], [name for name in found if name not in known]
     if missing or extra:
         differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
         differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
         raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
-    raw.values = np.ascontiguousarray(raw.values[:, [found.index(name) for name in names]])
+    raw.values = np.ascontiguousarray(raw.values[:, [found[name] for name in names]])

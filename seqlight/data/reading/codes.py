@@ -13,10 +13,12 @@ class Codes:
 
     Attributes:
         of: the code of each value.
+        texts: the values, in the order of their codes.
     """
 
     def __init__(self) -> None:
         self.of: dict[str, int] = {}
+        self.texts: list[str] = []
 
     def encode(self, column: pa.Array) -> Int32[np.ndarray, " rows"]:
         """The code of each row's value as text; -1 if the cell is empty."""
@@ -27,4 +29,7 @@ class Codes:
         return np.asarray(np.asarray([*codes, -1], np.int32)[indices])
 
     def _code(self, text: str) -> int:
-        return self.of.setdefault(text, len(self.of))
+        code = self.of.setdefault(text, len(self.texts))
+        if code == len(self.texts):
+            self.texts.append(text)
+        return code

@@ -30,7 +30,7 @@ class Collector:
         self._path, self._size, self._labelled = path, size, labelled
         self._values: Buffer | None = None
         self._width: int | None = None
-        self._tokens: dict[str | int, int] | None = None
+        self._tokens: dict[str, int] | None = None
         self._lengths: list[int] = []
         self._ids: list[str | int] = []
         self._places: dict[str, str] = {}
@@ -63,9 +63,9 @@ class Collector:
         if self._values is None or self._tokens is None:
             self._values, self._tokens = Buffer(self._path, np.int32), {}
         codes = self._tokens
-        self._values.append(
-            np.fromiter((codes.setdefault(token, len(codes)) for token in tokens), np.int32, len(tokens))
-        )
+        # As text, whose hashes can't be chosen: many large integers share a hash, and each would be compared with all.
+        texts = map(str, tokens)
+        self._values.append(np.fromiter((codes.setdefault(text, len(codes)) for text in texts), np.int32, len(tokens)))
         self._lengths.append(len(tokens))
 
     def add_label(self, value: object, place: str) -> Label:
@@ -126,7 +126,7 @@ class Collector:
             raise DataError(f"{self._path}: expected sequences, got none")
         return RawSequences(
             values=self._values.finish(),
-            tokens=None if self._tokens is None else [str(token) for token in self._tokens],
+            tokens=None if self._tokens is None else list(self._tokens),
             lengths=np.asarray(self._lengths, np.int64),
             ids=self._ids if self._ids else range(len(self._lengths)),
             labels=self._labels if self._names else None,

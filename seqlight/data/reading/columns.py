@@ -1,6 +1,7 @@
 """The roles of a table's columns: id, step, label, features."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from seqlight.data.reading.raw import Columns, DataError
@@ -26,8 +27,8 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
     for name, count in Counter(names).items():
         if count > 1:
             raise DataError(f"{path}: expected columns with distinct names, got {name!r} {count} times")
-    label = request.label
-    if not labelled and not set(names_of(label)) <= set(names):
+    known, label = set(names), request.label
+    if not labelled and not set(names_of(label)) <= known:
         label = None
     for role, wanted in (
         ("id", names_of(request.id)),
@@ -36,13 +37,13 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         ("features", names_of(request.features)),
     ):
         for name in wanted:
-            if name not in names:
+            if name not in known:
                 raise _error(path, names, f"expected a column {name!r}", role)
     taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
     for name, count in Counter(taken).items():
         if count > 1:
             raise DataError(f"{path}: expected each column for one purpose, got {name!r} {count} times")
-    free = [name for name in names if name not in taken]
+    free = _without(names, taken)
     guesses = []
 
     def guess(role: str) -> str | None:
@@ -69,7 +70,7 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         label = guess("label")
         if label is None and len(several) > 1:
             label = several
-            free = [name for name in free if name not in several]
+            free = _without(free, several)
         if label is None and labelled:
             raise _error(path, names, "expected a column with the label of each sequence", "label")
         guesses.append("no labels" if label is None else f"label {_listed(names_of(label))}")
@@ -79,10 +80,16 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         features = tuple(name for name in free if name and not name.startswith("__index_level_"))
         if not features:
             raise _error(path, names, "expected columns with features besides id, step and label", "features")
-        without = [name for name in free if name not in features]
+        without = _without(free, features)
         index = f" without pandas' index {_listed(without)}" if without else ""
         guesses.append(f"features {_listed(features)}{index}")
     return Columns(sequence_id, step, label, features), (f"{path}: {', '.join(guesses)}",) if guesses else ()
+
+
+def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """The names that are not among the others. A table can have many: a search in a list would be too slow."""
+    left_out = set(others)
+    return [name for name in names if name not in left_out]
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

@@ -2,19 +2,23 @@
 
 import csv
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from seqlight.data.reading.csv_rows import check_rows, header_size
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.place import not_utf8, reason, shown
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table, read_table
 
-_BLOCK = 1 << 20  # bytes read at a time
+_BLOCK = 1 << 20  # bytes read at a time; more for a wide table, since a batch costs time for each column
+_LARGEST_BLOCK = 1 << 26
 
 
 def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
@@ -24,26 +28,43 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
         DataError: the file can't be used; the message gives the reason.
     """
     size = os.path.getsize(path)
+    block = min(max(_BLOCK, 32 * header_size(path, _LARGEST_BLOCK)), _LARGEST_BLOCK)
     ragged: list[arrow_csv.InvalidRow] = []
 
-    def note(row: arrow_csv.InvalidRow) -> str:
-        ragged.append(row)
-        return "error"
-
     def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
+        ended = False
+
+        def note(row: arrow_csv.InvalidRow) -> str:
+            nonlocal ended
+            if row.text == end:
+                ended = True
+                return "skip"
+            ragged.append(row)
+            return "error"
+
+        # One row with another number of cells at the end: it is missing if a quote before it is not closed.
+        end = secrets.token_hex(16) + "," * len(names)
         with open(path, "rb") as file, progress(path, size) as bar:
             # All columns are read as text, so that a message can name the row of a cell that is not a number.
             reader = arrow_csv.open_csv(
-                file,
-                arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK),  # rows are not counted with threads
+                _WithLastRow(file, end),
+                arrow_csv.ReadOptions(use_threads=False, block_size=block),  # rows are not counted with threads
                 arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
                 arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
                 ),
             )
+            held_back = None
             for batch in reader:
-                yield batch
+                if held_back is not None:
+                    yield held_back
+                held_back = batch
                 bar.update(file.tell() - bar.n)
+            if not ended:
+                check_rows(path, block)
+                raise DataError(f"{path}: expected a closing quote before the end of the file")
+            if held_back is not None:
+                yield held_back
 
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -54,7 +75,7 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
             path,
             names,
             batches,
-            estimate=lambda rows: rows * size // _BLOCK * 51 // 50 if size > _BLOCK else rows,
+            estimate=lambda rows: rows * size // block * 51 // 50 if size > block else rows,
             typed=False,
         )
         return read_table(table, columns, inputs, labelled)
@@ -63,6 +84,7 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
     except csv.Error as error:
         raise DataError(f"{path}: expected the names of columns in the first row: {reason(error)}") from None
     except pa.ArrowException as error:
+        check_rows(path, block)
         if ragged:
             row = ragged[0]
             raise DataError(
@@ -72,6 +94,22 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
         if "invalid UTF8" in str(error):
             raise _first_not_utf8(path) from None
         raise DataError(f"{path}: can't be read as CSV: {reason(error)}") from None
+
+
+class _WithLastRow:
+    """A file with one more row at its end."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO, row: str) -> None:
+        self._file, self._row = file, f"\n{row}\n".encode()
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most `size`."""
+        data = self._file.read(size)
+        if not data:
+            data, self._row = self._row[:size], self._row[size:]
+        return data
 
 
 def _first_not_utf8(path: Path) -> DataError:

@@ -29,7 +29,8 @@ class Labels:
     def __init__(self, columns: str | tuple[str, ...], required: bool) -> None:
         self._columns, self._required = columns, required
         self._texts = Codes()
-        self._label_of_text = np.full(1, _UNSEEN, np.int32)  # the last entry is for empty cells
+        self._num_texts = 0
+        self._label_of_text = np.full(1, _UNSEEN, np.int32)  # with room; the last entry is for empty cells
         self._labels: dict[Label, int] = {}
         self._label_of_sequence = np.full(0, _UNSEEN, np.int32)
 
@@ -46,9 +47,7 @@ class Labels:
         if self._required and (index := first(codes < 0)) >= 0:
             raise place.error(index, name, "a label", "an empty cell")
         labels = self._labels_of_texts(codes, batch, place)[codes]
-        if len(ids) > len(self._label_of_sequence):
-            room = max(len(ids), 2 * len(self._label_of_sequence)) - len(self._label_of_sequence)
-            self._label_of_sequence = np.append(self._label_of_sequence, np.full(room, _UNSEEN, np.int32))
+        self._label_of_sequence = _with_room(self._label_of_sequence, len(ids))
         rows = np.flatnonzero(labels != _UNSEEN)
         labels, sequences = labels[rows], sequences[rows]
         new = np.flatnonzero(self._label_of_sequence[sequences] == _UNSEEN)
@@ -88,18 +87,20 @@ class Labels:
     def _labels_of_texts(
         self, codes: Int32[np.ndarray, " rows"], batch: pa.RecordBatch, place: Place
     ) -> Int32[np.ndarray, " texts"]:
-        """The label of each text, then the entry for an empty cell."""
-        known = len(self._label_of_text) - 1
-        if len(self._texts.of) > known:
+        """The label of each text; the last entry is for an empty cell."""
+        known, texts = self._num_texts, self._texts.texts
+        if len(texts) > known:
             kind = plain(batch[self._columns]).type if isinstance(self._columns, str) else None
-            labels = self._label_of_text[:-1].tolist()
-            for code, text in enumerate(list(self._texts.of)[known:], known):
+            labels = []
+            for code, text in enumerate(texts[known:], known):
                 try:
                     label = self._decode(text, kind)
                 except _NotALabelError as error:
                     raise place.error(first(codes == code), error.column, error.expected, shown(error.got)) from None
                 labels.append(self._labels.setdefault(label, len(self._labels)))
-            self._label_of_text = np.asarray([*labels, _UNSEEN], np.int32)
+            self._label_of_text = _with_room(self._label_of_text, len(texts) + 1)
+            self._label_of_text[known : len(texts)] = labels
+            self._num_texts = len(texts)
         return self._label_of_text
 
     def _decode(self, text: str, kind: pa.DataType | None) -> Label:
@@ -113,6 +114,13 @@ class Labels:
             if part.strip().lower() not in _BITS:
                 raise _NotALabelError(name, "0 or 1", part)
         return tuple(name for name, part in parts.items() if _BITS[part.strip().lower()])
+
+
+def _with_room(codes: Int32[np.ndarray, " codes"], size: int) -> Int32[np.ndarray, " room"]:
+    """The array, with room for `size` codes. If it grows, it doubles, so that growing often takes linear time."""
+    if size <= len(codes):
+        return codes
+    return np.append(codes, np.full(max(size, 2 * len(codes)) - len(codes), _UNSEEN, np.int32))
 
 
 class _NotALabelError(ValueError):

@@ -140,7 +140,7 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
             start += len(chunk)
     return RawSequences(
         values=values.finish(),
-        tokens=list(codes.of) if as_tokens else None,
+        tokens=codes.texts if as_tokens else None,
         lengths=lengths,
         ids=ids,
         labels=labels,

@@ -87,7 +87,7 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
         _append(values, batch, columns.features, tokens if as_tokens else None, place)
     if values is None:
         raise DataError(f"{path}: expected rows, got only the names of columns")
-    names = list(ids.of)
+    names = ids.texts
     all_codes, all_values = codes.finish(), values.finish()
     pa.default_memory_pool().release_unused()
     order = _order(path, all_codes, steps, names)
@@ -98,7 +98,7 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
             column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
     return RawSequences(
         values=all_values,
-        tokens=list(tokens.of) if as_tokens else None,
+        tokens=tokens.texts if as_tokens else None,
         lengths=lengths,
         ids=names,
         labels=None if labels is None else labels.finish(len(names)),

@@ -32,7 +32,7 @@ def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
     size = os.path.getsize(path)
     sequences = Collector(path, size, labelled)
     header: dict[str, list[str]] = {}
-    classes: list[str] | None = None
+    classes: dict[str, None] | None = None
     num_sequences = num_bytes = 0
     with open(path, "rb") as file, progress(path, size) as bar:
         for number, raw in enumerate(file, 1):
@@ -62,7 +62,7 @@ def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
             sequences.add_features(_series(dimensions, place), place)
             name = sequences.add_label(label and label.strip(), place)
             if name is not None and classes and name not in classes:
-                raise DataError(f"{place}: expected a class of @classLabel, {', '.join(classes)}, got {name!r}")
+                raise DataError(f"{place}: expected a class of @classLabel, {', '.join([*classes][:20])}, got {name!r}")
             num_sequences += 1
             sequences.done(num_bytes)
     if "data" not in header:
@@ -70,8 +70,8 @@ def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
     return sequences.finish()
 
 
-def _classes(path: Path, header: dict[str, list[str]]) -> list[str] | None:
-    """The names of the classes; None if there are no labels."""
+def _classes(path: Path, header: dict[str, list[str]]) -> dict[str, None] | None:
+    """The names of the classes, as keys for quick searches; None if there are no labels."""
 
     def is_true(tag: str) -> bool:
         return [value.lower() for value in header.get(tag, [])[:1]] == ["true"]
@@ -80,7 +80,7 @@ def _classes(path: Path, header: dict[str, list[str]]) -> list[str] | None:
         raise DataError(f"{path}: expected @timestamps false (values at equal intervals), got @timestamps true")
     if is_true("targetlabel"):
         raise DataError(f"{path}: expected classes (@classLabel), got regression targets (@targetLabel true)")
-    return [class_name(name) for name in header["classlabel"][1:]] if is_true("classlabel") else None
+    return dict.fromkeys(map(class_name, header["classlabel"][1:])) if is_true("classlabel") else None
 
 
 def _series(dimensions: list[str], place: str) -> Float64[np.ndarray, "steps dimensions"]:

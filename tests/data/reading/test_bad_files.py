@@ -178,13 +178,65 @@ def test_csv_not_utf8(tmp_path, text, expected):
         (HEADER + 'a,0,u,1,"2\n' * 3, r"row 1, column 'z': expected a number, got '2\\na,0,u,1,2'"),
         (HEADER + "\0" * 50, "row 1: expected 5 cells, as in the header, got 1"),
         ("\0" * 50, r"""\(`id_column="NAME"`\), got columns '(\\x00){50}'"""),
-        ('id,"', r"""\(`label_column="NAME"`\), got columns 'id', ''"""),
-        (HEADER + '"' * 5, "row 1: expected 5 cells, as in the header, got 1"),
+        ('id,"', "the header: expected a closing quote before the end of the file"),
+        (HEADER + '"' * 5, "row 1: expected a closing quote before the end of the file"),
     ],
 )
 def test_malformed_csv(tmp_path, text, expected):
     (tmp_path / "a.csv").write_text(text)
     assert re.search(expected, refusal(tmp_path / "a.csv"))
+
+
+def with_open_quote(row, cell, num_rows):
+    """A table in which the quote before one cell is not closed."""
+    rows = [[f"s{number}", "0", "u", "1", "2"] for number in range(1, num_rows + 1)]
+    rows[row - 1][cell] = '"' + rows[row - 1][cell]
+    return HEADER + "".join(",".join(each) + "\n" for each in rows)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("num_rows", [8, 100, 400])  # rows of 11 bytes in one block of 1000 bytes, in two, and in more
+@pytest.mark.parametrize("cell", [0, 2, 4])  # in the last cell, the row has as many cells as the header
+@pytest.mark.parametrize("back", [0, 5, None])
+def test_open_quote_is_named_with_its_row(tmp_path, monkeypatch, back, cell, num_rows, line_end):
+    monkeypatch.setattr(csv_file, "_BLOCK", 1000)
+    row = 3 if back is None else num_rows - back
+    text = with_open_quote(row, cell, num_rows).replace("\n", line_end)
+    (tmp_path / "a.csv").write_text("\ufeff" + text, newline="", encoding="utf-8")
+    rest = len(",".join(text.splitlines()[row:]))
+    limit = "within 1000 bytes" if rest > 1000 else "before the end of the file"
+    begins = ["s", "", "u", "", "2"][cell]
+    message = refusal(tmp_path / "a.csv", columns=Columns(features=("x",)))  # the last column is not read
+    assert f": row {row}: expected a closing quote {limit}, for the cell that begins with '\"{begins}" in message
+    assert message == refusal(tmp_path / "a.csv")
+
+
+def test_open_quote_at_the_end_is_no_part_of_a_label(tmp_path):
+    """Without a check, the rows below the quote would be the text of a class."""
+    (tmp_path / "a.csv").write_text('id,x,label\na,1,u\nb,2,"v\nb,3,v\n')
+    assert "row 2: expected a closing quote before the end of the file" in refusal(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("row", [1, 2, 300])
+@pytest.mark.parametrize("line_end", ["\n", "\n\n", ""])
+def test_row_over_the_limit_is_named(tmp_path, row, quoted, line_end):
+    long = "a\n" * (1 << 20) if quoted else "a" * (1 << 21)
+    rows = [f"s{number},0,u,1,2\n" for number in range(1, row)]
+    rows.append(f"s{row},0," + (f'"{long}"' if quoted else long) + f",1,2{line_end}")
+    (tmp_path / "a.csv").write_text(HEADER + "".join(rows))
+    message = refusal(tmp_path / "a.csv")
+    assert message.startswith(f": row {row}: expected a ")
+    assert "1048576 bytes" in message
+
+
+def test_long_header(tmp_path):
+    (tmp_path / "a.csv").write_text("id,label," + "x" * 200_000 + "\na,u,1\n")
+    assert "expected the names of columns in the first row: field larger than field limit" in refusal(
+        tmp_path / "a.csv"
+    )
+    (tmp_path / "a.csv").write_text('id,label,"x\na,u,1\n' + "a,u,1\n" * 200_000)
+    assert "the header: expected a closing quote before the end of the file" in refusal(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
