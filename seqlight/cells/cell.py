@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from seqlight.cells.state import State, check_state
 from seqlight.common.description import Describable
-from seqlight.common.private_api import has_forward_hooks
+from seqlight.common.private_api import has_hooks
 from seqlight.common.validation import check_at_least, check_finite
 
 
@@ -193,13 +193,19 @@ def set_forget_bias(biases: tuple[Tensor, ...], gate_names: tuple[str, ...], val
 
 def has_plain_step(cell: GatedCell) -> bool:
     """Whether a step of the cell consists of `project`, W_hh and `update` only, without hooks."""
-    return type(cell).forward is GatedCell.forward and type(cell).step is GatedCell.step and not has_forward_hooks(cell)
+    return is_inherited(cell, "forward") and is_inherited(cell, "step") and not has_hooks(cell)
+
+
+def is_inherited(cell: GatedCell, method: str) -> bool:
+    """Whether a method is that of `GatedCell`: not overridden by the cell's class, nor set on the cell itself."""
+    return method not in vars(cell) and getattr(type(cell), method) is getattr(GatedCell, method)
 
 
 def declares_activations(cell: GatedCell) -> bool:
     """Whether the cell defines `activations` for its `update`.
 
-    A subclass that overrides only `update` inherits activations of other equations, so it does not.
+    A subclass that overrides only `update` inherits activations of other equations, so it does not. The same holds for
+    a cell on which only `update` was set.
     """
-    owner = next(cls for cls in type(cell).__mro__ if {"update", "activations"} & vars(cls).keys())
+    owner = next(owner for owner in (cell, *type(cell).__mro__) if {"update", "activations"} & vars(owner).keys())
     return owner is not GatedCell and "activations" in vars(owner)

@@ -21,8 +21,8 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
     """
     buffers = [(buffer, buffer.clone()) for buffer in cell.buffers()]
     noise = torch.Generator().manual_seed(0)
-    inputs = torch.randn(3, cell.input_size, generator=noise).to(device, dtype)
-    change = torch.randn(cell.input_size, generator=noise).to(device, dtype)
+    inputs = torch.randn(3, cell.input_size, generator=noise, device="cpu").to(device, dtype)
+    change = torch.randn(cell.input_size, generator=noise, device="cpu").to(device, dtype)
     results = []
     # Only the random state of this device is saved: reading that of another device would initialise it.
     devices = [device] if device.type == "cuda" else []

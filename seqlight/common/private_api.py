@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch._decomp import decomposition_table
+from torch.overrides import _pop_mode, _push_mode
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves as tree_leaves
 from torch.utils._pytree import tree_map as tree_map
 
@@ -33,9 +35,18 @@ if TYPE_CHECKING:
 REBUILD_TENSOR, REBUILD_PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
 
 
-def has_forward_hooks(module: nn.Module) -> bool:
-    """Whether calling the module runs hooks. torch has no public function that lists hooks."""
-    return bool(module._forward_pre_hooks or module._forward_hooks)
+_FOR_ALL_MODULES = (
+    nn.modules.module._global_forward_pre_hooks,
+    nn.modules.module._global_forward_hooks,
+    nn.modules.module._global_backward_pre_hooks,
+    nn.modules.module._global_backward_hooks,
+)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether calling the module runs hooks: its own, or those for all modules. torch has no public list of them."""
+    forward = module._forward_pre_hooks or module._forward_hooks
+    return bool(forward or module._backward_pre_hooks or module._backward_hooks or any(_FOR_ALL_MODULES))
 
 
 def own_members(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -94,9 +105,56 @@ def decomposition_of(operation: Any) -> Any:
     return decomposition_table.get(operation)
 
 
-def is_functorch_active() -> bool:
-    """Whether `torch.func` transforms the calling code. torch has no public function for that."""
-    return bool(torch._C._are_functorch_transforms_active())
+def is_transformed() -> bool:
+    """Whether `torch.func` or forward-mode differentiation transforms the calling code. No public function tells."""
+    return bool(torch._C._are_functorch_transforms_active()) or torch.autograd.forward_ad._current_level >= 0
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Whether `vmap` has added a dimension that the shape does not show, as `is_grads_batched=True` does."""
+    functions = torch._C._functorch
+    return functions.is_batchedtensor(tensor) or functions.is_legacy_batchedtensor(tensor)
+
+
+@contextlib.contextmanager
+def unobserved() -> Iterator[None]:
+    """Hide operations from the caller's dispatch modes and saved-tensor hooks, such as those of activation checkpoints.
+
+    Checkpoints count operations and saved tensors, and a layer runs some at its first call only. Only the innermost
+    pair of hooks is called. torch has no public way to leave a dispatch mode that somebody else has entered.
+    """
+    nothing = contextlib.nullcontext()
+    modes = _disable_current_modes() if torch._C._len_torch_dispatch_stack() else nothing
+    # torch.func refuses hooks.
+    hooks = nothing if is_transformed() else torch.autograd.graph.saved_tensors_hooks(_same, _same)
+    with modes, hooks:
+        yield
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@contextlib.contextmanager
+def without_function_modes() -> Iterator[None]:
+    """Leave the caller's function modes, such as a default device. torch has no public way to do that.
+
+    `torch.device("cpu")` inside `torch.device("cuda")` covers only the outermost of nested operations.
+    """
+    modes = [_pop_mode() for _ in range(torch._C._len_torch_function_stack())]
+    try:
+        yield
+    finally:
+        for mode in reversed(modes):
+            _push_mode(mode)
+
+
+def without_compiler(function: Any) -> Any:
+    """A function that `torch.compile` calls as it is, outside its graph, with all that the function calls.
+
+    The public `torch.compiler.disable` imports the compiler at once, which takes a second.
+    """
+    return torch._disable_dynamo(function)
 
 
 _FOUND, _ONE = torch.zeros(()), torch.ones(())  # created once: this takes longer than the check

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from seqlight.cells.cell import GatedCell
+from seqlight.cells.cell import GatedCell, is_inherited
 from seqlight.cells.state import State
+from seqlight.common.private_api import is_batched
 from seqlight.kernels.build import load
 from seqlight.kernels.cpp_printer import Source, print_cpp
 from seqlight.kernels.trace import own_tensors, trace_update
@@ -73,20 +74,20 @@ def run_kernel(
     """
     own = [_in_blocks(tensor.to(kernel.dtype), cell.hidden_size) for tensor in own_tensors(cell).values()]
     # If the cell overrides `project`, torch runs it.
-    projected = type(cell).project is GatedCell.project
-    outputs, final = _Recurrence.apply(
+    projected = is_inherited(cell, "project")
+    outputs, *final = _Recurrence.apply(
         kernel,
         torch.is_grad_enabled(),
         batch_sizes,
         inputs if projected else cell.project(inputs),
-        cell.weight_ih if projected else None,
-        cell.bias_ih if projected else None,
-        cell.weight_hh if cell.recurrent else None,
-        cell.bias_hh if cell.recurrent else None,
+        cell.weight_ih.contiguous() if projected else None,
+        cell.bias_ih.contiguous() if projected else None,
+        cell.weight_hh.contiguous() if cell.recurrent else None,
+        cell.bias_hh.contiguous() if cell.recurrent else None,
         torch.cat(own) if own else None,
         None if state is None else torch.stack(state),
     )
-    return outputs, final.unbind(0)
+    return outputs, tuple(final)
 
 
 def _in_blocks(tensor: Tensor, hidden_size: int) -> Tensor:
@@ -114,7 +115,7 @@ class _Recurrence(torch.autograd.Function):
         bias_hh: Tensor | None,
         parameters: Tensor | None,
         initial: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         rows = (inputs if batch_sizes is not None else inputs.transpose(0, 1).flatten(0, 1)).contiguous()
         num_rows = len(rows)
         if weight_ih is not None:
@@ -127,53 +128,62 @@ class _Recurrence(torch.autograd.Function):
         states = rows.new_empty(kernel.num_states, batch_size + num_rows, hidden_size)
         final = rows.new_empty(kernel.num_states, batch_size, hidden_size)
         saved = None
-        weights = [_contiguous(weight) for weight in (weight_ih, bias_ih, weight_hh, bias_hh, parameters)]
+        weights = [weight_ih, bias_ih, weight_hh, bias_hh, parameters]
         if with_gradients and any(ctx.needs_input_grad):
             saved = rows.new_empty(num_rows, kernel.source.num_saved, hidden_size)
-            ctx.save_for_backward(rows, *weights, states, saved)
+            # `inputs` and `initial` only tie a gradient to what it depends on; see `_FirstOrderOnly`.
+            tied = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (inputs, initial)]
+            ctx.save_for_backward(rows, *weights, states, saved, *tied)
             ctx.kernel, ctx.batch_sizes, ctx.shape = kernel, batch_sizes, inputs.shape
             ctx.set_materialize_grads(False)
         input_tensors = [rows, *weights[:2], None] if weight_ih is not None else [None, None, None, rows]
         tensors = [*input_tensors, *weights[2:], initial, states, final, saved]
         _call(_library(kernel.source).forward, kernel, batch_sizes, states, rows.shape[1], tensors)
         outputs = states[kernel.output_state, batch_size:]
-        return outputs.view(-1, batch_size, hidden_size).transpose(0, 1) if inputs.ndim == 3 else outputs, final
+        if inputs.ndim == 3:
+            outputs = outputs.view(-1, batch_size, hidden_size).transpose(0, 1)
+            # No views, so that the caller can change them in place. `backward` needs `states` unchanged.
+            outputs = outputs.data if saved is None else outputs.clone()
+        return outputs, *(part.clone() for part in final)
 
     @staticmethod
-    def backward(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> Any:
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        if any(grad is not None and is_batched(grad) for grad in grads):
+            raise RuntimeError('a kernel can\'t have batched gradients (vectorize=True): use `backend="eager"`')
+        tensors = ctx.saved_tensors  # read once: an activation checkpoint allows no more
         if not torch.is_grad_enabled():
-            return _differentiate(ctx, grad_outputs, grad_final)
+            return _differentiate(ctx, tensors, *grads)
         # The caller can ask for a second derivative.
         with torch.no_grad():
-            gradients = _differentiate(ctx, grad_outputs, grad_final)
-        return tuple(None if gradient is None else _FirstOrderOnly.apply(gradient, _LEAF) for gradient in gradients)
-
-
-_LEAF = torch.zeros((), requires_grad=True)  # an input that makes autograd call `backward`
+            gradients = _differentiate(ctx, tensors, *grads)
+        sources = [source for source in (*tensors, *grads) if source is not None and source.requires_grad]
+        return tuple(None if gradient is None else _FirstOrderOnly.apply(gradient, *sources) for gradient in gradients)
 
 
 class _FirstOrderOnly(torch.autograd.Function):
-    """A gradient that can't be differentiated again."""
+    """A gradient that can't be differentiated again by any of the tensors that it depends on."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, differentiable: Tensor) -> Tensor:
-        return gradient.view_as(gradient)
+    def forward(ctx: Any, gradient: Tensor, *sources: Tensor) -> Tensor:
+        return gradient.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise RuntimeError("a kernel has no second derivative: use backend='eager'")
+        raise RuntimeError('a kernel has no second derivative: use `backend="eager"`')
 
 
-def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | None) -> tuple[Tensor | None, ...]:
+def _differentiate(
+    ctx: Any, tensors: Sequence[Any], grad_outputs: Tensor | None, *grad_final: Tensor | None
+) -> tuple[Tensor | None, ...]:
     """The gradients with respect to the arguments of `_Recurrence.forward`."""
-    rows, weight_ih, bias_ih, weight_hh, bias_hh, parameters, states, saved = ctx.saved_tensors
+    rows, weight_ih, bias_ih, weight_hh, bias_hh, parameters, states, saved, _, _ = tensors
     kernel, batch_sizes, source = ctx.kernel, ctx.batch_sizes, ctx.kernel.source
     num_rows, hidden_size = len(rows), states.shape[-1]
     batch_size = states.shape[1] - num_rows
-    if grad_final is None:
-        grad_state = rows.new_zeros(kernel.num_states, batch_size, hidden_size)
-    else:
-        grad_state = grad_final.clone(memory_format=torch.contiguous_format)
+    grad_state = rows.new_zeros(kernel.num_states, batch_size, hidden_size)
+    for index, grad in enumerate(grad_final):
+        if grad is not None:
+            grad_state[index] = grad
     if grad_outputs is not None:
         if len(ctx.shape) == 3:
             grad_outputs = grad_outputs.transpose(0, 1)
@@ -191,9 +201,9 @@ def _differentiate(ctx: Any, grad_outputs: Tensor | None, grad_final: Tensor | N
     sums = rows.new_empty(source.num_sums * hidden_size)
     by_weight_ih = None if weight_ih is None else torch.empty_like(weight_ih)
     by_weight_hh = None if weight_hh is None else torch.empty_like(weight_hh)
-    tensors = [None if weight_ih is None else rows, None, None, None, weight_hh, bias_hh, parameters, None, states]
-    tensors += [None, saved, grad_outputs, grad_state, by_input, by_hidden, sums, by_weight_ih, by_weight_hh]
-    _call(_library(source).backward, kernel, batch_sizes, states, rows.shape[1], tensors)
+    arguments = [None if weight_ih is None else rows, None, None, None, weight_hh, bias_hh, parameters, None, states]
+    arguments += [None, saved, grad_outputs, grad_state, by_input, by_hidden, sums, by_weight_ih, by_weight_hh]
+    _call(_library(source).backward, kernel, batch_sizes, states, rows.shape[1], arguments)
 
     needs = ctx.needs_input_grad[3:]
     if weight_ih is not None:
@@ -256,13 +266,13 @@ def _scratch(like: Tensor, *shape: int) -> Tensor:
     size = math.prod(shape) * like.element_size()
     kept: Tensor | None = getattr(_thread, "kept", None)
     if kept is None or len(kept) < size:
-        kept = _thread.kept = torch.empty(size, dtype=torch.uint8)
+        kept = _thread.kept = torch.empty(size, dtype=torch.uint8, device="cpu")
     return kept[:size].view(like.dtype).view(shape)
 
 
 @functools.lru_cache(maxsize=16)
 def _full_batches(batch_size: int, num_steps: int) -> Tensor:
-    return torch.full((num_steps,), batch_size)
+    return torch.full((num_steps,), batch_size, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -284,7 +294,3 @@ def _library(source: Source) -> _Library:
     return _Library(
         functools.partial(loop.seqlight_forward, interface), functools.partial(loop.seqlight_backward, interface)
     )
-
-
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()

@@ -127,13 +127,16 @@ class ExpressionRecorder(TorchDispatchMode):
             raise UnsupportedUpdateError("update() reads a tensor's value in Python, for example in an if")
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise UnsupportedUpdateError(f"torch.{name}, which is random")
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        leaves = tree_leaves((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if any(tensor.untyped_storage().data_ptr() in self._forbidden for tensor in tensors):
             raise UnsupportedUpdateError("update() reads the weights of the gates")
         if not any(self._labels.has(tensor) for tensor in tensors):
             return func(*args, **kwargs)  # a constant; it gets labels when a labelled tensor meets it
         if func.namespace not in ("aten", "prims") or func is torch.ops.aten.view.dtype:
             raise UnsupportedUpdateError(f"{func.namespace}::{name}")
+        if any(isinstance(leaf, complex) or (isinstance(leaf, Tensor) and leaf.is_complex()) for leaf in leaves):
+            raise UnsupportedUpdateError(f"torch.{name}, which has complex numbers")
         in_place = is_mutable(func)
         base = name.removesuffix("_") if in_place else name
         base = _SYNONYMS.get(base, base)
@@ -156,7 +159,8 @@ class ExpressionRecorder(TorchDispatchMode):
             # Floating point represents integers exactly, but not operations on their bits.
             by_bits = base.startswith("logical") or name in _CASTS
             integers = not output.is_floating_point() and output.dtype != torch.bool
-            if (integers and by_bits) or (output.is_floating_point() and output.dtype != self.dtype):
+            other = output.is_complex() or (output.is_floating_point() and output.dtype != self.dtype)
+            if (integers and by_bits) or other:
                 raise UnsupportedUpdateError(f"torch.{name.lstrip('_')}, which gives {output.dtype}, not {self.dtype}")
         if labels is not None:
             [output] = outputs

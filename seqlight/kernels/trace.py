@@ -1,5 +1,6 @@
 """Trace a cell's `update` and its vector-Jacobian product into scalar expressions for one unit of one sequence."""
 
+import inspect
 import math
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,20 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
-from seqlight.common.private_api import own_members, shallow_copy
+from seqlight.common.private_api import (
+    module_internals,
+    own_members,
+    shallow_copy,
+    unobserved,
+    without_function_modes,
+)
 from seqlight.kernels.recorder import LEAVES, ExpressionRecorder, UnsupportedUpdateError
 
 AFFINE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class ChangingUpdateError(UnsupportedUpdateError):
+    """An `update` changes values that later calls can read, so one expression can't be all its steps."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,19 @@ class Program:
 def own_tensors(cell: GatedCell) -> dict[str, Tensor]:
     """The parameters and buffers that `update` can read besides the gates, by name."""
     parameters, buffers, children = own_members(cell)
-    if not children:  # the same as below, ten times faster
-        own = [*parameters.items(), *buffers.items()]
-        return {name: tensor for name, tensor in own if tensor is not None and name not in AFFINE}
-    affine = {id(getattr(cell, name, None)) for name in AFFINE}
-    tensors = [*cell.named_parameters(), *cell.named_buffers()]
-    return {name: tensor for name, tensor in tensors if id(tensor) not in affine}
+    if children:  # ten times slower
+        tensors = [*cell.named_parameters(), *cell.named_buffers()]
+        affine = [getattr(cell, name, None) for name in AFFINE]
+    else:
+        tensors = [*parameters.items(), *buffers.items()]
+        affine = [parameters.get(name) for name in AFFINE]
+    found: dict[str, Tensor] = {}
+    seen = {id(None), *map(id, affine)}
+    for name, tensor in tensors:
+        if id(tensor) not in seen:  # a tensor can have several names
+            seen.add(id(tensor))
+            found[name] = tensor
+    return found
 
 
 def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
@@ -58,9 +76,13 @@ def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
             the batch size, or uses an operation that a kernel does not have.
     """
     try:
-        program, again = _trace(cell, dtype, 2, 1.0), _trace(cell, dtype, 3, -0.7)
-    except RuntimeError as error:
-        raise UnsupportedUpdateError(f"update() can't be traced: {str(error).splitlines()[0]}") from error
+        with unobserved(), without_function_modes():
+            program, again = _trace(cell, dtype, 2, 1.0), _trace(cell, dtype, 3, -0.7)
+    except UnsupportedUpdateError:
+        raise
+    except Exception as error:  # any error of `update` on a traced tensor; if it is the cell's own, the loop raises it
+        message = str(error).partition("\n")[0]
+        raise UnsupportedUpdateError(f"update() can't be traced: {type(error).__name__}: {message}") from error
     # The two differ if `update` uses random numbers, Python state, the batch size, or values read outside torch.
     if again != program:
         raise UnsupportedUpdateError("update() gives different expressions when it is called with another batch")
@@ -68,14 +90,39 @@ def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
 
 
 class _Update(nn.Module):
-    """A module whose call is `cell.update`, for `torch.func.functional_call`."""
+    """A module whose call is `cell.update`, for `torch.func.functional_call`. It refuses an `update` with memory."""
 
     def __init__(self, cell: GatedCell) -> None:
         super().__init__()
         self.cell = cell
 
     def forward(self, input_gates: Tensor, hidden_gates: Tensor, state: State) -> State:
-        return self.cell.update(input_gates, hidden_gates, state)
+        before = _memory(self.cell)
+        next_state = self.cell.update(input_gates, hidden_gates, state)
+        after = _memory(self.cell)
+        for name, new in after.items():
+            old = before.get(name, before)
+            if old is not new and not (type(old) is type(new) and isinstance(new, int | float | str) and old == new):
+                raise ChangingUpdateError(f"update() changes {name}, which would be constant in a kernel")
+        return next_state
+
+
+def _memory(cell: GatedCell) -> dict[str, Any]:
+    """What an `update` could keep from one call to the next: all attributes, and the variables that its code names."""
+    found = {}
+    for path, module in cell.named_modules():
+        parameters, buffers, _ = own_members(module)
+        for name, value in (*vars(module).items(), *parameters.items(), *buffers.items()):
+            if name not in _INTERNAL:
+                found["the attribute " + ".".join(filter(None, (path, name)))] = value
+    if inspect.ismethod(cell.update) or inspect.isfunction(cell.update):
+        variables = inspect.getclosurevars(cell.update)
+        for name, value in (*variables.globals.items(), *variables.nonlocals.items()):
+            found[f"the variable {name}"] = value
+    return found
+
+
+_INTERNAL = module_internals()
 
 
 def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -> Program:
@@ -85,8 +132,13 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -
     def leaf(*shape: int) -> Tensor:
         return torch.linspace(0.1 * scale, 0.9 * scale, math.prod(shape), dtype=dtype).view(shape).requires_grad_()
 
-    # The first use of the cell can be in any of these modes.
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+    # The first use of the cell can be in any of these modes. Anomaly detection looks at the traced gradients.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.autograd.set_detect_anomaly(False),
+    ):
         input_gates = leaf(batch_size, cell.num_input_gates * size)
         hidden_gates = leaf(batch_size, num_gates * size if cell.recurrent else 0)
         state = tuple(leaf(batch_size, size) for _ in range(num_states))

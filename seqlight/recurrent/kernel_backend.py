@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
+from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step, is_inherited
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
-from seqlight.common.private_api import is_functorch_active, module_internals, own_members
+from seqlight.common.private_api import has_hooks, is_transformed, module_internals, own_members
 from seqlight.kernels.autograd import Kernel, make_kernel, run_kernel
 from seqlight.kernels.build import BuildError
 from seqlight.kernels.recorder import UnsupportedUpdateError
+from seqlight.kernels.trace import ChangingUpdateError
 from seqlight.recurrent.lengths import CheckedLengths, run_packed
 from seqlight.recurrent.unroll import unroll
 
@@ -35,6 +36,8 @@ class Kernels:
     def __init__(self) -> None:
         self._made: dict[Any, Kernel | str] = {}
         self._dtypes: dict[Any, tuple[torch.dtype, ...]] = {}
+        self._changing: str | None = None
+        self._reasons: set[str] = set()
 
     def __reduce__(self) -> Any:
         return Kernels, ()
@@ -54,7 +57,7 @@ class Kernels:
             if not has_plain_step(cell):
                 raise UnsupportedUpdateError("it overrides forward() or step(), or has hooks")
             _check_weights(cell)
-            key = (dtype, *_configuration(cell))
+            key = self._changing or (dtype, *_configuration(cell))
         except UnsupportedUpdateError as error:
             key = str(error)
         if key not in self._made:
@@ -62,12 +65,30 @@ class Kernels:
                 if isinstance(key, str):
                     raise UnsupportedUpdateError(key)
                 self._made[key] = make_kernel(cell, dtype)
+                if key != (dtype, *_configuration(cell)):
+                    raise ChangingUpdateError("update() changes an attribute of its class")
             except (UnsupportedUpdateError, BuildError) as error:
                 self._made[key] = str(error)
+                if isinstance(error, ChangingUpdateError):
+                    # For good, because the loop changes the cell's configuration in each call.
+                    self._changing = str(error)
+                    self._made[self._changing] = self._changing
                 if warn:
-                    message = f"{type(cell).__name__} runs without a kernel: same results, but slower ({error})"
-                    warnings.warn(message, KernelWarning, stacklevel=2)
+                    self.warn(cell, str(error))
         return self._made[key]
+
+    def warn_of_loop(self, cell: RecurrentCell, inputs: Tensor) -> None:
+        """Warn once if the cell runs in the loop and its author can't know: a GatedCell, or inputs on a GPU."""
+        transformed = is_transformed() or torch.compiler.is_compiling()
+        if not transformed and (isinstance(cell, GatedCell) or inputs.device.type != "cpu"):
+            self.warn(cell, str(self.find(cell, inputs)))
+
+    def warn(self, cell: RecurrentCell, reason: str) -> None:
+        """Warn (`KernelWarning`) that no kernel serves the cell, once for each reason."""
+        if reason not in self._reasons:
+            self._reasons.add(reason)
+            message = f"{type(cell).__name__} runs without a kernel: same results, but slower ({reason})"
+            warnings.warn(message, KernelWarning, stacklevel=3)
 
     def run(
         self,
@@ -116,8 +137,11 @@ def _refusal(cell: RecurrentCell, inputs: Tensor, dtype: torch.dtype) -> str | N
             "inputs and weights of a kernel must both be float32 or both float64, "
             f"got {dtype} and {cell.weight_ih.dtype}"
         )
-    if torch.compiler.is_compiling() or is_functorch_active():
-        return "torch.compile, torch.export and torch.func can't trace a kernel"
+    if torch.compiler.is_compiling() or is_transformed():
+        return "torch.export, torch.func and forward-mode differentiation can't trace a kernel"
+    for tensor in (inputs, cell.weight_ih):
+        if type(tensor) not in (Tensor, nn.Parameter):
+            return f"a kernel reads plain tensors, got {type(tensor).__name__}"
     return None
 
 
@@ -129,7 +153,7 @@ def _check_weights(cell: GatedCell) -> None:
     """
     rows, dtype = cell.num_gates * cell.hidden_size, cell.weight_ih.dtype
     shapes = {"weight_hh": (rows, cell.hidden_size), "bias_hh": (rows,)} if cell.recurrent else {}
-    if type(cell).project is GatedCell.project:
+    if is_inherited(cell, "project"):
         shapes |= {"weight_ih": (rows, cell.input_size), "bias_ih": (rows,)}
     for name, shape in shapes.items():
         weight = getattr(cell, name)
@@ -151,6 +175,8 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
     """
     values: list[Any] = []
     for module in cell.modules() if own_members(cell)[2] else (cell,):
+        if module is not cell and has_hooks(module):
+            raise UnsupportedUpdateError(f"its module {type(module).__name__} has hooks")
         values.append(module.training)
         for base, name, known, constant in _class_attributes(type(module)):  # type: ignore[arg-type] # of Module's hash
             value = vars(base).get(name)
@@ -207,7 +233,7 @@ _IMMUTABLE = (
 def _run(
     kernel: Kernel, cell: GatedCell, inputs: Tensor, state: State | None, lengths: CheckedLengths | None
 ) -> tuple[Tensor, State]:
-    if state is None and type(cell).initial_state is not GatedCell.initial_state:
+    if state is None and not is_inherited(cell, "initial_state"):
         state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
         check_next_state(cell, state, len(inputs))
     if state is not None and any(part.dtype != kernel.dtype or part.device != inputs.device for part in state):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_given_state, check_one_step
+from seqlight.common.private_api import is_transformed, unobserved, without_compiler
 from seqlight.common.validation import check_choice
 from seqlight.kernels.autograd import Kernel
 from seqlight.recurrent import torch_backend
@@ -36,14 +37,11 @@ class RecurrentLayer(nn.Module):
     def __init__(self, cell: RecurrentCell, *, reverse: bool = False, backend: Backend = "auto") -> None:
         super().__init__()
         check_choice("backend", backend, ("auto", "eager", "torch", "kernel"))
-        if backend == "torch" and torch_backend.torch_operation(cell) is None:
-            raise ValueError(
-                f"backend='torch' serves ElmanCell, LSTMCell and GRUCell, not {type(cell).__name__}; "
-                "use 'auto', 'kernel' or 'eager'"
-            )
         self.cell = cell
         self.reverse = reverse
         self.backend = backend
+        if backend == "torch":
+            self._check_torch()
         self._kernels = Kernels()
         self._checked = False
 
@@ -68,15 +66,19 @@ class RecurrentLayer(nn.Module):
             raise ValueError(f"inputs must be of shape (B, T, F), got {tuple(inputs.shape)}")
         if inputs.shape[-1] != self.cell.input_size:
             raise ValueError(f"inputs must have {self.cell.input_size} features, got {inputs.shape[-1]}")
-        if not self._checked and not torch.compiler.is_compiling():
-            check_one_step(self.cell, device=inputs.device, dtype=inputs.dtype)
+        if not self._checked and not torch.compiler.is_compiling() and not is_transformed():
+            with unobserved():
+                check_one_step(self.cell, device=inputs.device, dtype=inputs.dtype)
             self._checked = True
         if state is not None:
             check_given_state(self.cell, state, len(inputs))
         checked = check_lengths(lengths, inputs)
         if self.reverse:
             inputs = reverse_within_lengths(inputs, checked)
-        outputs, state = self._run(inputs, state, checked)
+        # A compiled model leaves its graph for the layer; only the loop of "eager" becomes a part of the graph.
+        compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+        run = self._run if self.backend == "eager" or not compiling else self._run_uncompiled
+        outputs, state = run(inputs, state, checked)
         if self.reverse:
             outputs = reverse_within_lengths(outputs, checked)
         return outputs, state
@@ -91,13 +93,28 @@ class RecurrentLayer(nn.Module):
                 return self._kernels.run(kernel, cell, inputs, state, lengths)
             if self.backend == "kernel":
                 raise ValueError(f"backend='kernel' can't serve {type(cell).__name__}: {kernel}")
-        plain = isinstance(cell, GatedCell) and has_plain_step(cell)
-        if self.backend in ("torch", "auto") and plain and torch_backend.torch_operation(cell) is not None:
+        if self.backend == "torch":
+            self._check_torch()
+        # torch.func and forward-mode differentiation can transform the loop, but not torch's operations.
+        with_torch = self.backend == "torch" or (self.backend == "auto" and not is_transformed())
+        if with_torch and torch_backend.torch_operation(cell) is not None:
             assert isinstance(cell, GatedCell)
             if state is None:
                 state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
             return torch_backend.run(cell, inputs, state, lengths)
-        if plain:
-            assert isinstance(cell, GatedCell)
+        if self.backend == "auto":
+            self._kernels.warn_of_loop(cell, inputs)
+        if isinstance(cell, GatedCell) and has_plain_step(cell):
             return unroll_projected(cell, inputs, state, lengths)
         return unroll(cell, inputs, state, lengths)
+
+    _run_uncompiled = without_compiler(_run)
+
+    def _check_torch(self) -> None:
+        if torch_backend.torch_operation(self.cell) is None:
+            name = type(self.cell).__name__
+            details = " with hooks or replaced methods" if type(self.cell) in torch_backend.CELLS else ""
+            raise ValueError(
+                f"backend='torch' serves ElmanCell, LSTMCell and GRUCell, not {name}{details}; "
+                "use 'auto', 'kernel' or 'eager'"
+            )

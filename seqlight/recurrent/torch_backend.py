@@ -6,19 +6,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqlight.cells.cell import GatedCell, RecurrentCell
+from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
 from seqlight.cells.elman import ElmanCell
 from seqlight.cells.gru import GRUCell
 from seqlight.cells.lstm import LSTMCell
 from seqlight.cells.state import State
 from seqlight.recurrent.lengths import CheckedLengths, run_packed
 
+CELLS = (ElmanCell, LSTMCell, GRUCell)
+
 
 def torch_operation(cell: RecurrentCell) -> Callable[..., tuple[Tensor, ...]] | None:
     """Torch's operation with the equations of `cell`; None if there is none.
 
-    The class must match exactly, because a subclass can have different equations.
+    The class must match exactly, because a subclass can have different equations. A parametrization makes a subclass.
     """
+    if isinstance(cell, GatedCell) and not (has_plain_step(cell) and {"project", "update"}.isdisjoint(vars(cell))):
+        return None
     if type(cell) is LSTMCell:
         return torch.lstm
     if type(cell) is GRUCell:
@@ -50,7 +54,8 @@ def run(
     }
     if lengths is None:
         outputs, *final = operation(inputs, _join(state), weights, *options.values(), True)
-        return outputs, tuple(part.squeeze(0) for part in final)
+        # Torch's backward pass needs its results, and a view can't be detached in place, but the caller may do both.
+        return outputs.clone(), tuple(part[0].clone() for part in final)
 
     def run_rows(data: Tensor, batch_sizes: Tensor, state: State | None) -> tuple[Tensor, State]:
         assert state is not None

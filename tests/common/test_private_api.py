@@ -80,14 +80,16 @@ def test_pickled_names_of_tensors():
     assert {private_api.REBUILD_TENSOR, private_api.REBUILD_PARAMETER} <= names
 
 
-@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
-def test_has_forward_hooks(register):
+@pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"])
+@pytest.mark.parametrize("of_all", [False, True], ids=["own", "global"])
+def test_has_hooks(kind, of_all):
     module = nn.Linear(2, 2)
-    assert not private_api.has_forward_hooks(module)
-    handle = getattr(module, register)(lambda *_: None)
-    assert private_api.has_forward_hooks(module)
+    assert not private_api.has_hooks(module)
+    where = (nn.modules.module, f"register_module_{kind}") if of_all else (module, f"register_{kind}")
+    handle = getattr(*where)(lambda *_: None)
+    assert private_api.has_hooks(module)
     handle.remove()
-    assert not private_api.has_forward_hooks(module)
+    assert not private_api.has_hooks(module)
 
 
 def test_own_members():
@@ -170,11 +172,50 @@ def test_decomposition_of():
     assert private_api.decomposition_of(torch.ops.aten.mm.default) is None
 
 
-def test_is_functorch_active():
+def test_is_transformed():
     seen = []
-    torch.func.vmap(lambda value: seen.append(private_api.is_functorch_active()) or value)(torch.zeros(2))
-    assert seen == [True]
-    assert not private_api.is_functorch_active()
+    torch.func.vmap(lambda value: seen.append(private_api.is_transformed()) or value)(torch.zeros(2))
+    with torch.autograd.forward_ad.dual_level():
+        seen.append(private_api.is_transformed())
+    assert seen == [True, True]
+    assert not private_api.is_transformed()
+
+
+def test_is_batched():
+    seen, leaf = [], torch.zeros(2, requires_grad=True)
+    twice = 2 * leaf
+    twice.register_hook(lambda grad: seen.append(private_api.is_batched(grad)))
+    torch.autograd.grad(twice, leaf, torch.ones(2), retain_graph=True)
+    torch.autograd.grad(twice, leaf, torch.eye(2), is_grads_batched=True, retain_graph=True)
+    torch.func.vmap(lambda grad: seen.append(private_api.is_batched(grad)) or grad)(torch.eye(2))
+    assert seen == [False, True, True]
+
+
+def test_unobserved():
+    packed = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(packed.append, lambda value: value)
+    with Seen() as seen, hooks:
+        with private_api.unobserved():
+            torch.zeros(2, requires_grad=True).exp()
+        assert not seen.operations
+        assert not packed
+        torch.zeros(2, requires_grad=True).exp()
+    assert seen.operations
+    assert packed
+
+
+def test_without_function_modes():
+    with torch.device("meta"):
+        with private_api.without_function_modes():
+            assert torch.zeros(2).is_cpu
+        assert torch.zeros(2).is_meta
+
+
+def test_without_compiler():
+    outside = private_api.without_compiler(lambda value: value * 2 if not torch.compiler.is_compiling() else value)
+    compiled = torch.compile(lambda value: outside(value + 1) + 1, backend="eager")
+    assert compiled(torch.ones(())) == 5
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -1,5 +1,9 @@
 """Refusals: an `update` that no kernel can express."""
 
+import math
+import re
+import warnings
+
 import pytest
 import torch
 from torch.nn import functional
@@ -33,6 +37,14 @@ REFUSED = {
     "precision": (lambda cell, new, old: (new.double() * 0.1).float(), "a conversion from"),
     "affine": (lambda cell, new, old: new / (1 + cell.weight_hh.norm()), "reads the weights of the gates"),
     "numpy": (lambda cell, new, old: new * float(old.detach().numpy().max()), "gives different expressions"),
+    "complex-scalar": (lambda cell, new, old: (1j * new).imag, "torch.mul, which has complex numbers"),
+    "complex": (lambda cell, new, old: torch.complex(new, old).abs(), "torch.complex"),
+    "polar": (lambda cell, new, old: torch.polar(new, old).real, "torch.polar"),
+    "view-as-complex": (
+        lambda cell, new, old: torch.view_as_complex(torch.stack((new, old), -1)).real,
+        "torch.view_as_complex, which gives torch.complex64",
+    ),
+    "complex-constant": (lambda cell, new, old: (new * torch.tensor(1j)).imag, "torch.mul, which has complex numbers"),
     "uneven": (lambda cell, new, old: torch.cat((new[:, :2], old[:, 2:]), -1), "treats units"),
 }
 
@@ -51,6 +63,147 @@ def test_unsupported_operation_is_named_and_runs_in_the_loop(name):
         torch.testing.assert_close(outputs, unroll(cell, inputs)[0])
     with pytest.raises(ValueError, match=f"backend='kernel' can't serve Unusual: .*{message}"):
         RecurrentLayer(cell, backend="kernel")(inputs)
+
+
+MEMORY = 0
+
+
+class Counts(GatedCell):
+    """Two traces are equal: the count changes the result in the fiftieth step."""
+
+    num_gates = 1
+
+    def __init__(self, input_size, hidden_size=5):
+        super().__init__(input_size, hidden_size)
+        self.scale = torch.nn.Parameter(torch.rand(()))
+        self.start()
+
+    def update(self, input_gates, hidden_gates, state):
+        new = self.scale * torch.tanh(input_gates + hidden_gates)
+        return (new if self.count() % 100 < 50 else state[0],)
+
+
+class CountsOnClass(Counts):
+    steps = 0
+
+    def start(self):
+        CountsOnClass.steps = 0
+
+    def count(self):
+        CountsOnClass.steps += 1
+        return CountsOnClass.steps
+
+
+class CountsOnItself(Counts):
+    def start(self):
+        self.steps = 0
+
+    def count(self):
+        self.steps += 1
+        return self.steps
+
+
+class CountsBelow(Counts):
+    def start(self):
+        self.child = torch.nn.Identity()
+        self.child.steps = 0
+
+    def count(self):
+        self.child.steps += 1
+        return self.child.steps
+
+
+class CountsInGlobal(Counts):
+    def start(self):
+        global MEMORY
+        MEMORY = 0
+
+    def update(self, input_gates, hidden_gates, state):
+        global MEMORY
+        MEMORY += 1
+        return super().update(input_gates, hidden_gates, state)
+
+    def count(self):
+        return MEMORY
+
+
+class CountsInBuffer(Counts):
+    """A buffer that each step replaces."""
+
+    def start(self):
+        if not hasattr(self, "steps"):
+            self.register_buffer("steps", torch.zeros(()))
+
+    def update(self, input_gates, hidden_gates, state):
+        self.steps = self.steps + 1
+        return (self.scale * torch.tanh(input_gates + hidden_gates),)
+
+
+class KeepsItsState(Counts):
+    """An attribute that exists after the first step only."""
+
+    def start(self):
+        pass
+
+    def update(self, input_gates, hidden_gates, state):
+        self.last = torch.tanh(input_gates + hidden_gates)
+        return (self.scale * self.last,)
+
+
+REMEMBERED = {
+    CountsOnClass: "attribute of its class",
+    CountsOnItself: "the attribute steps",
+    CountsBelow: "the attribute child.steps",
+    CountsInGlobal: "the variable MEMORY",
+    CountsInBuffer: "the attribute steps",
+    KeepsItsState: "attribute last",
+}
+
+
+@pytest.mark.parametrize("cell", REMEMBERED)
+def test_update_with_memory_is_refused_and_runs_in_the_loop(cell):
+    """The loop's values, in each of several calls, with one warning."""
+    made, inputs = cell(2), torch.randn(3, 60, 2)
+    found = {}
+    for backend in ("eager", "auto"):
+        layer = RecurrentLayer(made, backend=backend)
+        message = rf"{cell.__name__} runs without a kernel.*.*{REMEMBERED[cell]}"
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            layer(inputs)
+            made.start()  # the check of the contract and the trace count too
+            found[backend] = [layer(inputs)[0] for _ in range(3)]
+        assert [re.search(message, str(each.message)) is not None for each in seen] == [True] * (backend == "auto")
+    torch.testing.assert_close(found["auto"], found["eager"])
+    with pytest.raises(ValueError, match=f"can't serve {cell.__name__}: "):
+        RecurrentLayer(cell(2), backend="kernel")(inputs)
+
+
+def test_closure_with_memory_is_refused():
+    steps = 0
+
+    def update(input_gates, hidden_gates, state):
+        nonlocal steps
+        steps += 1
+        return (torch.tanh(input_gates + hidden_gates) if steps % 100 < 50 else state[0],)
+
+    cell = update_with(lambda cell, new, old: new)(2, 5)
+    cell.update = update
+    with pytest.raises(ValueError, match=r"update\(\) changes the variable steps"):
+        RecurrentLayer(cell, backend="kernel")(torch.randn(3, 4, 2))
+
+
+def test_attributes_that_update_sets_to_the_same_value_are_no_memory():
+    class Sets(GatedCell):
+        num_gates = 1
+
+        def update(self, input_gates, hidden_gates, state):
+            self.scale = 1 / math.sqrt(self.hidden_size)
+            return (self.scale * torch.tanh(input_gates + hidden_gates),)
+
+    cell, inputs = Sets(2, 5), torch.randn(3, 4, 2)
+    expected = unroll(cell, inputs)  # sets it first
+    torch.testing.assert_close(RecurrentLayer(cell, backend="kernel")(inputs), expected)
 
 
 def test_in_place_update_is_refused():

@@ -1,13 +1,16 @@
 """Choice of kernels: configurations of a cell, refusals, autocast."""
 
+import contextlib
 import copy
 import threading
 
 import pytest
 import torch
-from torch.nn.utils import prune
+from torch import nn
+from torch.nn.utils import parametrize, prune
 
-from seqlight import GatedCell, GRUCell, LSTMCell, RecurrentLayer, unroll
+from seqlight import ElmanCell, GatedCell, GRUCell, LayerNormLSTMCell, LSTMCell, RecurrentLayer, unroll
+from seqlight.cells.cell import declares_activations
 from seqlight.kernels import build
 from seqlight.recurrent.kernel_backend import KernelWarning
 from tests.kernels.cells import Peephole
@@ -95,3 +98,138 @@ def test_autocast_gives_the_loops_dtypes_and_no_larger_errors(cell, with_state):
     assert [part.dtype for part in (outputs, *final)] == [part.dtype for part in (expected, *expected_final)]
     assert made.weight_ih.grad.dtype == torch.float32
     assert (outputs - exact).abs().max() <= (expected - exact).abs().max() + 1e-6
+
+
+def ones(cell):
+    cell.initial_state = lambda batch_size, *, device, dtype: tuple(
+        torch.ones(batch_size, cell.hidden_size, device=device, dtype=dtype) for _ in cell.state_names
+    )
+
+
+def doubled(name):
+    """Set a method on a cell that doubles a result of the class's: its only one, or the first of several."""
+
+    def change(cell):
+        original = getattr(cell, name)
+
+        def method(*arguments):
+            result = original(*arguments)
+            return 2 * result if isinstance(result, torch.Tensor) else (2 * result[0], *result[1:])
+
+        setattr(cell, name, method)
+
+    return change
+
+
+def hooked(kind, hook):
+    return lambda cell: getattr(cell, f"register_{kind}_hook")(hook)
+
+
+SET_ON_CELL = {
+    "initial_state": (ones, True),
+    "project": (doubled("project"), True),
+    "update": (doubled("update"), True),
+    "step": (doubled("step"), False),
+    "forward": (doubled("forward"), False),
+    "hook": (hooked("forward", lambda cell, inputs, result: (2 * result[0], result[1])), False),
+    "pre-hook": (hooked("forward_pre", lambda cell, inputs: (2 * inputs[0], inputs[1])), False),
+    "backward hook": (hooked("full_backward", lambda cell, into, out: None), False),
+}
+
+
+@pytest.mark.parametrize("name", SET_ON_CELL)
+@pytest.mark.parametrize("cell", [GRUCell, LSTMCell])
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_is_set_on_a_cell_has_effect(name, cell, backend, when):
+    """Methods and hooks of one cell: the loop over its `forward` tells the values."""
+    change, kernel_can = SET_ON_CELL[name]
+    layer, inputs = RecurrentLayer(cell(2, 4), backend=backend), torch.randn(3, 4, 2)
+    if when == "after":
+        layer(inputs)
+    before = unroll(layer.cell, inputs)[0]
+    change(layer.cell)
+    if backend == "torch" and name != "initial_state":
+        with pytest.raises(ValueError, match=f"serves ElmanCell.*not {cell.__name__} with hooks or replaced methods"):
+            layer(inputs)
+        with pytest.raises(ValueError, match="use 'auto', 'kernel' or 'eager'"):
+            RecurrentLayer(layer.cell, backend="torch")
+        return
+    expected = unroll(layer.cell, inputs)
+    assert torch.equal(before, expected[0]) == (name == "backward hook")
+    with contextlib.nullcontext() if kernel_can else pytest.warns(KernelWarning, match="it overrides forward"):
+        torch.testing.assert_close(layer(inputs), expected)
+
+
+def test_hook_of_a_submodule_has_effect():
+    class Outer(GatedCell):
+        num_gates = 1
+
+        def __init__(self, input_size):
+            super().__init__(input_size, 4)
+            self.child = nn.Tanh()
+
+        def update(self, input_gates, hidden_gates, state):
+            return (self.child(input_gates + hidden_gates),)
+
+    cell, inputs = Outer(2), torch.randn(3, 4, 2)
+    layer = RecurrentLayer(cell)
+    torch.testing.assert_close(layer(inputs)[0], unroll(cell, inputs)[0])
+    cell.child.register_forward_hook(lambda module, inputs, result: 2 * result)
+    with pytest.warns(KernelWarning, match="its module Tanh has hooks"):
+        torch.testing.assert_close(layer(inputs)[0], unroll(cell, inputs)[0])
+
+
+def test_activations_of_another_update_are_not_declared():
+    cell = GRUCell(2, 4)
+    assert declares_activations(cell)
+    doubled("update")(cell)
+    assert not declares_activations(cell)
+
+
+@pytest.mark.parametrize("cell", [ElmanCell, GRUCell, LSTMCell])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_torch_refuses_a_parametrised_weight(cell, when):
+    made = cell(2, 4)
+    layer = RecurrentLayer(made, backend="torch" if when == "after" else "auto")
+    parametrize.register_parametrization(made, "weight_hh", nn.Tanh())
+    with pytest.raises(ValueError, match=f"serves ElmanCell, LSTMCell and GRUCell, not Parametrized{cell.__name__}"):
+        (layer if when == "after" else RecurrentLayer(made, backend="torch"))(torch.randn(3, 4, 2))
+    inputs = torch.randn(3, 4, 2)
+    with pytest.warns(KernelWarning, match="can't be traced"):
+        torch.testing.assert_close(RecurrentLayer(made)(inputs), unroll(made, inputs))
+
+
+class Shapes(RecurrentLayer):
+    """A layer on the "meta" device, which has shapes and no values, in place of a GPU."""
+
+    def __init__(self, cell, backend="auto"):
+        super().__init__(cell.to("meta"), backend=backend)
+        self._checked = True  # a check needs values
+
+    def run(self):
+        return self(torch.empty(3, 4, 2, device="meta"))
+
+
+@pytest.mark.parametrize("cell", [Peephole, LayerNormLSTMCell])
+def test_auto_warns_once_that_a_cell_on_a_gpu_runs_in_the_loop(cell, recwarn):
+    layer = Shapes(cell(2))
+    for _ in range(2):
+        layer.run()
+    [warning] = recwarn
+    assert warning.category is KernelWarning
+    reason = {Peephole: "kernels run on the CPU, but the inputs are on meta", LayerNormLSTMCell: "not a GatedCell"}
+    assert reason[cell] in str(warning.message)
+
+
+def test_nothing_warns_where_torch_or_the_user_chose(recwarn):
+    Shapes(GRUCell(2)).run()
+    Shapes(Peephole(2), backend="eager").run()
+    RecurrentLayer(LayerNormLSTMCell(2))(torch.randn(3, 4, 2))
+    torch.func.grad(lambda inputs: RecurrentLayer(Peephole(2))(inputs)[0].sum())(torch.randn(3, 4, 2))
+    assert not list(recwarn)
+
+
+def test_auto_warns_of_the_loop_for_half_precision():
+    with pytest.warns(KernelWarning, match="must both be float32 or both float64, got torch.bfloat16"):
+        RecurrentLayer(Peephole(2).bfloat16())(torch.randn(3, 4, 2).bfloat16())
