@@ -17,7 +17,8 @@ def gradients(cell: RecurrentCell, inputs: Tensor, results: Mapping[str, Tensor]
     """The gradients of one random combination of all results by the inputs and each trainable parameter."""
     generator = torch.Generator().manual_seed(3)
     weights = [torch.randn(value.shape, generator=generator, dtype=torch.float64) for value in results.values()]
-    total = torch.stack([(value * weight).sum() for value, weight in zip(results.values(), weights, strict=True)]).sum()
+    parts = [(value * weight).sum() for value, weight in zip(results.values(), weights, strict=True)]
+    total = torch.stack([*parts, inputs[:0].sum()]).sum()  # the last is 0, and lets `total` depend on the inputs
     by = {"inputs": inputs} | {name: value for name, value in cell.named_parameters() if value.requires_grad}
     found = torch.autograd.grad(total, tuple(by.values()), allow_unused=True, materialize_grads=True)
     return {f"gradient of {name}": value for name, value in zip(by, found, strict=True)}
@@ -63,10 +64,11 @@ def gradcheck(subject: Subject, case: Case) -> None:
     tensors = {name: value.detach() for name, value in run.named_parameters() if value.requires_grad}
     tensors["inputs"] = inputs
 
-    def run_with(name: str, value: Tensor) -> tuple[Tensor, ...]:
+    def run_with(name: str, value: Tensor) -> Tensor:
         parameters = tensors | {name: value}
         results: tuple[Tensor, ...] = torch.func.functional_call(run, parameters, parameters.pop("inputs"))
-        return results
+        # One tensor, because the fast mode confuses several if one of them needs no gradient.
+        return torch.cat([result.flatten() for result in results])
 
     for name, value in tensors.items():
         gradient = f"gradient of {name.removeprefix('cell.')}"

@@ -25,7 +25,8 @@ def gradient_by_lag(subject: Subject, case: Case) -> str:
     outputs, _ = unroll(subject.cell(case), inputs)
     # With random signs s, the mean of |s J|^2 is |J|^2.
     signs = torch.randn(outputs[:, -1].shape, generator=torch.Generator().manual_seed(4), dtype=case.dtype).sign()
-    [found] = torch.autograd.grad((outputs[:, -1] * signs).sum(), inputs)
+    # The second sum is 0: the outputs need not depend on the inputs.
+    [found] = torch.autograd.grad((outputs[:, -1] * signs).sum() + inputs[:0].sum(), inputs)
     norms = found.square().sum(-1).mean(0).sqrt()
     return ", ".join(f"{norms[-1 - lag].item():.2g} at {lag}" for lag in LAGS)
 
@@ -60,7 +61,8 @@ def _nearest_torch_layer(cell: RecurrentCell, case: Case) -> tuple[str, Callable
 
 def _train(run: Callable[[Tensor], Any], inputs: Tensor) -> None:
     outputs, _ = run(inputs)
-    outputs.sum().backward()
+    if outputs.requires_grad:  # not if all weights are frozen
+        outputs.sum().backward()
 
 
 def _alternate(runs: dict[str, Callable[[], None]]) -> dict[str, float]:

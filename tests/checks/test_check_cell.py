@@ -13,6 +13,7 @@ from seqlight import CellError, ElmanCell, GatedCell, GRUCell, RecurrentCell, ch
 from seqlight.checks.check_cell import PROPERTIES
 from seqlight.recurrent.kernel_backend import Kernels
 from tests.checks.broken_cells import BROKEN, Cube, PlainCell, UnusedParameter, WrongGradient
+from tests.checks.sound_cells import SOUND, UNTRAINED, SkipTwo
 
 
 def broken(cell, **options):
@@ -60,6 +61,25 @@ def test_library_cells_are_sound(cell):
     others = [row for row in report.rows if row.status != "holds"]
     assert all(row.remark.startswith("no kernel: ") for row in others)
     assert not others or not issubclass(cell, GatedCell)
+
+
+@pytest.mark.parametrize("cell", [*SOUND, *UNTRAINED], ids=lambda cell: cell.__name__)
+def test_unusual_cells_are_sound(cell):
+    report = check_cell(cell, measure=cell in UNTRAINED)
+    others = [row for row in report.rows if row.status != "holds" and not row.name.startswith(("gradient at", "time"))]
+    assert [row.remark.startswith("no kernel: ") for row in others] == [True] * (not issubclass(cell, GatedCell))
+
+
+def test_wrong_gradients_of_later_states_are_found():
+    """Gradcheck sees each state, also one after a state that needs no gradient."""
+
+    class Wrong(SkipTwo):
+        def update(self, input_gates, hidden_gates, state):
+            older, newer = super().update(input_gates, hidden_gates, state)
+            return older, Cube.apply(newer)
+
+    [row] = [row for row in _report(Wrong).broken if row.name != "deepcopy and pickle"]
+    assert row.name == "gradcheck"
 
 
 def test_report_says_that_training_mode_prevents_a_kernel():
