@@ -46,6 +46,15 @@ class StopRequests:
         if signal.getsignal(signal.SIGINT) == self.handle:
             signal.signal(signal.SIGTERM, self.handle)
 
+    def stop_waiting(self) -> None:
+        """End a training that has been asked to stop and waits for another program, which may never end.
+
+        Raises:
+            Stopped: in that case.
+        """
+        if self.deferred and self.signum is not None:
+            raise Stopped(self.signum, "the same command continues from the last checkpoint")
+
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         """Stop at once, or note the signal; a second Ctrl-C exits at once, saved or not."""
         if self.done:

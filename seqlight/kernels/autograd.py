@@ -6,7 +6,6 @@ import math
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +44,7 @@ def make_kernel(cell: GatedCell, dtype: torch.dtype) -> Kernel:
     Raises:
         UnsupportedUpdateError: if `update` can't be expressed in C++; the message names the operation.
         BuildError: if there is no working compiler; the message names it.
+        InterruptedBuildError: if the build does not end, for a reason that can pass.
     """
     program = trace_update(cell, dtype)
     source = print_cpp(program, _REAL[dtype], recurrent=cell.recurrent, output_state=cell.output_state)
@@ -285,8 +285,7 @@ class _Library:
 
 @functools.cache
 def _library(source: Source) -> _Library:
-    with ThreadPoolExecutor(2) as pool:  # at once, because building them takes a second
-        loop, cell = pool.map(load, (source.loop, source.text))
+    loop, cell = load((source.loop, ("seqlight_forward", "seqlight_backward")), (source.text, ("seqlight_cell",)))
     for function in (loop.seqlight_forward, loop.seqlight_backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_char_p], None
     cell.seqlight_cell.restype = ctypes.c_void_p

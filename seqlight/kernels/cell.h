@@ -5,6 +5,9 @@
 
 typedef REAL real;
 
+// A function that Python finds in a library, whatever -fvisibility says.
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
 // The sizes of a cell and its elementwise steps over `rows` sequences of H units.
 struct CellInterface {
   int64_t num_gates, num_input_gates, num_states, num_parameters, num_saved, num_sums;

@@ -146,7 +146,7 @@ struct Cell {{
 #include "cell.h"
 
 static const CellInterface cell = interface_of<Cell>();
-extern "C" const CellInterface *seqlight_cell() {{ return &cell; }}
+EXPORTED const CellInterface *seqlight_cell() {{ return &cell; }}
 """
     return Source(text, f'#define REAL {real}\n#include "recurrence.h"\n', len(saved), len(to_sum), same)
 

@@ -199,14 +199,14 @@ static void weight_gradients(const Model &model) {
   });
 }
 
-extern "C" void seqlight_forward(const CellInterface *cell, const Arguments *a) {
+EXPORTED void seqlight_forward(const CellInterface *cell, const Arguments *a) {
   for (long k = 0; k < a->models; k++) {
     const Model model(*cell, *a, k, true);
     run(share_sequences(*a), [&](long begin, long end) { forward_rows(model, begin, end); });
   }
 }
 
-extern "C" void seqlight_backward(const CellInterface *cell, const Arguments *a) {
+EXPORTED void seqlight_backward(const CellInterface *cell, const Arguments *a) {
   const long block = rows_per_block(a->batch), blocks = (a->batch + block - 1) / block;
   const long num_sums = cell->num_sums * a->hidden;
   std::vector<real> sums(blocks * num_sums);

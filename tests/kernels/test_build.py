@@ -1,10 +1,13 @@
 """Building and caching of libraries. They are built without optimisation here, which takes a third of the time."""
 
+import errno
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import textwrap
+import unittest.mock
 
 import pytest
 import torch
@@ -55,14 +58,15 @@ def filled_cache(cache, libraries):
 def compiled(monkeypatch):
     """A list with one entry for each call of the compiler."""
     calls = []
-    original = build._compile
-    monkeypatch.setattr(build, "_compile", lambda *arguments: calls.append(1) or original(*arguments))
+    original = build._start
+    monkeypatch.setattr(build, "_start", lambda *arguments: calls.append(1) or original(*arguments))
     return calls
 
 
-def run(cell=GRUCell):
+def run(cell=GRUCell, inputs=None):
     torch.manual_seed(0)
-    return RecurrentLayer(cell(2, 4), backend="kernel")(torch.randn(3, 4, 2))[0]
+    layer = RecurrentLayer(cell(2, 4), backend="kernel")
+    return layer(torch.randn(3, 4, 2) if inputs is None else inputs)[0]
 
 
 def test_kernel_is_built_once(cache, compiled):
@@ -145,21 +149,124 @@ def test_processes_can_build_the_same_kernel_at_once(processes):
     assert all(path.suffix == ".so" for path in cache.iterdir())
 
 
-@pytest.mark.parametrize("reason", ["broken compiler", "unwritable cache"])
-def test_loop_runs_if_nothing_can_be_built(cache, monkeypatch, reason, tmp_path):
-    if reason == "broken compiler":
-        compiler = tmp_path / "broken"
-        compiler.write_text("#!/bin/sh\necho 'error: out of paper' >&2\nexit 1\n")
-        compiler.chmod(0o755)
-        monkeypatch.setenv("CXX", str(compiler))
-        message = "broken failed: error: out of paper"
-    else:
-        cache.write_text("a file in place of the folder")
-        message = "can't store a kernel in"
+@pytest.fixture
+def compiler(monkeypatch, tmp_path):
+    """A function that makes a shell script with this text the compiler; it returns the script's path."""
+
+    def use(text, name="compiler"):
+        path = tmp_path / name
+        path.write_bytes(b"#!/bin/sh\n" + (text if isinstance(text, bytes) else text.encode()) + b"\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("CXX", shlex.quote(str(path)))
+        return path
+
+    return use
+
+
+BROKEN = {
+    "words": ("echo 'error: out of paper' >&2; exit 1", "compiler failed: error: out of paper"),
+    "words on standard output": ("echo 'error: out of ink'; exit 1", "failed: error: out of ink"),
+    "no words": ("exit 3", "compiler failed: status 3"),
+    "latin-1": (b"echo 'error: \xe4rger' >&2; exit 1", r"error: \\xe4rger"),
+    "binary": (b"printf 'error: \\200\\377\\033[31m\\000' >&2; exit 1", r"error: \\x80\\xff\\x1b\[31m\\x00"),
+    "crash": ("kill -SEGV $$", "compiler failed: status -11"),
+    "no file": ("exit 0", "compiler failed: it wrote no library"),
+    "a folder": ("mkdir cell.so", "compiler failed: it wrote no library"),
+    "garbage": ("cat cell.cpp cell.cpp > cell.so", "library can't be loaded: invalid ELF header"),
+    "no functions": ('echo "int i;" > cell.cpp; exec g++ "$@"', "can't be loaded: undefined symbol: seqlight_"),
+    "missing part": (
+        'echo "void f(); void (*p)() = f;" > cell.cpp; exec g++ "$@"',
+        "can't be loaded: undefined symbol: _Z1fv",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_compiler_is_named_and_the_loop_runs(cache, compiler, text, message):
+    compiler(text)
+    assert_loop_runs(message)
+    assert not list(cache.iterdir())
+
+
+def assert_loop_runs(message):
     cell, inputs = MinimalGatedUnit(2, 4), torch.randn(3, 4, 2)
     with pytest.warns(KernelWarning, match=message):
         outputs, _ = RecurrentLayer(cell)(inputs)
     torch.testing.assert_close(outputs, unroll(cell, inputs)[0])
+
+
+@pytest.mark.parametrize(
+    ("cxx", "message"),
+    [
+        ("no-such-program -O1", r"no C\+\+ compiler \(no-such-program\)"),
+        ("{folder}", r"no C\+\+ compiler \({folder}\)"),
+        ("{folder}/text", r"no C\+\+ compiler \({folder}/text\)"),
+        ("{folder}/bare", "can't run {folder}/bare: Exec format error"),
+        ("''", r"no C\+\+ compiler \(''\)"),
+        ("'", "CXX=.*No closing quotation"),
+        ("g++ -m32 -nostdinc", "g\\+\\+ -m32 -nostdinc failed: .*fatal error"),
+        ("g++ --no-such-flag", "unrecognized command-line option"),
+        ("g++ -fsyntax-only", "it wrote no library"),
+        ("g++ -c", "can't be loaded: only ET_DYN"),
+    ],
+)
+def test_wrong_cxx_is_named_and_the_loop_runs(cache, monkeypatch, tmp_path, cxx, message):
+    (tmp_path / "text").touch()
+    (tmp_path / "bare").write_text("exec g++")
+    (tmp_path / "bare").chmod(0o755)
+    monkeypatch.setenv("CXX", cxx.format(folder=tmp_path))
+    assert_loop_runs(message.replace("{folder}", str(tmp_path)))
+
+
+@pytest.mark.parametrize("place", ["in place of the cache", "above it"])
+def test_without_a_cache_the_loop_runs(cache, monkeypatch, place):
+    cache.write_text("a file")
+    if place == "above it":
+        monkeypatch.setenv("SEQLIGHT_CACHE", str(cache / "folder"))
+    assert_loop_runs(r"can't store a kernel in .*cache.* \(\$SEQLIGHT_CACHE\): (File exists|Not a directory)")
+
+
+INTERRUPTIONS = {
+    "SIGKILL": "kill -KILL $$",
+    "SIGTERM": "kill -TERM $$",
+    "child of a shell": "sh -c 'kill -KILL $$'; exit $?",
+    "child of g++": "echo 'g++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1",
+    "child of clang": "echo 'clang: error: unable to execute command: Killed' >&2; exit 254",
+    "linker": "echo 'collect2: fatal error: ld terminated with signal 9 [Killed]' >&2; exit 1",
+    "memory": "echo 'cc1plus: out of memory allocating 65536 bytes after a total of 1 bytes' >&2; exit 1",
+    "disk": "echo 'fatal error: error writing to /tmp/ccx.s: No space left on device' >&2; exit 1",
+    "processes": "echo 'g++: fatal error: vfork: Resource temporarily unavailable' >&2; exit 1",
+    "disk while it exists": "echo x > cell.so; echo 'final link failed: No space left on device' >&2; exit 1",
+    "time": "sleep 100",
+}
+
+
+@pytest.mark.parametrize("backend", ["auto", "kernel"])
+@pytest.mark.parametrize("text", INTERRUPTIONS.values(), ids=INTERRUPTIONS.keys())
+def test_interrupted_build_raises_and_is_tried_again(filled_cache, compiler, monkeypatch, text, backend):
+    monkeypatch.setattr(build, "_TIME_LIMIT", 10.0 if text != "sleep 100" else 0.1)
+    compiler(text)
+    layer = RecurrentLayer(GRUCell(2, 4), backend=backend)
+    with pytest.raises(build.InterruptedBuildError, match=r"compiler (failed|took)"):
+        layer(torch.randn(3, 4, 2))
+    assert len(list(filled_cache.iterdir())) == 2  # nothing is left
+    monkeypatch.delenv("CXX")
+    monkeypatch.setattr(layer._kernels, "run", run_kernel_only := unittest.mock.Mock(side_effect=layer._kernels.run))
+    layer(torch.randn(3, 4, 2))
+    run_kernel_only.assert_called_once()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.ENOENT])
+@pytest.mark.parametrize("function", ["os.replace", "tempfile.mkdtemp", "pathlib.Path.write_text"])
+def test_system_without_room_raises(cache, compiler, monkeypatch, number, function):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    compiler("mv cell.cpp cell.so")
+    monkeypatch.setattr(build, "_open", lambda *_: None)
+    monkeypatch.setattr(function, fail)
+    with pytest.raises(build.InterruptedBuildError, match=os.strerror(number)):
+        run()
 
 
 def test_compiler_can_have_arguments_and_be_a_link(cache, monkeypatch, tmp_path):
@@ -170,6 +277,27 @@ def test_compiler_can_have_arguments_and_be_a_link(cache, monkeypatch, tmp_path)
     monkeypatch.setenv("CXX", f"'{tmp_path}/c++' -DARGUMENT")
     run()
     assert len(list(cache.iterdir())) == 2
+
+
+def test_arguments_of_cxx_change_no_results(filled_cache, monkeypatch, tmp_path):
+    """Hidden symbols, warnings as errors, no exceptions and fast math, by a compiler and cache with odd paths."""
+    expected = run()
+    folder = tmp_path / "a folder, \N{LATIN SMALL LETTER E WITH ACUTE} & $more"
+    folder.mkdir()
+    (folder / "g++").write_text('#!/bin/sh\nexec "$@"\n')  # a launcher, as ccache
+    (folder / "g++").chmod(0o755)
+    arguments = "-fvisibility=hidden -fvisibility-inlines-hidden -Wall -Wextra -Wpedantic -pedantic-errors -Werror"
+    arguments += (
+        " -fno-exceptions -Ofast -ffast-math -funsafe-math-optimizations -ffinite-math-only -fassociative-math -O1"
+    )
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CXX", f"./g++ g++ {arguments}")
+    monkeypatch.setenv("SEQLIGHT_CACHE", ".")
+    forget_loaded()
+    assert torch.equal(run(), expected)
+    assert run(inputs=torch.full((3, 4, 2), torch.nan)).isnan().all()
+    assert torch.tensor([1e-40]).mul(0.5).item() > 0  # the process does not flush denormal numbers to zero
+    assert len(list(folder.glob("*.so"))) == 2
 
 
 def test_other_flags_get_other_files(filled_cache, monkeypatch):
