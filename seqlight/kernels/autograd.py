@@ -231,10 +231,11 @@ def _differentiate(
 
 
 _ARGUMENTS = struct.Struct("7q19P")  # `Arguments` in recurrence.h
+_NO_MEMORY = 1  # `no_memory` in recurrence.h
 
 
 def _call(
-    function: Callable[[bytes], None],
+    function: Callable[[bytes], int],
     kernel: Kernel,
     batch_sizes: Tensor,
     states: Tensor,
@@ -244,6 +245,10 @@ def _call(
     """Call a function of `_Library` for one model. `tensors` are in the order of `Arguments` in recurrence.h.
 
     Missing tensors at the end are passed as null.
+
+    Raises:
+        MemoryError: if there is not enough memory.
+        RuntimeError: if the function fails otherwise.
     """
     num_steps, batch_size, hidden_size = len(batch_sizes), int(batch_sizes[0]), states.shape[-1]
     num_rows = states.shape[1] - batch_size
@@ -252,7 +257,11 @@ def _call(
     pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
     pointers += [0] * (18 - len(pointers))
     sizes = (1, num_steps, batch_size, num_features, hidden_size, num_rows, threads)
-    function(_ARGUMENTS.pack(*sizes, batch_sizes.data_ptr(), *pointers))
+    status = function(_ARGUMENTS.pack(*sizes, batch_sizes.data_ptr(), *pointers))
+    if status == _NO_MEMORY:
+        raise MemoryError(f"a kernel with {hidden_size} units needs more memory than it can get; use smaller batches")
+    if status != 0:
+        raise RuntimeError(f"a kernel failed with status {status}")
 
 
 _thread = threading.local()
@@ -277,17 +286,17 @@ def _full_batches(batch_size: int, num_steps: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Library:
-    """The loop for one cell: functions of packed `Arguments` of recurrence.h."""
+    """The loop for one cell: functions of packed `Arguments` of recurrence.h, which return a `Status`."""
 
-    forward: Callable[[bytes], None]
-    backward: Callable[[bytes], None]
+    forward: Callable[[bytes], int]
+    backward: Callable[[bytes], int]
 
 
 @functools.cache
 def _library(source: Source) -> _Library:
     loop, cell = load((source.loop, ("seqlight_forward", "seqlight_backward")), (source.text, ("seqlight_cell",)))
     for function in (loop.seqlight_forward, loop.seqlight_backward):
-        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_char_p], None
+        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_char_p], ctypes.c_int
     cell.seqlight_cell.restype = ctypes.c_void_p
     interface = cell.seqlight_cell()
     return _Library(

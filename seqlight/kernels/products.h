@@ -2,8 +2,10 @@
 // is divided.
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <vector>
 
 typedef REAL real;
@@ -19,7 +21,11 @@ constexpr long width = vector_bytes / sizeof(real);
 constexpr long panel = 2 * width;
 struct Memory {  // aligned, uninitialised
   real *data;
-  explicit Memory(long size) : data((real *)std::aligned_alloc(64, (size * sizeof(real) + 127) / 64 * 64)) {}
+  explicit Memory(long size) {
+    if (size < 0 || size > (PTRDIFF_MAX - 127) / (long)sizeof(real)) throw std::bad_alloc();
+    data = (real *)std::aligned_alloc(64, (size * sizeof(real) + 127) / 64 * 64);
+    if (!data) throw std::bad_alloc();
+  }
   Memory(Memory &&other) : data(other.data) { other.data = nullptr; }
   ~Memory() { std::free(data); }
 };
@@ -94,20 +100,24 @@ static inline void transposed_tile(long K, const real *A, long A_row, const real
   }
 }
 
+constexpr long chunk = 64;  // rows of B at a time in a transposed product: they stay in the cache
+static long transposed_space(long first, long last, long N) { return (chunk + last - first) * padded(N); }
+
 // Compute rows [first, last) of C = A^T B. A is (K, A_row), C is (A_row, N); row k of B has N elements from row_of(k).
+// `packed` has room for transposed_space() numbers.
 template <class RowOf>
-static void transposed_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
-  constexpr long block = 64;  // rows of B at a time: they stay in the cache
-  const long C_row = padded(N), length = std::min(block, K);
-  Memory packed(length * C_row), sums((last - first) * C_row);
-  std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));
+static void transposed_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C,
+                               real *packed) {
+  const long C_row = padded(N);
+  real *sums = packed + chunk * C_row;
+  std::memset(sums, 0, (last - first) * C_row * sizeof(real));
   std::fill(C + first * N, C + last * N, real(0));
-  for (long start = 0; start < K; start += block) {
-    const long rows = std::min(block, K - start);
+  for (long start = 0; start < K; start += chunk) {
+    const long rows = std::min(chunk, K - start);
     for (long k = 0; k < rows; k++) {
       const real *row = row_of(start + k);
       for (long n = 0; n < N; n += panel) {
-        real *to = packed.data + n * rows + k * panel;
+        real *to = packed + n * rows + k * panel;
         const long here = std::min(panel, N - n);
         std::memcpy(to, row + n, here * sizeof(real));
         std::memset(to + here, 0, (panel - here) * sizeof(real));
@@ -117,23 +127,28 @@ static void transposed_product(long first, long last, long N, long K, const real
 #define TILES(M) \
   for (; m + M <= last; m += M) \
     for (long n = 0; n < C_row; n += panel) \
-      transposed_tile<M>(rows, A + start * A_row + m, A_row, packed.data + n * rows, sums.data + (m - first) * C_row + n, C_row)
+      transposed_tile<M>(rows, A + start * A_row + m, A_row, packed + n * rows, sums + (m - first) * C_row + n, C_row)
     TILES(most_rows);
     TILES(4);
     TILES(1);
 #undef TILES
-    if (start / block % 32 != 31 && start + block < K) continue;
+    if (start / chunk % 32 != 31 && start + chunk < K) continue;
     for (long m = first; m < last; m++)
-      for (long n = 0; n < N; n++) C[m * N + n] += sums.data[(m - first) * C_row + n];
-    std::memset(sums.data, 0, (last - first) * C_row * sizeof(real));
+      for (long n = 0; n < N; n++) C[m * N + n] += sums[(m - first) * C_row + n];
+    std::memset(sums, 0, (last - first) * C_row * sizeof(real));
   }
 }
 
-// The same for few columns N, which would leave most of a panel empty: the vectors run over the rows of C.
+static long narrow_space(long first, long last, long N) { return 2 * (last - first) * N; }
+
+// The same for few columns N, which would leave most of a panel empty: the vectors run over the rows of C. `recent` has
+// room for narrow_space() numbers.
 template <class RowOf>
-static void narrow_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C) {
+static void narrow_product(long first, long last, long N, long K, const real *A, long A_row, RowOf row_of, real *C,
+                           real *recent) {
   const long M = last - first;
-  std::vector<real> recent(M * N), sums(M * N);
+  real *sums = recent + M * N;
+  std::fill(recent, sums + M * N, real(0));
   for (long k = 0; k < K; k++) {
     const real *a = A + k * A_row + first, *b = row_of(k);
     for (long n = 0; n < N; n++)
@@ -141,7 +156,7 @@ static void narrow_product(long first, long last, long N, long K, const real *A,
       for (long m = 0; m < M; m++) recent[n * M + m] += a[m] * b[n];
     if (k % 64 != 63 && k + 1 < K) continue;
     for (long i = 0; i < M * N; i++) sums[i] += recent[i];
-    std::fill(recent.begin(), recent.end(), real(0));
+    std::fill(recent, sums, real(0));
   }
   for (long m = 0; m < M; m++)
     for (long n = 0; n < N; n++) C[(first + m) * N + n] = sums[n * M + m];
