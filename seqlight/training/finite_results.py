@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqlight.common.private_api import is_functorch_active
+from seqlight.common.private_api import is_transformed
 from seqlight.training.non_finite import NonFiniteError, listed
 
 
 def check_probabilities(probabilities: Float[Tensor, "batch *outputs"]) -> None:
     """Raise NonFiniteError if a probability is NaN or infinite, naming the sequences by their index."""
-    if torch.compiler.is_compiling() or is_functorch_active() or bool(probabilities.isfinite().all()):
+    if torch.compiler.is_compiling() or is_transformed() or bool(probabilities.isfinite().all()):
         return
     bad = non_finite_rows(probabilities)
     raise NonFiniteError(
