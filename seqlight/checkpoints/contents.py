@@ -4,7 +4,7 @@
 - `optimizer_states`, `lr_schedulers`: optimizer and learning rate schedule; absent if only weights were saved.
 - `epoch`, `global_step`, `loops`: the progress of the training.
 - `callbacks`: the state of each callback. `ResumeCheckpoint` saves random numbers, metrics, and the sizes of
-  TensorBoard's files.
+  TensorBoard's files, and `RunDescription` the backend of the recurrent layers.
 - `hyper_parameters`, `datamodule_hyper_parameters`: the arguments of model and data module, as plain data.
 - `seqlight`, from `TrainingHooks.on_save_checkpoint`: `version`; `model` and `data`, each a `class_path` with
   `init_args`; `schedule`; `steps`, the state of the training curves; `streams`, the version of the data's random

@@ -28,11 +28,14 @@ class RunInUseError(Exception):
 class RunFolder:
     """A folder that only this process writes.
 
-    Its `run.json` describes the training, and whether it is finished.
+    Its `run.json` describes the training, its backend, and whether it is finished.
 
     Args:
         path: the folder.
         new_parents: for a new folder, the parents that were made for it, the lowest first.
+
+    Attributes:
+        backend: the backend of the recurrent layers, and the reason if it is not a kernel; empty before training.
 
     Raises:
         RunInUseError: if another process writes the folder; it names the process.
@@ -41,6 +44,7 @@ class RunFolder:
 
     def __init__(self, path: Path, new_parents: Sequence[Path] | None = None) -> None:
         self.path = path
+        self.backend = str(_state(path).get("backend", ""))
         self._new_parents = new_parents
         self._lock = FileLock(path / _LOCK)  # free again when its process dies
         try:
@@ -64,7 +68,7 @@ class RunFolder:
         Raises:
             WriteError: if the file can't be written.
         """
-        state = {"finished": finished, "process": os.getpid(), "training": training}
+        state = {"finished": finished, "process": os.getpid(), "backend": self.backend, "training": training}
         write_atomically(self.path / _STATE, json.dumps(state, indent=1).encode())
 
     def is_finished(self) -> bool:

@@ -1,6 +1,7 @@
 """The commands fit, validate, test and predict. Only this file uses LightningCLI."""
 
 import contextlib
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, add_options
 from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say
 from seqlight.cli.threads import choose_num_threads, limit_threads
-from seqlight.cli.training_run import clipping_of, describe_run, find_run
+from seqlight.cli.training_run import clipping_of, describe_run, find_run, record_backend
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_api import classes_keep_own_defaults, rank_of, subcommand_parser
@@ -241,7 +242,8 @@ class SeqlightCLI(LightningCLI):
         """The command's callbacks, in addition to the user's."""
         config = self.config_init[self.subcommand]
         callbacks = [config.checkpoint, config.resume] if saves else []
-        callbacks += [config.figures, RunDescription()]
+        report = functools.partial(record_backend, self._run and self._run.folder, self._training)
+        callbacks += [config.figures, RunDescription(report)]
         if self.subcommand == "predict":
             check_output(config.output, getattr(self.datamodule, "paths", {}).values())
             callbacks.append(PredictionWriter(config.output))

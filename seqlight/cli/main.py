@@ -30,6 +30,7 @@ from seqlight.common.errors import CheckpointError, WriteError
 from seqlight.common.processes import end_with_parent, is_first_here, is_peer_lost, is_reported_elsewhere
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
+from seqlight.kernels.build import InterruptedBuildError
 from seqlight.training.non_finite import NonFiniteError
 
 
@@ -46,6 +47,7 @@ DONE, FAILED, USAGE_ERROR, REFUSED, NON_FINITE, CANNOT_WRITE = 0, 1, 2, 3, 4, 5
 _STATUS: dict[type[Exception], int] = {
     CheckpointError: REFUSED,
     WriteError: CANNOT_WRITE,  # an OSError
+    InterruptedBuildError: CANNOT_WRITE,
     NonFiniteError: NON_FINITE,
     UsageError: USAGE_ERROR,
     MisconfigurationException: USAGE_ERROR,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run
-from seqlight.checkpoints.run_folder import RunInUseError, describe_training, unfinished_run
+from seqlight.checkpoints.run_folder import RunFolder, RunInUseError, describe_training, unfinished_run
 from seqlight.cli.flag_errors import UsageError
 from seqlight.common.errors import CheckpointError
 from seqlight.data.datamodule import SequenceDataModule
@@ -103,6 +103,26 @@ def describe_choice(run: ChosenRun) -> str:
         return f"{run.unfinished} starts again: it ended before its first checkpoint"
     step = run.resume.contents["global_step"]
     return "\n".join([*run.resume.refused, f"{run.unfinished} continues from step {step}; --fresh starts a new run"])
+
+
+def record_backend(
+    folder: RunFolder | None, training: dict[str, str], backend: str, reason: str, earlier: str | None
+) -> None:
+    """Write the backend of the recurrent layers to `run.json`, and report a change since the checkpoint.
+
+    Args:
+        folder: the run's folder, if this process writes it.
+        training: the description from `describe_run`.
+        backend: the backend's name.
+        reason: the reason if it is not a kernel.
+        earlier: the backend of the checkpoint from which the run continues; None if there is none.
+    """
+    text = f"{backend} ({reason})" if reason else backend
+    if folder is not None:
+        folder.backend = text
+        folder.describe(training, finished=False)
+    if earlier not in (None, backend):
+        print(f"backend: {text}; before the checkpoint it was {earlier}, so results can differ in their last digits")
 
 
 def describe_abandoned(run: AbandonedRun | None) -> str:

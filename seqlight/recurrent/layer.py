@@ -83,30 +83,64 @@ class RecurrentLayer(nn.Module):
             outputs = reverse_within_lengths(outputs, checked)
         return outputs, state
 
+    def prepare(self, *, device: torch.device, dtype: torch.dtype) -> tuple[Backend, str]:
+        """Check the cell and build its kernel, before there are inputs (B, T, F) of this device and dtype.
+
+        Returns:
+            The backend that will serve them, and why it is not a kernel; empty if it is one.
+
+        Raises:
+            As `forward`.
+        """
+        inputs = torch.zeros(1, 1, self.cell.input_size, device=device, dtype=dtype)
+        self._check_cell(inputs)
+        backend, kernel = self._choose(inputs)
+        return backend, "" if isinstance(kernel, Kernel) else kernel
+
+    def _check_cell(self, inputs: Tensor) -> None:
+        if not self._checked and not torch.compiler.is_compiling():
+            with unobserved():
+                check_one_step(self.cell, device=inputs.device, dtype=inputs.dtype)
+            self._checked = True
+
     def _run(self, inputs: Tensor, state: State | None, lengths: CheckedLengths | None) -> tuple[Tensor, State]:
-        """Run the first backend that `self.backend` allows and that can serve the cell and the inputs."""
         cell = self.cell
+        backend, kernel = self._choose(inputs)
+        if isinstance(kernel, Kernel):
+            assert isinstance(cell, GatedCell)
+            return self._kernels.run(kernel, cell, inputs, state, lengths)
+        if backend == "torch":
+            assert isinstance(cell, GatedCell)
+            if state is None:
+                state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
+            return torch_backend.run(cell, inputs, state, lengths)
+        if isinstance(cell, GatedCell) and has_plain_step(cell):
+            return unroll_projected(cell, inputs, state, lengths)
+        return unroll(cell, inputs, state, lengths)
+
+    def _choose(self, inputs: Tensor) -> tuple[Backend, Kernel | str]:
+        """The first backend that `self.backend` allows and that can serve the cell and the inputs.
+
+        Returns:
+            Its name, and the kernel or the reason why there is none.
+        """
+        cell, kernel = self.cell, f"backend={self.backend!r}"
         if self.backend in ("kernel", "auto"):
-            kernel = self._kernels.find(cell, inputs, warn=self.backend == "auto")
-            if isinstance(kernel, Kernel):
-                assert isinstance(cell, GatedCell)
-                return self._kernels.run(kernel, cell, inputs, state, lengths)
+            found = self._kernels.find(cell, inputs, warn=self.backend == "auto")
+            if isinstance(found, Kernel):
+                return "kernel", found
             if self.backend == "kernel":
-                raise ValueError(f"backend='kernel' can't serve {type(cell).__name__}: {kernel}")
+                raise ValueError(f"backend='kernel' can't serve {type(cell).__name__}: {found}")
+            kernel = found
         if self.backend == "torch":
             self._check_torch()
         # torch.func and forward-mode differentiation can transform the loop, but not torch's operations.
         with_torch = self.backend == "torch" or (self.backend == "auto" and not is_transformed())
         if with_torch and torch_backend.torch_operation(cell) is not None:
-            assert isinstance(cell, GatedCell)
-            if state is None:
-                state = cell.initial_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
-            return torch_backend.run(cell, inputs, state, lengths)
+            return "torch", kernel
         if self.backend == "auto":
             self._kernels.warn_of_loop(cell, inputs)
-        if isinstance(cell, GatedCell) and has_plain_step(cell):
-            return unroll_projected(cell, inputs, state, lengths)
-        return unroll(cell, inputs, state, lengths)
+        return "eager", kernel
 
     _run_uncompiled = without_compiler(_run)
 
