@@ -31,7 +31,14 @@ from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, add_options
 from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say
 from seqlight.cli.threads import choose_num_threads, limit_threads
-from seqlight.cli.training_run import clipping_of, describe_run, find_run, record_backend
+from seqlight.cli.training_run import (
+    clipping_of,
+    describe_found,
+    describe_run,
+    find_run,
+    keep_found,
+    record_backend,
+)
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_api import classes_keep_own_defaults, rank_of, subcommand_parser
@@ -216,6 +223,8 @@ class SeqlightCLI(LightningCLI):
         )
         if self._run.resume is not None:
             config.ckpt_path = str(self._run.resume.path)
+            given = config.trainer
+            given.callbacks = keep_found(self._run.resume.contents, self.model, self.datamodule, given.callbacks or [])
         elif config.ckpt_path == "last":
             config.ckpt_path = None
         if is_first and message:
@@ -303,6 +312,8 @@ class SeqlightCLI(LightningCLI):
         if self._run is not None and self._run.folder is not None:
             self._run.folder.describe(self._training, finished=True)
         stop_requests.done = True
+        if found := describe_found(self.model, self.datamodule, self.config.fit.as_dict()):
+            say(self.trainer, f"\n{found}")
         if skipped := self.model.skipped_batches:
             say(self.trainer, f"\nbatches skipped because of a non-finite loss or gradient: {skipped}")
         if early := early_end(self.trainer):

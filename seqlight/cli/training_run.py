@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+
 from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run
 from seqlight.checkpoints.run_folder import RunFolder, RunInUseError, describe_training, unfinished_run
 from seqlight.cli.flag_errors import UsageError
-from seqlight.common.errors import CheckpointError
+from seqlight.common.description import differences
+from seqlight.common.errors import CheckpointError, state_of_checkpoint
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.training.classifier import SequenceClassifier
 
@@ -131,6 +134,47 @@ def describe_abandoned(run: AbandonedRun | None) -> str:
         return ""
     differs = ", ".join(run.differences[:5]) + (", ..." if len(run.differences) > 5 else "")
     return f"{run.folder} is unfinished, but differs in {differs}; to continue it: --ckpt_path {run.checkpoint}"
+
+
+def keep_found(
+    contents: dict[str, Any], model: SequenceClassifier, datamodule: SequenceDataModule, callbacks: list[Any]
+) -> list[Any]:
+    """Keep the values that Lightning's finders found before a run was interrupted.
+
+    Args:
+        contents: the contents of the checkpoint from which the run continues.
+        model: its `learning_rate` is set, if a callback has found it.
+        datamodule: its `batch_size` is set, if a callback has found it.
+        callbacks: the user's callbacks.
+
+    Returns:
+        The callbacks without the finders: they would search again, from other weights.
+    """
+    found: dict[str, Any] = {"learning_rate": (LearningRateFinder, model), "batch_size": (BatchSizeFinder, datamodule)}
+    for (name, (finder, owner)), part in zip(found.items(), ("model", "data"), strict=True):
+        if any(isinstance(each, finder) for each in callbacks):
+            with state_of_checkpoint():
+                value = contents["seqlight"][part]["init_args"][name]
+            setattr(owner, name, value)
+            owner.hparams[name] = value
+    return [each for each in callbacks if not isinstance(each, LearningRateFinder | BatchSizeFinder)]
+
+
+def describe_found(model: SequenceClassifier, datamodule: SequenceDataModule, arguments: dict[str, Any]) -> str:
+    """A line about a learning rate or batch size that a callback has changed; empty if none has.
+
+    Args:
+        model: the model; its `hparams` have the rate in use.
+        datamodule: the data; its `hparams` have the batch size in use.
+        arguments: the parsed arguments, nested.
+    """
+    before: dict[str, Any] = {}
+    now: dict[str, Any] = {}
+    for name, part, owner in (("learning_rate", "model", model), ("batch_size", "data", datamodule)):
+        if name in arguments[part]["init_args"] and name in owner.hparams:
+            before[f"{part}.{name}"], now[f"{part}.{name}"] = arguments[part]["init_args"][name], owner.hparams[name]
+    changes = differences(before, now)
+    return f"a callback changed {', '.join(changes)}; the checkpoints have the new value" if changes else ""
 
 
 def _flatten(value: Any, name: str = "") -> list[tuple[str, Any]]:

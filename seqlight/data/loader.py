@@ -74,6 +74,7 @@ class SequenceLoader(EpochFromTrainer):
         self.rank = rank
         self.world_size = world_size
         self.streams = streams
+        self.fixed_order = False  # whether all epochs have the order of `data`, for `overfit_batches`
         self.epoch = 0
         self._resume: dict[str, int] | None = None
         self._position = {"epoch": 0, "next_batch": 0}
@@ -85,7 +86,7 @@ class SequenceLoader(EpochFromTrainer):
     def order(self) -> np.ndarray:
         """The indices of all samples, for all ranks, in the order of this epoch."""
         num_samples = len(self.data.lengths)
-        if not self.shuffle:
+        if self.fixed_order or not self.shuffle:
             return np.arange(num_samples)
         rng = generator(Purpose.ORDER, self.seed, self.epoch, self.streams)
         order = rng.permutation(num_samples)

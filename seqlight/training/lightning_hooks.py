@@ -15,7 +15,7 @@ from seqlight.tasks.task import Target
 from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
 from seqlight.training.schedule import Schedule, ScheduleKind, check_settings, keep_patience
 from seqlight.training.step_monitor import StepMonitor
-from seqlight.training.trainer_data import datamodule_of, describe_with_data, trainer_of
+from seqlight.training.trainer_data import datamodule_of, describe_with_data, fix_order, trainer_of
 
 
 class TrainingHooks(FastHookName, pl.LightningModule):
@@ -60,6 +60,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam with the learning rate schedule."""
+        self._configured_rate = self.learning_rate
         return self._schedule.configure(self)
 
     @property
@@ -80,9 +81,10 @@ class TrainingHooks(FastHookName, pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Begin or restore the curves, and set the learning rate of this step."""
+        fix_order(self.trainer)
         self._monitor.begin(self.trainer)
         if not self._has_own_optimizer and self.automatic_optimization:
-            self._schedule.begin(self.trainer)
+            self._schedule.begin(self.trainer, is_new=self.learning_rate != self._configured_rate)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's totals."""

@@ -56,13 +56,27 @@ class Schedule:
         if self.lr_schedule == "cosine" and trainer.max_epochs == -1 and trainer.max_steps == -1:
             raise MisconfigurationException(_NEEDS_END)
 
-    def begin(self, trainer: pl.Trainer) -> None:
-        """Set the learning rate of the first step of this training; a resumed run may have had other settings."""
-        if self.lr_schedule == "cosine":
+    def begin(self, trainer: pl.Trainer, *, is_new: bool) -> None:
+        """Set the learning rate of the first step of this training.
+
+        A resumed run may have had other settings.
+
+        Args:
+            trainer: the Trainer.
+            is_new: whether the rate differs from that at `configure`, as after Lightning's `LearningRateFinder`.
+        """
+        scheduler: Any = next((config.scheduler for config in trainer.lr_scheduler_configs), None)
+        groups = trainer.optimizers[0].param_groups
+        if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):  # else the finder is at work, with its own
             epochs: Any = trainer.fit_loop.epoch_progress.current
             factor = _cosine(trainer, within_epoch=epochs.started > epochs.processed)
-            for group in trainer.optimizers[0].param_groups:
-                group["lr"] = self.learning_rate * factor
+            scheduler.base_lrs = [self.learning_rate for _ in groups]
+        elif scheduler is None and is_new:
+            factor = 1.0
+        else:
+            return
+        for group in groups:
+            group["lr"] = self.learning_rate * factor
 
     def replace_in(self, checkpoint: dict[str, Any]) -> None:
         """Replace the schedule of a checkpoint by this one."""

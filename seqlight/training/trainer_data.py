@@ -6,7 +6,9 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqlight.common.description import describe
+from seqlight.common.private_api import tree_leaves
 from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.loader import SequenceLoader
 from seqlight.tasks.task import Target
 
 _VERSION = importlib.metadata.version("seqlight")
@@ -24,6 +26,13 @@ def datamodule_of(trainer: pl.Trainer | None) -> SequenceDataModule | None:
     """The Trainer's data module; None if it has none, or one of another class than seqlight's."""
     datamodule = getattr(trainer, "datamodule", None)
     return datamodule if isinstance(datamodule, SequenceDataModule) else None
+
+
+def fix_order(trainer: pl.Trainer) -> None:
+    """With `overfit_batches`, let all epochs train the same batches, as Lightning does for a `DataLoader`."""
+    for loader in tree_leaves(trainer.train_dataloader):
+        if isinstance(loader, SequenceLoader):
+            loader.fixed_order = trainer.overfit_batches > 0  # type: ignore[attr-defined]
 
 
 def class_names(trainer: pl.Trainer, target: Target, num_outputs: int) -> list[str]:
