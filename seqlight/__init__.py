@@ -4,9 +4,17 @@
 `import seqlight` and `seqlight --version` do not wait for torch.
 """
 
-import importlib.metadata
+from typing import Any
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__version__ = importlib.metadata.version("seqlight")
+_attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name. `__version__` is one too: its module would take most of the time of `import seqlight`."""
+    if name != "__version__":
+        return _attribute(name)
+    import importlib.metadata
+
+    return importlib.metadata.version("seqlight")

@@ -3,9 +3,17 @@
 `--help` and `--version` are answered here, without importing torch.
 """
 
+import os
+import signal
 import sys
+import time
 
-import seqlight
+for _signum in (signal.SIGINT, signal.SIGTERM):  # the imports below take long enough to be interrupted
+    signal.signal(_signum, lambda signum, _: os._exit(128 + signum))
+_STARTED = time.time()
+
+from seqlight.checkpoints.signals import exit_on_signals, signals_handled  # noqa: E402
+from seqlight.cli.output import output_error, use_safe_output  # noqa: E402
 
 _HELP = """\
 usage: seqlight fit|validate|test|predict|check|cells|tasks [options]
@@ -33,16 +41,35 @@ Train, evaluate and use recurrent sequence classifiers.
 def main() -> int:
     """Run the command line and return the exit status (listed in the README)."""
     arguments = sys.argv[1:]
+    use_safe_output()
+    with signals_handled(importing=True):
+        try:
+            status, prints_only = _run(arguments), arguments[:1] not in (["fit"], ["predict"])
+        except SystemExit as stop:  # after --help and --print_config
+            status, prints_only = int(stop.code or 0), True
+    if error := output_error():
+        status, kind = (5, "error") if prints_only and status == 0 else (status, "warning")
+        print(f"seqlight: {kind}: can't write to standard output: {error.strerror}", file=sys.stderr)
+    exit_on_signals(status)
+    return status
+
+
+def _run(arguments: list[str]) -> int:
     if arguments in ([], ["-h"], ["--help"]):
         print(_HELP, end="")
         return 0 if arguments else 2
     if arguments == ["--version"]:
+        import seqlight
+
         print(f"seqlight {seqlight.__version__}")
         return 0
 
+    from seqlight.figures.canvas import import_matplotlib
+
+    import_matplotlib()  # before torchmetrics does, which fails if MPLBACKEND does
     from seqlight.cli.main import run
 
-    return run(arguments)
+    return run(arguments, started=_STARTED)
 
 
 if __name__ == "__main__":

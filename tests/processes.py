@@ -63,9 +63,9 @@ def _torchrun(arguments):
 _PROGRAMS = {None: _seqlight, "lightning": _seqlight_launching, "torchrun": _torchrun}
 
 
-def _run(folder, program, arguments, environment, bound):
+def _run(folder, output, program, arguments, environment, bound):
     for name, stream in (("out", 1), ("err", 2)):
-        os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        os.dup2(os.open(f"{output}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     if bound:
         bind_by_permissions()
     os.chdir(folder)
@@ -145,12 +145,14 @@ class Command:
         bound: whether file permissions apply to it even if root starts it.
         launcher: "lightning" if Lightning starts its second process, "torchrun" if torchrun starts both.
         program: a function of the arguments that returns the exit status, to run instead.
+        output: the beginning of the names of the output files, in place of the folder.
     """
 
-    def __init__(self, folder, *arguments, environment=None, bound=False, launcher=None, program=None):
-        self.folder = Path(folder)
+    def __init__(self, folder, *arguments, environment=None, bound=False, launcher=None, program=None, output=None):
+        self.folder, self._output = Path(folder), output or folder
         program = program or _PROGRAMS[launcher]
-        self.process = _server.Process(target=_run, args=(str(folder), program, arguments, environment or {}, bound))
+        places = (str(folder), str(self._output))
+        self.process = _server.Process(target=_run, args=(*places, program, arguments, environment or {}, bound))
         self.process.start()
         self.pid = self.process.pid
 
@@ -163,5 +165,5 @@ class Command:
         return self.process.exitcode, self.read("out"), self.read("err")
 
     def read(self, name):
-        path = Path(f"{self.folder}.{name}")
+        path = Path(f"{self._output}.{name}")
         return path.read_text() if path.exists() else ""

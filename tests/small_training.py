@@ -8,7 +8,9 @@ from tests.processes import Command
 MODULE = '''
 """Events that happen once, at given places of a run; a log of the samples seen; and models with state of their own."""
 import errno
+import hashlib
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -37,6 +39,13 @@ ACTIONS = {
     "WAIT": wait,
     "FULL": lambda: setattr(os, "fsync", fail),
     "LOCK": lambda: [path.chmod(0o555) for path in Path("runs").glob("*/*/checkpoints")],
+    "DELETE": lambda: shutil.rmtree("runs"),
+    "DELETE_CHECKPOINTS": lambda: [shutil.rmtree(path) for path in Path("runs").glob("*/*/checkpoints")],
+    "DELETE_EVENTS": lambda: [path.unlink() for path in Path("runs").glob("*/*/events.*")],
+    "RENAME": lambda: [path.rename("elsewhere") for path in Path("runs").glob("*/version_0")],
+    "REPLACE": lambda: [path.rename("elsewhere") and path.mkdir() for path in Path("runs").glob("*/version_0")],
+    # C code that no signal interrupts, for hours.
+    "STUCK": lambda: (Path("waiting").touch(), hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)),
 }
 
 
@@ -70,6 +79,15 @@ class Events(pl.Callback):
 
     def on_train_epoch_end(self, trainer, *_):
         self.at(trainer, "epoch")
+
+    def on_save_checkpoint(self, trainer, *_):
+        self.at(trainer, "save")
+
+    def on_test_batch_start(self, trainer, *_):
+        self.at(trainer, "test")
+
+    def on_predict_batch_start(self, trainer, *_):
+        self.at(trainer, "predict")
 
 
 class Averaged(SequenceClassifier):

@@ -12,6 +12,7 @@ from typing import Any
 from lightning.pytorch import loggers
 from lightning.pytorch.utilities import rank_zero_only
 
+from seqlight.checkpoints.run_folder import new_folder
 from seqlight.common.errors import WriteError
 
 
@@ -38,19 +39,18 @@ def logger_of(folder: Path, *, kind: str | None = None) -> CurvesLogger:
 
     Args:
         folder: the folder of the training run, `.../<name>/version_<n>`.
-        kind: "test" or "validate" for a new subfolder; None for the training run. TensorBoard would take a second
-            curve in the same folder for a restart, and hide the first.
+        kind: "test" or "validate" for a new subfolder, which no other process gets; None for the training run.
+            TensorBoard would take a second curve in the same folder for a restart, and hide the first.
 
     Raises:
         WriteError: if there is no permission to write in the folder.
     """
     if not os.access(folder, os.W_OK):
         raise WriteError(f"can't write {folder}: {os.strerror(errno.EACCES)}")
-    num_earlier = len([*folder.glob(f"{kind}/"), *folder.glob(f"{kind}_*/")])
     return CurvesLogger(
         folder.parent.parent,
         name=folder.parent.name,
         version=folder.name,
-        sub_dir=f"{kind}_{num_earlier + 1}" if kind and num_earlier else kind,
+        sub_dir=new_folder(folder, kind, first=1).name if kind else None,
         default_hp_metric=False,
     )

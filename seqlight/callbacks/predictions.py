@@ -15,6 +15,7 @@ from torch.utils.data import RandomSampler
 
 from seqlight.callbacks.classifier import classifier_of
 from seqlight.common.batch import Batch
+from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import WriteError
 from seqlight.common.private_api import NotInEveryStep
 from seqlight.tasks.task import Target
@@ -76,7 +77,8 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
             )
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)
-            self._draft = self._place.with_name(f"{self._place.name}.{os.getpid()}.part")
+            remove_abandoned(self._place.parent)
+            self._draft = draft_of(self._place)
             # A lone surrogate in a name has no encoding, so it is written as an escape.
             self._file = self._draft.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             self._rows = csv.writer(self._file)

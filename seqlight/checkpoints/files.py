@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from seqlight.checkpoints.archive import ArchiveError, UnsafeError, unpack
+from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import CheckpointError, DamagedCheckpointError, WriteError
 
 _SEAL = re.compile(rb"\nseqlight sha256 ([0-9a-f]{64})\n")
@@ -29,9 +30,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         WriteError: if it can't be written.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = draft_of(path)
     try:
-        make_folder(path.parent)
         try:
             with draft.open("wb") as file:
                 file.write(content)
@@ -82,6 +82,18 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def identity(folder: Path) -> tuple[int, int]:
+    """Numbers that tell a folder from another one that takes its place."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def check_identity(folder: Path, before: tuple[int, int]) -> None:
+    """Raise OSError if a folder is missing, or another one has taken its place."""
+    if not folder.is_dir() or identity(folder) != before:
+        raise OSError(f"{os.path.relpath(folder)} was deleted or renamed during the run")
+
+
 class SealedCheckpointIO(CheckpointIO):
     """A Trainer's plugin for checkpoints that are complete or absent: `Trainer(plugins=[SealedCheckpointIO()])`.
 
@@ -97,6 +109,7 @@ class SealedCheckpointIO(CheckpointIO):
 
     def __init__(self, already_read: dict[str, dict[str, Any]] | None = None) -> None:
         self._already_read = dict(already_read or {})
+        self._folders: dict[Path, tuple[int, int]] = {}  # those of earlier checkpoints
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save a checkpoint with its SHA-256."""
@@ -107,6 +120,15 @@ class SealedCheckpointIO(CheckpointIO):
             unpack(content)
         except ArchiveError as error:
             raise CheckpointError(f"{path}: this checkpoint could not be read again: {error}") from error
+        folder = Path(path).parent
+        try:
+            if folder not in self._folders:
+                make_folder(folder)
+                remove_abandoned(folder)
+                self._folders[folder] = identity(folder)
+            check_identity(folder, self._folders[folder])
+        except OSError as error:
+            raise WriteError(f"can't write {path}: {error.strerror or error}") from error
         write_atomically(path, content + b"\nseqlight sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n")
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:

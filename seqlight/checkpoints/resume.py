@@ -61,6 +61,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._trainer: pl.Trainer | None = None
         self._restored: dict[str, Any] | None = None
         self._follows: tuple[str, int] | None = None
+        self._events: dict[str, int] = {}
         self._stop_saving: Callable[[], None] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -84,7 +85,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
             logger.save()
         return {
             "random": states,
-            "events": event_sizes(self.folder.parent),
+            "events": self._check_events(),
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "should_stop": trainer.should_stop,
             "follows": self._follows,
@@ -102,6 +103,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         """
         stop_requests.defer()
         self._note_saved(trainer)
+        self._check_events()
         restored, self._restored = self._restored, None
         if restored is not None:
             with state_of_checkpoint():
@@ -122,9 +124,19 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
             _step_schedulers(trainer, pl_module, metrics, "epoch", trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let signals end the command at once again."""
+        """Let signals end the command at once again.
+
+        Raises:
+            WriteError: if files of TensorBoard were deleted during the run.
+        """
         stop_requests.deferred = False
         self._restore_hook()
+        self._check_events()
+
+    def _check_events(self) -> dict[str, int]:
+        assert self.folder is not None
+        self._events = event_sizes(self.folder.parent, self._events)
+        return self._events
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Restore the module's hook."""

@@ -1,12 +1,27 @@
 """The folder for a training: the folder of an unfinished run, or a new one."""
 
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock, Timeout
+
 from seqlight.checkpoints.contents import read
+from seqlight.checkpoints.files import make_folder
 from seqlight.checkpoints.resume import LAST, PREVIOUS
-from seqlight.checkpoints.run_folder import RunFolder, new_run_folder, other_unfinished_run
-from seqlight.common.errors import CheckpointError, state_of_checkpoint
+from seqlight.checkpoints.run_folder import (
+    LOCK,
+    RunFolder,
+    RunInUseError,
+    drafts,
+    new_run_folder,
+    other_unfinished_run,
+    remove_parents,
+    versions,
+)
+from seqlight.common.errors import CheckpointError, WriteError, state_of_checkpoint
 
 
 class ResumePoint(NamedTuple):
@@ -51,7 +66,48 @@ class AbandonedRun(NamedTuple):
     differences: list[str]
 
 
-def choose_run(parent: Path, training: dict[str, str], unfinished: Path | None, *, first_process: bool) -> ChosenRun:
+@contextlib.contextmanager
+def choosing_run(parent: Path) -> Iterator[list[Path]]:
+    """Let no other process choose a run in this folder: equal commands that start at once would train the same thing.
+
+    Yields the folders that were made for it, the lowest first; they are removed after an error.
+
+    Raises:
+        RunInUseError: if another process takes a minute to choose.
+        WriteError: if the folder can't be written.
+    """
+    lock, new_parents = FileLock(parent / LOCK, timeout=60), list[Path]()
+    try:
+        while not (lock.is_locked and (parent / LOCK).exists()):  # another process can remove a folder that it made
+            lock.release()
+            new_parents = list(dict.fromkeys([*new_parents, *make_folder(parent)]))
+            with contextlib.suppress(FileNotFoundError):
+                lock.acquire()
+        for _, path in versions(parent):
+            if drafts(path) and (path / LOCK).exists():
+                with contextlib.suppress(RunInUseError, WriteError):
+                    RunFolder(path).close(has_begun=True)  # which removes the drafts of a process that has died
+    except Timeout:
+        raise RunInUseError(f"another process keeps {os.path.relpath(parent / LOCK)} locked") from None
+    except OSError as error:
+        raise WriteError(f"can't write {parent}: {error.strerror}") from error
+    try:
+        yield new_parents
+    except BaseException:
+        remove_parents(new_parents)
+        raise
+    finally:
+        lock.release()
+
+
+def choose_run(
+    parent: Path,
+    training: dict[str, str],
+    unfinished: Path | None,
+    *,
+    first_process: bool,
+    new_parents: Sequence[Path] = (),
+) -> ChosenRun:
     """Open the unfinished run to continue it, or a new run.
 
     Args:
@@ -59,6 +115,7 @@ def choose_run(parent: Path, training: dict[str, str], unfinished: Path | None, 
         training: the description from `describe_training`.
         unfinished: the run to continue, from `unfinished_run`, or None.
         first_process: whether this process writes the folder.
+        new_parents: the folders that were made for `parent`, from `choosing_run`.
 
     Raises:
         CheckpointError: if the run has checkpoints, but none can be used.
@@ -67,17 +124,15 @@ def choose_run(parent: Path, training: dict[str, str], unfinished: Path | None, 
     folder, resume = None, None
     if unfinished is not None:
         folder = RunFolder(unfinished) if first_process else None
-        if folder is not None and folder.is_finished():  # another process has finished it in the meantime
-            folder.close(has_begun=True)
-            folder = unfinished = None
     if folder is not None:
+        folder.check_unfinished()
         folder.describe(training, finished=False)  # so that others who find the folder locked can name this process
     if unfinished is not None:
         resume = _newest_checkpoint(unfinished)
         if resume is not None and resume.path.name == PREVIOUS and folder is not None:
             resume.path.with_name(LAST).unlink(missing_ok=True)  # else the next save would keep it as previous.ckpt
     elif first_process:
-        folder = new_run_folder(parent)
+        folder = new_run_folder(parent, new_parents)
         folder.describe(training, finished=False)
     if folder is not None:
         folder.rewind({} if resume is None else _event_sizes(resume.contents))

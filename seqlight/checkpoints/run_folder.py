@@ -13,16 +13,15 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from seqlight.checkpoints.files import make_folder, sync_folder, write_atomically
+from seqlight.checkpoints.files import check_identity, identity, make_folder, sync_folder, write_atomically
 from seqlight.common.errors import WriteError
 
-_LOCK, _STATE = "lock", "run.json"
-_FILES_BEFORE_TRAINING = (_LOCK, _STATE, "config.yaml", "hparams.yaml")
-_VERSION = re.compile(r"version_(\d+)")
+LOCK, _STATE, _EVENTS = "lock", "run.json", "events.out.tfevents."
+_FILES_BEFORE_TRAINING = (LOCK, _STATE, "config.yaml", "hparams.yaml")
 
 
 class RunInUseError(Exception):
-    """Another process writes the folder of a run."""
+    """Another process trains the same thing."""
 
 
 class RunFolder:
@@ -46,15 +45,15 @@ class RunFolder:
         self.path = path
         self.backend = str(_state(path).get("backend", ""))
         self._new_parents = new_parents
-        self._lock = FileLock(path / _LOCK)  # free again when its process dies
+        self._lock = FileLock(path / LOCK)  # free again when its process dies
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
-            for stray in (*path.glob(".*.part"), *path.glob("checkpoints/.*.part")):
+            self._identity = identity(path)
+            for stray in drafts(path):
                 stray.unlink(missing_ok=True)
         except Timeout:
-            process = _state(path).get("process", "unknown")
-            raise RunInUseError(f"{os.path.relpath(path)} is being written by process {process}") from None
+            raise RunInUseError(f"{os.path.relpath(path)} is being written by process {_process(path)}") from None
         except OSError as error:
             raise WriteError(f"can't write {path}: {error.strerror}") from error
 
@@ -69,11 +68,16 @@ class RunFolder:
             WriteError: if the file can't be written.
         """
         state = {"finished": finished, "process": os.getpid(), "backend": self.backend, "training": training}
+        try:
+            check_identity(self.path, self._identity)
+        except OSError as error:
+            raise WriteError(f"can't write {self.path / _STATE}: {error.strerror or error}") from error
         write_atomically(self.path / _STATE, json.dumps(state, indent=1).encode())
 
-    def is_finished(self) -> bool:
-        """Whether the training is finished."""
-        return bool(_state(self.path).get("finished"))
+    def check_unfinished(self) -> None:
+        """Raise RunInUseError if another process has finished the training."""
+        if _state(self.path).get("finished"):
+            raise _finished_meanwhile(self.path)
 
     def rewind(self, sizes: dict[str, int]) -> None:
         """Cut TensorBoard's files back to their sizes at a checkpoint.
@@ -103,47 +107,91 @@ class RunFolder:
             for path in (*(self.path / name for name in _FILES_BEFORE_TRAINING), *_event_files(self.path)):
                 with contextlib.suppress(OSError):
                     path.unlink()
-            for folder in (self.path / "checkpoints", self.path, *self._new_parents):
+            for folder in (self.path / "checkpoints", self.path):
                 with contextlib.suppress(OSError):  # it holds other files
                     folder.rmdir()
+            if self._new_parents:
+                with contextlib.suppress(OSError, Timeout), FileLock(self.path.parent / LOCK, timeout=0):
+                    remove_parents(self._new_parents)
         self._lock.release()
 
 
-def new_run_folder(parent: Path) -> RunFolder:
+def remove_parents(new_parents: Sequence[Path]) -> None:
+    """Remove folders that were made for a run, the lowest first, if they are empty except for the lock."""
+    with contextlib.suppress(OSError):
+        if new_parents and [path.name for path in new_parents[0].iterdir()] == [LOCK]:
+            (new_parents[0] / LOCK).unlink()
+        for folder in new_parents:
+            folder.rmdir()
+
+
+def new_run_folder(parent: Path, new_parents: Sequence[Path] = ()) -> RunFolder:
     """Make the folder of the next version; two processes never get the same one.
+
+    Args:
+        parent: the folder of all versions.
+        new_parents: as for RunFolder.
+
+    Raises:
+        WriteError: if it can't be made.
+    """
+    return RunFolder(new_folder(parent, "version", first=0), new_parents)
+
+
+def new_folder(parent: Path, stem: str, *, first: int) -> Path:
+    """Make the folder `<stem>_<n>` with the number after the highest; two processes never get the same one.
+
+    Args:
+        parent: the folder in which it is made.
+        stem: the beginning of its name.
+        first: 0 for `<stem>_0`, or 1 for `<stem>`, if there is none.
 
     Raises:
         WriteError: if it can't be made.
     """
     try:
-        new_parents = make_folder(parent)
-        number = 1 + max((number for number, _ in _versions(parent)), default=-1)
+        make_folder(parent)
+        number = max((1 + number for number, _ in _numbered(parent, stem)), default=first)
         while True:
-            path = parent / f"version_{number}"
+            path = parent / (stem if number == first == 1 else f"{stem}_{number}")
             try:
                 path.mkdir()
             except FileExistsError:
                 number += 1
             else:
                 sync_folder(parent)
-                return RunFolder(path, new_parents)
+                return path
     except OSError as error:
         raise WriteError(f"can't write {parent}: {error.strerror}") from error
 
 
-def unfinished_run(parent: Path, training: dict[str, str], ignored: tuple[str, ...] = ()) -> Path | None:
+def unfinished_run(
+    parent: Path, training: dict[str, str], ignored: tuple[str, ...] = (), *, since: float = float("inf")
+) -> Path | None:
     """The newest run in a folder with this training; None if that run is finished, or if there is none.
 
     Args:
         parent: the folder.
         training: what is trained, from `describe_training`.
         ignored: beginnings of names that earlier versions wrote, and that results do not depend on.
+        since: the time at which this command was started.
+
+    Raises:
+        RunInUseError: if the run was finished after that time.
     """
-    for _, path in sorted(_versions(parent), reverse=True):
+    for _, path in sorted(versions(parent), reverse=True):
         state = _state(path)
         if _without(state.get("training"), ignored) == training:
-            return None if state.get("finished") else path
+            if not state.get("finished"):
+                return path
+            if (path / _STATE).stat().st_mtime > since:
+                raise _finished_meanwhile(path)
+            return None
     return None
+
+
+def _finished_meanwhile(path: Path) -> RunInUseError:
+    return RunInUseError(f"{os.path.relpath(path)} was finished by process {_process(path)} while this command started")
 
 
 def other_unfinished_run(
@@ -153,7 +201,7 @@ def other_unfinished_run(
 
     The arguments are those of `unfinished_run`.
     """
-    path = max(_versions(parent), default=(0, None))[1]
+    path = max(versions(parent), default=(0, None))[1]
     state = {} if path is None else _state(path)
     before = _without(state.get("training"), ignored)
     process = state.get("process")
@@ -184,9 +232,35 @@ def describe_training(
     return training
 
 
-def event_sizes(folder: str | os.PathLike[str] | None) -> dict[str, int]:
-    """The sizes of TensorBoard's files in a folder, in bytes."""
-    return {} if folder is None else {path.name: path.stat().st_size for path in _event_files(Path(folder))}
+def event_sizes(folder: Path, before: dict[str, int]) -> dict[str, int]:
+    """The sizes of TensorBoard's files in a folder, in bytes.
+
+    Args:
+        folder: the folder of a run.
+        before: the sizes at an earlier time of the run.
+
+    Raises:
+        WriteError: if a file is missing or has become smaller.
+    """
+    sizes = {path.name: path.stat().st_size for path in _event_files(folder)}
+    if lost := [name for name in before if sizes.get(name, -1) < before[name]]:
+        raise WriteError(f"can't write {os.path.relpath(folder / lost[0])}: it was deleted or replaced during the run")
+    return sizes
+
+
+def is_event_file(path: Any) -> bool:
+    """Whether a path is that of a file of TensorBoard."""
+    return isinstance(path, str | bytes) and os.path.basename(os.fsdecode(path)).startswith(_EVENTS)
+
+
+def _process(path: Path) -> Any:
+    """The process that writes a run's folder."""
+    return _state(path).get("process", "unknown")
+
+
+def drafts(path: Path) -> list[Path]:
+    """Temporary files in a run's folder."""
+    return [*path.glob(".*.part"), *path.glob("checkpoints/.*.part")]
 
 
 def _state(path: Path) -> dict[str, Any]:
@@ -205,11 +279,15 @@ def _without(training: Any, ignored: tuple[str, ...]) -> Any:
 
 
 def _event_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("events.out.tfevents.*"))
+    return sorted(folder.glob(f"{_EVENTS}*"))
 
 
-def _versions(parent: Path) -> list[tuple[int, Path]]:
-    if not parent.is_dir():
-        return []
-    found = ((_VERSION.fullmatch(path.name), path) for path in parent.iterdir())
-    return [(int(match[1]), path) for match, path in found if match]
+def versions(parent: Path) -> list[tuple[int, Path]]:
+    """The numbers and folders of all runs in a folder."""
+    return _numbered(parent, "version") if parent.is_dir() else []
+
+
+def _numbered(parent: Path, stem: str) -> list[tuple[int, Path]]:
+    """The files and folders `<stem>_<n>`, and `<stem>` with the number 1."""
+    found = ((re.fullmatch(rf"{stem}(?:_(\d+))?", path.name), path) for path in parent.iterdir())
+    return [(int(match[1] or 1), path) for match, path in found if match]

@@ -19,9 +19,10 @@ from seqlight.callbacks.predictions import PredictionWriter
 from seqlight.callbacks.profiler import NoProfiler
 from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.callbacks.run_description import RunDescription
-from seqlight.checkpoints.files import SealedCheckpointIO
+from seqlight.checkpoints.files import SealedCheckpointIO, make_folder
 from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_choice import ChosenRun
+from seqlight.checkpoints.run_folder import new_folder
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_output, name_flag
 from seqlight.cli.devices import device_arguments
@@ -68,13 +69,15 @@ class SeqlightCLI(LightningCLI):
     `LightningCLI.__init__` calls the methods below in their order.
     """
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], started: float) -> None:
         self._arguments = arguments
+        self._started = started
         self._names_clipping = False
         self._checkpoint: GivenCheckpoint | None = None
         self._ckpt_path: str | None = None
         self._run: ChosenRun | None = None
         self._training: dict[str, str] = {}
+        self._new_folders: list[Path] = []  # for the results of a test or validation
         self._threads = contextlib.ExitStack()
         try:
             super().__init__(
@@ -91,6 +94,9 @@ class SeqlightCLI(LightningCLI):
             )
         finally:
             self._threads.close()
+            for folder in self._new_folders:
+                with contextlib.suppress(OSError):  # it has results
+                    folder.rmdir()
             if self._run is not None and self._run.folder is not None:
                 trainer = getattr(self, "trainer", None)
                 self._run.folder.close(has_begun=trainer is not None and trainer.global_step > 0)
@@ -220,6 +226,7 @@ class SeqlightCLI(LightningCLI):
             fresh=config.fresh,
             saves=saves,
             first_process=is_first,
+            started=self._started,
         )
         if self._run.resume is not None:
             config.ckpt_path = str(self._run.resume.path)
@@ -267,10 +274,17 @@ class SeqlightCLI(LightningCLI):
         config = self.config_init[self.subcommand]
         if self._run is not None and self._run.folder is not None:
             return logger_of(self._run.folder.path)
-        if self.subcommand != "fit" and (folder := Path(config.ckpt_path).parent).name == "checkpoints":
-            return logger_of(folder.parent, kind=self.subcommand)
-        # The checkpoint is in no run's folder; or this is not the first process, which sends the others its folder.
-        return CurvesLogger(config.trainer.default_root_dir, name=self._run_name(), default_hp_metric=False)
+        root, name = config.trainer.default_root_dir, self._run_name()
+        if self.subcommand == "fit" or rank_of(rank_zero_only) != 0:  # the first process sends the others its folder
+            return CurvesLogger(root, name=name, default_hp_metric=False)
+        if (folder := Path(config.ckpt_path).parent).name == "checkpoints":
+            logger = logger_of(folder.parent, kind=self.subcommand)
+        else:  # the checkpoint is in no run's folder
+            self._new_folders = make_folder(Path(root) / name)
+            version = new_folder(Path(root) / name, "version", first=0).name
+            logger = CurvesLogger(root, name=name, version=version, default_hp_metric=False)
+        self._new_folders = [Path(logger.log_dir), *self._new_folders]
+        return logger
 
     def before_fit(self) -> None:
         """Print the data, the size of the model and the folder of the results."""

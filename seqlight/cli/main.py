@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ from jsonargparse import ArgumentError
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import seqlight
-from seqlight.checkpoints.run_folder import RunInUseError
-from seqlight.checkpoints.signals import Stopped, signals_handled
+from seqlight.checkpoints.run_folder import RunInUseError, is_event_file
+from seqlight.checkpoints.signals import Stopped, signals_handled, stop_requests
 from seqlight.cli.check import check
 from seqlight.cli.flag_errors import UsageError, explain, values_of
 from seqlight.cli.flags_in_messages import with_flags
@@ -64,8 +65,14 @@ _AMBIGUOUS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError,
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EPIPE)
 
 
-def run(arguments: list[str]) -> int:
-    """Run a command and return its exit status (listed in the README)."""
+def run(arguments: list[str], *, started: float | None = None) -> int:
+    """Run a command and return its exit status (listed in the README).
+
+    Args:
+        arguments: the words of the command line.
+        started: the time at which the command was started, from `time.time()`; by default, now.
+    """
+    started = time.time() if started is None else started
     logged = any(argument.startswith(_LOGGED_BY_LIGHTNING) for argument in arguments)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.INFO if logged else logging.WARNING)
@@ -74,30 +81,38 @@ def run(arguments: list[str]) -> int:
     end_with_parent()
     try:
         with _folder_importable(os.getcwd()), _warnings_ignored(), _disk_errors_reported_once(), signals_handled():
-            return _run_command(arguments)
+            status = _run_command(arguments, started)
+            stop_requests.check()
+            return status
     except Stopped as stop:
-        if is_first_here():
-            saved = stop.saved or ("it was not training, so nothing is lost" if arguments[:1] == ["fit"] else "")
-            print(f"seqlight: stopped by {stop.name}" + (f"; {saved}" if saved else ""), file=sys.stderr)
-        return stop.status
+        return _stopped(stop, arguments)
     except SIGTERMException:  # from Lightning, if seqlight could not save
         print("seqlight: stopped by SIGTERM; the same command continues from the last checkpoint", file=sys.stderr)
         return 128 + signal.SIGTERM
     except Exception as error:
+        if stop_requests.raised is not None:  # the error came of the signal
+            return _stopped(Stopped(stop_requests.raised), arguments)
         reported = _reported(error)
         if reported is None:
             raise
         return _fail(reported, next((_STATUS[kind] for kind in _STATUS if isinstance(reported, kind)), USAGE_ERROR))
 
 
-def _run_command(arguments: list[str]) -> int:
+def _stopped(stop: Stopped, arguments: list[str]) -> int:
+    if is_first_here():
+        saved = stop.saved or ("it was not training, so nothing is lost" if arguments[:1] == ["fit"] else "")
+        print(f"seqlight: stopped by {stop.name}" + (f"; {saved}" if saved else ""), file=sys.stderr)
+    return stop.status
+
+
+def _run_command(arguments: list[str], started: float) -> int:
     _import_modules(arguments)
     if arguments[:1] == ["check"]:
         return DONE if check(arguments[1:]) else FAILED
     if arguments and arguments[0] in LISTINGS:
         list_classes(arguments[0], arguments[1:])
     else:
-        SeqlightCLI(arguments)
+        SeqlightCLI(arguments, started)
     return DONE
 
 
@@ -107,8 +122,12 @@ def _reported(error: Exception) -> Exception | None:
         return UsageError(explain(str(error)))
     if isinstance(error, UnicodeDecodeError):
         return UsageError(f"--config: expected a text file: {error}")
-    if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:  # from TensorBoard's files, for example
-        return WriteError(f"can't write {error.filename or 'results'}: {error.strerror}")
+    if isinstance(error, UnicodeEncodeError):
+        text = ascii(error.object[:80])
+        return UsageError(f"{text} can't be written as {error.encoding}: choose another name, or set PYTHONUTF8=1")
+    if _is_write_error(error):
+        assert isinstance(error, OSError)
+        return WriteError(f"can't write {os.fsdecode(error.filename or 'results')}: {error.strerror}")
     if isinstance(error, tuple(_STATUS)):
         return error
     if isinstance(error, MemoryError):
@@ -124,6 +143,11 @@ def _reported(error: Exception) -> Exception | None:
     if private_api.is_raised_in(error, os.path.dirname(lightning.__file__)):
         return UsageError(f"Lightning refuses these settings: {error}")
     return error if is_deliberate(error) else None
+
+
+def _is_write_error(error: BaseException | None) -> bool:
+    """Whether a result can't be written. TensorBoard opens its file anew for each write, so it can be missing."""
+    return isinstance(error, OSError) and (error.errno in _WRITE_ERRORS or is_event_file(error.filename))
 
 
 def is_deliberate(error: Exception) -> bool:
@@ -162,7 +186,7 @@ def _disk_errors_reported_once() -> Iterator[None]:
     before = threading.excepthook
 
     def report(args: threading.ExceptHookArgs) -> None:
-        if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in _WRITE_ERRORS):
+        if not _is_write_error(args.exc_value):
             before(args)
 
     threading.excepthook = report
@@ -186,5 +210,7 @@ def _import_modules(arguments: list[str]) -> None:
     for module in values_of("--import", arguments):
         try:
             importlib.import_module(module)
+        except Stopped:
+            raise
         except (Exception, SystemExit) as error:
             raise UsageError(f"--import {module}: can't import it: {type(error).__name__}: {error}") from error

@@ -1,11 +1,12 @@
 """The run that `seqlight fit` continues or starts."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 
-from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run
+from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run, choosing_run
 from seqlight.checkpoints.run_folder import RunFolder, RunInUseError, describe_training, unfinished_run
 from seqlight.cli.flag_errors import UsageError
 from seqlight.common.description import differences
@@ -64,7 +65,14 @@ def clipping_of(model: SequenceClassifier, clip_value: float | None, *, named: b
 
 
 def find_run(
-    parent: Path, training: dict[str, str], *, ckpt_path: str | None, fresh: bool, saves: bool, first_process: bool
+    parent: Path,
+    training: dict[str, str],
+    *,
+    ckpt_path: str | None,
+    fresh: bool,
+    saves: bool,
+    first_process: bool,
+    started: float,
 ) -> tuple[ChosenRun, str]:
     """The run to continue, or a new one, and a message about it (empty if there is nothing to report).
 
@@ -75,22 +83,31 @@ def find_run(
         fresh: whether `--fresh` is given.
         saves: whether the run saves checkpoints; if not, it can't continue later.
         first_process: whether this process writes the folder.
+        started: the time at which this command was started.
 
     Raises:
         UsageError: if `--ckpt_path last` is given and there is no unfinished run.
         CheckpointError: if the unfinished run has checkpoints, and none can be used.
-        RunInUseError: if another process writes the unfinished run.
+        RunInUseError: if another process trains the same thing.
         WriteError: if the folder can't be written.
     """
-    unfinished = unfinished_run(parent, training, _IGNORED_OF_EARLIER_VERSIONS) if saves and not fresh else None
-    abandoned = None if unfinished or fresh else abandoned_run(parent, training, _IGNORED_OF_EARLIER_VERSIONS)
-    if ckpt_path == "last" and unfinished is None:
-        if fresh:
-            raise UsageError("--fresh contradicts --ckpt_path last")
-        message = f"--ckpt_path last: there is no unfinished run of this configuration in {parent}"
-        raise UsageError(f"{message}\n{describe_abandoned(abandoned)}")
     try:
-        run = choose_run(parent, training, unfinished, first_process=first_process)
+        with contextlib.ExitStack() as stack:
+            new_parents = stack.enter_context(choosing_run(parent)) if first_process else []
+            unfinished = abandoned = None
+            if not fresh:
+                unfinished = unfinished_run(parent, training, _IGNORED_OF_EARLIER_VERSIONS, since=started)
+                abandoned = None if unfinished else abandoned_run(parent, training, _IGNORED_OF_EARLIER_VERSIONS)
+            if unfinished and not saves:
+                if first_process:
+                    RunFolder(unfinished).close(has_begun=True)  # raises if another process writes it
+                unfinished = None
+            if ckpt_path == "last" and unfinished is None:
+                if fresh:
+                    raise UsageError("--fresh contradicts --ckpt_path last")
+                message = f"--ckpt_path last: there is no unfinished run of this configuration in {parent}"
+                raise UsageError(f"{message}\n{describe_abandoned(abandoned)}")
+            run = choose_run(parent, training, unfinished, first_process=first_process, new_parents=new_parents)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; --fresh starts a new run") from error
     except RunInUseError as error:

@@ -34,8 +34,11 @@ def load_yaml(text: str) -> Any:
         TooLargeError: if the value would be very large or deep.
         yaml.YAMLError: if the text is not YAML of plain values.
     """
-    _check_size(text)
-    value = jsonargparse.get_loader("yaml")(text)
+    try:
+        _check_size(text)
+        value = jsonargparse.get_loader("yaml")(text)
+    except UnicodeEncodeError as error:  # a lone surrogate: Python has it for an undecodable name of a file
+        raise yaml.YAMLError(str(error)) from error
     check_texts(value)
     _rename_class_paths(value)
     return value

@@ -181,7 +181,9 @@ def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
     elif isinstance(value, dict):
         flat = {}
     else:
-        return {} if value is None else {name: value if isinstance(value, bool | int | float | str) else str(value)}
+        return (
+            {} if value is None else {name: value if isinstance(value, bool | int | float) else encodable(str(value))}
+        )
     for key, item in value.items():
         flat.update(flatten(f"{name}.{key}", item))
     return flat
@@ -230,3 +232,8 @@ def _init_arguments(module: object, frame: FrameType | None) -> dict[str, Any]:
                 arguments = {name: values[name] for name in names[1:]} | (values[keywords] if keywords else {})
         frame = frame.f_back
     return arguments
+
+
+def encodable(text: str) -> str:
+    """Text with escapes in place of lone surrogates, which Python has for undecodable names of files."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -14,12 +14,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
 
 from seqlight.checkpoints.signals import stop_requests
+from seqlight.common.drafts import draft_suffix, remove_abandoned
 
 HEADERS = Path(__file__).parent
 # They follow the arguments of $CXX, and override them. No fast math: it makes the whole process flush denormal numbers
@@ -105,8 +106,9 @@ def load(*libraries: tuple[str, tuple[str, ...]]) -> tuple[ctypes.CDLL, ...]:
             if (library := _load_stored(folder, keys[source], functions)) is not None:
                 loaded[source] = library
         if missing := {source: functions for source, functions in libraries if source not in loaded}:
-            with _scratch(folder) as scratch:
-                for source, path in _compile(compiler, missing, scratch).items():
+            remove_abandoned(folder)
+            with tempfile.TemporaryDirectory(suffix=draft_suffix(), dir=folder, ignore_cleanup_errors=True) as scratch:
+                for source, path in _compile(compiler, missing, Path(scratch)).items():
                     loaded[source] = _open(path, missing[source])
                     # The file name contains the hash of the content, so a damaged file does not match its name.
                     # Atomic, because several processes can build the same library.
@@ -142,28 +144,6 @@ def _open(path: Path, functions: tuple[str, ...]) -> ctypes.CDLL:
         reason = _printable(str(error).removeprefix(f"{path}: "))
         raise BuildError(f"the compiler's library can't be loaded: {reason}") from error
     return library
-
-
-@contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A new folder for a build in the cache. Those of builds that were killed are removed.
-
-    Each build holds a shared lock on the cache. Without any build there can be an exclusive one.
-    """
-    import fcntl  # not on Windows
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # there is another build, or a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for abandoned in folder.glob("tmp*"):
-                shutil.rmtree(abandoned, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_SH)
-        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as scratch:
-            yield Path(scratch)
-    finally:
-        os.close(handle)
 
 
 def _compile(compiler: list[str], sources: Iterable[str], scratch: Path) -> dict[str, Path]:

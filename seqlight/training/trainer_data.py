@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from seqlight.common.description import describe
+from seqlight.common.description import describe, encodable
 from seqlight.common.private_api import tree_leaves
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.loader import SequenceLoader
@@ -38,6 +38,8 @@ def fix_order(trainer: pl.Trainer) -> None:
 def class_names(trainer: pl.Trainer, target: Target, num_outputs: int) -> list[str]:
     """The data's names of the classes or labels, two for binary; numbers if the data have none.
 
+    A lone surrogate, which no font or encoding has, is written as an escape.
+
     Raises:
         ValueError: if the data have another number of names.
     """
@@ -46,7 +48,7 @@ def class_names(trainer: pl.Trainer, target: Target, num_outputs: int) -> list[s
     size = 2 if target == "binary" else num_outputs
     if names is not None and len(names) != size:
         raise ValueError(f"class_names must be {size} names for this {target} target, got {list(names)}")
-    return list(names or map(str, range(size)))
+    return [encodable(name) for name in names or map(str, range(size))]
 
 
 def describe_with_data(model: pl.LightningModule) -> dict[str, Any]:

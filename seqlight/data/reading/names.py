@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 
+from seqlight.common.description import encodable
+
 _INTEGRAL = re.compile(r"([+-]?\d+)\.0*")
 
 
@@ -22,7 +24,7 @@ def class_name(value: object) -> str:
     """The name of a class: 1 and 1.0 are the same."""
     text = as_text(value)
     integral = _INTEGRAL.fullmatch(text)
-    return integral[1] if integral else text
+    return integral[1] if integral else encodable(text)
 
 
 def to_label(value: object, required: bool, error: Callable[[str, object], Exception]) -> str | None:
