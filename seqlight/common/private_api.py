@@ -149,12 +149,16 @@ def without_function_modes() -> Iterator[None]:
             _push_mode(mode)
 
 
-def without_compiler(function: Any) -> Any:
+def without_compiler(function: Any, reason: str) -> Any:
     """A function that `torch.compile` calls as it is, outside its graph, with all that the function calls.
 
-    The public `torch.compiler.disable` imports the compiler at once, which takes a second.
+    With `fullgraph=True`, torch shows the reason in its error. The public `torch.compiler.disable` is the same, but
+    imports the compiler at once, which takes a second.
     """
-    return torch._disable_dynamo(function)
+    disabled: Any = torch._disable_dynamo(function)
+    disabled._torchdynamo_disable = True
+    disabled._torchdynamo_disable_msg = reason
+    return disabled
 
 
 _FOUND, _ONE = torch.zeros(()), torch.ones(())  # created once: this takes longer than the check

@@ -142,7 +142,7 @@ class RecurrentLayer(nn.Module):
             self._kernels.warn_of_loop(cell, inputs)
         return "eager", kernel
 
-    _run_uncompiled = without_compiler(_run)
+    _run_uncompiled = without_compiler(_run, 'a graph can contain a recurrent layer with `backend="eager"` only')
 
     def _check_torch(self) -> None:
         if torch_backend.torch_operation(self.cell) is None:

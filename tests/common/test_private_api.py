@@ -212,9 +212,17 @@ def test_without_function_modes():
 
 
 def test_without_compiler():
-    outside = private_api.without_compiler(lambda value: value * 2 if not torch.compiler.is_compiling() else value)
-    compiled = torch.compile(lambda value: outside(value + 1) + 1, backend="eager")
-    assert compiled(torch.ones(())) == 5
+    @functools.partial(private_api.without_compiler, reason="it is outside")
+    def outside(value):
+        return value if torch.compiler.is_compiling() else 2 * value
+
+    def function(value):
+        return outside(value + 1) + 1
+
+    assert torch.compile(function, backend="eager")(torch.ones(())) == 5
+    torch._dynamo.reset()
+    with pytest.raises(RuntimeError, match="it is outside"):
+        torch.compile(function, backend="eager", fullgraph=True)(torch.ones(()))
     torch._dynamo.reset()
 
 
