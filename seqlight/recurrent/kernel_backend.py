@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step, is_inherited
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
-from seqlight.common.private_api import has_hooks, is_transformed, module_internals, own_members
+from seqlight.common.private_api import has_hooks, is_transformed, module_internals, own_members, unobserved
 from seqlight.kernels.autograd import Kernel, make_kernel, run_kernel
 from seqlight.kernels.build import BuildError
 from seqlight.kernels.recorder import UnsupportedUpdateError
@@ -77,11 +77,11 @@ class Kernels:
                     self.warn(cell, str(error))
         return self._made[key]
 
-    def warn_of_loop(self, cell: RecurrentCell, inputs: Tensor) -> None:
-        """Warn once if the cell runs in the loop and its author can't know: a GatedCell, or inputs on a GPU."""
+    def warn_of_loop(self, cell: RecurrentCell, inputs: Tensor, reason: str) -> None:
+        """Warn once of the loop, unless that is expected: for a cell that is no GatedCell on a CPU, or a transform."""
         transformed = is_transformed() or torch.compiler.is_compiling()
         if not transformed and (isinstance(cell, GatedCell) or inputs.device.type != "cpu"):
-            self.warn(cell, str(self.find(cell, inputs)))
+            self.warn(cell, reason)
 
     def warn(self, cell: RecurrentCell, reason: str) -> None:
         """Warn (`KernelWarning`) that no kernel serves the cell, once for each reason."""
@@ -117,7 +117,8 @@ class Kernels:
         autocast_dtype = torch.get_autocast_dtype("cpu")
         key = (inputs.dtype, state_dtypes, steps, lengths is None, autocast_dtype, *_configuration(cell))
         if key not in self._dtypes:
-            with torch.no_grad():
+            # The random state is kept, because a continued run comes here too.
+            with torch.no_grad(), unobserved(), torch.random.fork_rng(devices=[]):
                 first = None if state is None else tuple(part[:1] for part in state)
                 output, final = unroll(
                     cell, inputs[:1, :steps], first, None if lengths is None else torch.ones(1).long()

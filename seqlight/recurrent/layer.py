@@ -31,7 +31,8 @@ class RecurrentLayer(nn.Module):
             the first of kernel, torch and eager that can serve the cell and the inputs.
 
     Raises:
-        ValueError: if "torch" can't serve `cell`. For "kernel", `forward` raises this.
+        ValueError: if "torch" can't serve `cell`. `forward` raises this for "kernel", and for "torch" if the cell has
+            changed since: a hook, a parametrization, a method set on it.
     """
 
     def __init__(self, cell: RecurrentCell, *, reverse: bool = False, backend: Backend = "auto") -> None:
@@ -66,10 +67,7 @@ class RecurrentLayer(nn.Module):
             raise ValueError(f"inputs must be of shape (B, T, F), got {tuple(inputs.shape)}")
         if inputs.shape[-1] != self.cell.input_size:
             raise ValueError(f"inputs must have {self.cell.input_size} features, got {inputs.shape[-1]}")
-        if not self._checked and not torch.compiler.is_compiling() and not is_transformed():
-            with unobserved():
-                check_one_step(self.cell, device=inputs.device, dtype=inputs.dtype)
-            self._checked = True
+        self._check_cell(inputs)
         if state is not None:
             check_given_state(self.cell, state, len(inputs))
         checked = check_lengths(lengths, inputs)
@@ -98,7 +96,7 @@ class RecurrentLayer(nn.Module):
         return backend, "" if isinstance(kernel, Kernel) else kernel
 
     def _check_cell(self, inputs: Tensor) -> None:
-        if not self._checked and not torch.compiler.is_compiling():
+        if not self._checked and not torch.compiler.is_compiling() and not is_transformed():
             with unobserved():
                 check_one_step(self.cell, device=inputs.device, dtype=inputs.dtype)
             self._checked = True
@@ -139,7 +137,7 @@ class RecurrentLayer(nn.Module):
         if with_torch and torch_backend.torch_operation(cell) is not None:
             return "torch", kernel
         if self.backend == "auto":
-            self._kernels.warn_of_loop(cell, inputs)
+            self._kernels.warn_of_loop(cell, inputs, kernel)
         return "eager", kernel
 
     _run_uncompiled = without_compiler(_run, 'a graph can contain a recurrent layer with `backend="eager"` only')

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize, prune
 
 from seqlight import ElmanCell, GatedCell, GRUCell, LayerNormLSTMCell, LSTMCell, RecurrentLayer, unroll
 from seqlight.cells.cell import declares_activations
+from seqlight.cells.regularised import RegularisedCell
 from seqlight.kernels import build
 from seqlight.recurrent.kernel_backend import KernelWarning
 from tests.kernels.cells import Peephole
@@ -233,3 +234,14 @@ def test_nothing_warns_where_torch_or_the_user_chose(recwarn):
 def test_auto_warns_of_the_loop_for_half_precision():
     with pytest.warns(KernelWarning, match="must both be float32 or both float64, got torch.bfloat16"):
         RecurrentLayer(Peephole(2).bfloat16())(torch.randn(3, 4, 2).bfloat16())
+
+
+def test_first_use_under_autocast_keeps_the_random_state():
+    """A continued run uses its kernels for the first time in the middle of a training."""
+    layer = RecurrentLayer(RegularisedCell(GRUCell(2, 4), zoneout=0.3), backend="kernel")
+    results = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            results.append(layer(torch.randn(3, 4, 2))[0])
+    assert torch.equal(*results)
