@@ -46,7 +46,9 @@ def main() -> int:
         try:
             status, prints_only = _run(arguments), arguments[:1] not in (["fit"], ["predict"])
         except SystemExit as stop:  # after --help and --print_config
-            status, prints_only = int(stop.code or 0), True
+            status, prints_only = stop.code if isinstance(stop.code, int) else int(stop.code is not None), True
+            if isinstance(stop.code, str):  # from the user's code
+                print(stop.code, file=sys.stderr)
     if error := output_error():
         status, kind = (5, "error") if prints_only and status == 0 else (status, "warning")
         print(f"seqlight: {kind}: can't write to standard output: {error.strerror}", file=sys.stderr)

@@ -166,4 +166,4 @@ class Command:
 
     def read(self, name):
         path = Path(f"{self._output}.{name}")
-        return path.read_text() if path.exists() else ""
+        return path.read_text(errors="backslashreplace") if path.exists() else ""

@@ -103,6 +103,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         """
         stop_requests.defer()
         self._note_saved(trainer)
+        self._events = {}
         self._check_events()
         restored, self._restored = self._restored, None
         if restored is not None:
@@ -134,8 +135,10 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._check_events()
 
     def _check_events(self) -> dict[str, int]:
+        assert self._trainer is not None
         assert self.folder is not None
-        self._events = event_sizes(self.folder.parent, self._events)
+        before = self._events if self._trainer.is_global_zero else {}
+        self._events = event_sizes(self.folder.parent, before)
         return self._events
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

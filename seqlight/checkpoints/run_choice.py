@@ -81,8 +81,14 @@ def choosing_run(parent: Path) -> Iterator[list[Path]]:
         while not (lock.is_locked and (parent / LOCK).exists()):  # another process can remove a folder that it made
             lock.release()
             new_parents = list(dict.fromkeys([*new_parents, *make_folder(parent)]))
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 lock.acquire()
+            except FileNotFoundError:
+                continue
+            except PermissionError:
+                if not os.access(parent, os.W_OK):
+                    raise
+                break  # the lock of another user, who shares this folder
         for _, path in versions(parent):
             if drafts(path) and (path / LOCK).exists():
                 with contextlib.suppress(RunInUseError, WriteError):

@@ -198,7 +198,8 @@ def _forget_in_forked_processes() -> None:
 
 
 def _end(signum: int, saved: str = "") -> NoReturn:
-    _write(f"seqlight: stopped by {signal.Signals(signum).name}" + (f"; {saved}" if saved else ""))
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        _write(f"seqlight: stopped by {signal.Signals(signum).name}" + (f"; {saved}" if saved else ""))
     os._exit(128 + signum)
 
 

@@ -126,3 +126,11 @@ def test_drafts_of_a_killed_run_are_removed_when_another_starts(tmp_path):
     assert live.exists()
     (tmp_path / "go").touch()
     assert running.wait()[0] == 0
+
+
+def test_lock_of_another_user_is_no_obstacle(tmp_path):
+    assert Command(tmp_path, *FIT).wait()[0] == 0
+    [lock] = tmp_path.glob("runs/*/lock")
+    lock.chmod(0o444)
+    assert Command(tmp_path, *FIT, bound=True).wait()[::2] == (0, "")
+    assert len([*tmp_path.glob("runs/*/version_*")]) == 2
