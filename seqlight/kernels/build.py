@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
+import psutil
 
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.common.drafts import draft_suffix, remove_abandoned
@@ -43,16 +44,8 @@ _STOPPING = [
     for name in "SIGHUP SIGINT SIGQUIT SIGKILL SIGPIPE SIGALRM SIGTERM SIGXCPU SIGXFSZ".split()
     if hasattr(signal, name)
 ]
-_INTERRUPTED = re.compile(  # in the words of a compiler in the C locale
-    "|".join(
-        re.escape(words)
-        for words in (
-            *(os.strerror(number) for number in _SHORTAGES),
-            *(signal.strsignal(number) or "" for number in _STOPPING),
-            *("out of memory", "memory exhausted"),
-        )
-    )
-)
+_WORDS = [*map(os.strerror, _SHORTAGES), *(signal.strsignal(number) or "" for number in _STOPPING)]
+_INTERRUPTED = re.compile("|".join(map(re.escape, [*_WORDS, "out of memory", "memory exhausted"])))  # in the C locale
 
 
 class BuildError(Exception):
@@ -61,6 +54,9 @@ class BuildError(Exception):
 
 class InterruptedBuildError(Exception):
     """A build was killed, took too long, or ran out of memory or disk space; another attempt can succeed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f'{reason}; try again, or without a compiler: `backend="eager"`')
 
 
 def find_compiler() -> list[str]:
@@ -163,6 +159,9 @@ def _compile(compiler: list[str], sources: Iterable[str], scratch: Path) -> dict
                     raise InterruptedBuildError(f"{shlex.join(compiler)} took more than {_TIME_LIMIT:.0f} seconds")
                 time.sleep(0.01)
             _check(compiler, process.returncode, folder)
+    except BaseException:
+        _kill_unknown(scratch)
+        raise
     finally:
         for process in processes:
             _end(process)
@@ -213,10 +212,22 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill a compiler that has not succeeded, and all programs that it has started."""
     if process.poll() == 0:
         return
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _kill_group(process.pid)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(2)
+
+
+def _kill_group(leader: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _kill_unknown(scratch: Path) -> None:
+    """Kill compilers in a folder for which there is no `Popen`: a signal interrupted its constructor."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, OSError):
+            if Path(child.cwd()).is_relative_to(scratch.resolve()):
+                _kill_group(child.pid)
 
 
 def _printable(text: str) -> str:

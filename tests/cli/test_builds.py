@@ -86,6 +86,7 @@ def test_stopped_and_killed_builds_save_nothing_and_the_run_continues_exactly(tm
     assert (status, "continues from step 5") == (5, out.splitlines()[0][-47:-26])
     assert err.startswith("seqlight: error: ")
     assert "Killed signal terminated program cc1plus" in err
+    assert "--model.backend eager" in err
     assert len(err.splitlines()) <= 5
     assert backends(run) == ("kernel", "kernel")
     status, out, err = train(run, *FLAGS, environment=environment)

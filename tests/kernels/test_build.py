@@ -1,9 +1,12 @@
 """Building and caching of libraries. They are built without optimisation here, which takes a third of the time."""
 
+import contextlib
+import ctypes
 import errno
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -263,10 +266,39 @@ def test_system_without_room_raises(cache, compiler, monkeypatch, number, functi
         raise OSError(number, os.strerror(number))
 
     compiler("mv cell.cpp cell.so")
-    monkeypatch.setattr(build, "_open", lambda *_: None)
+    monkeypatch.setattr(build, "_open", lambda *_: ctypes.CDLL(None))
     monkeypatch.setattr(function, fail)
     with pytest.raises(build.InterruptedBuildError, match=os.strerror(number)):
         run()
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["alone", "another build"])
+def test_folders_of_killed_builds_are_removed_unless_another_build_runs(cache, compiler, monkeypatch, other):
+    compiler("mv cell.cpp cell.so")
+    monkeypatch.setattr(build, "_open", lambda *_: ctypes.CDLL(None))
+    (cache / "tmpabc").mkdir(parents=True)
+    (cache / "tmpabc" / "cell.s").touch()
+    with build._scratch(cache) if other else contextlib.nullcontext():
+        (cache / "tmpabc").mkdir(exist_ok=True)
+        build.load(("int i;", ()))
+        assert (cache / "tmpabc").exists() == other
+    assert len(list(cache.glob("*.so"))) == 1
+
+
+def test_ctrl_c_while_a_compiler_starts_leaves_none(cache, compiler, monkeypatch):
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+            raise KeyboardInterrupt
+
+    started = []
+    compiler("sleep 1000")
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert started[0].wait(10) == -signal.SIGKILL
+    assert not list(cache.iterdir())
 
 
 def test_compiler_can_have_arguments_and_be_a_link(cache, monkeypatch, tmp_path):
