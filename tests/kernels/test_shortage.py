@@ -141,8 +141,8 @@ def work_under_limits():
     """Print what happens under each limit. This process runs no kernel, so it has no memory or threads to reuse."""
     autograd._WORTH_A_THREAD = 0
     autograd.torch.get_num_threads = lambda: 4  # torch itself has one
-    cell = LSTMCell(64, 64)
-    subject = autograd.make_kernel(cell, torch.float32), cell, torch.randn(64, 3, 64)
+    cell = LSTMCell(64, 256)
+    subject = autograd.make_kernel(cell, torch.float32), cell, torch.randn(256, 3, 64)
     space = psutil.Process().memory_info().vms
 
     def no_processes():
@@ -153,7 +153,7 @@ def work_under_limits():
     print("free", _limited(subject, lambda: None))
     print("threads", _limited(subject, no_processes))
     stack = resource.getrlimit(resource.RLIMIT_STACK)[0] >> 10  # kB of address space that a thread takes
-    for size in (*range(0, 400, 16), *range(stack, stack + 400, 16), 50 * stack):
+    for size in (*range(0, 24000, 500), *range(stack, stack + 400, 20), 50 * stack):
         size = space + size * 1024
         print("space", _limited(subject, lambda size=size: resource.setrlimit(resource.RLIMIT_AS, (size, size))))
 
