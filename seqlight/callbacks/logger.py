@@ -14,10 +14,24 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqlight.checkpoints.run_folder import new_folder
 from seqlight.common.errors import WriteError
+from seqlight.common.private_api import event_file_named_after, has_writer
 
 
 class CurvesLogger(loggers.TensorBoardLogger):
     """Lightning's TensorBoardLogger, but scalars that are logged together are written as one event."""
+
+    @property
+    def experiment(self) -> Any:
+        """The SummaryWriter. Its file comes after those that the folder has, also if the clock was set back.
+
+        TensorBoard reads files in the order of their names, which begin with the time.
+        """
+        if has_writer(self):
+            return super().experiment
+        names = (path.name.split(".") for path in Path(self.log_dir).glob("events.out.tfevents.*"))
+        latest = max((int(parts[3]) for parts in names if parts[3].isdecimal()), default=-1)
+        with event_file_named_after(latest + 1):
+            return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:

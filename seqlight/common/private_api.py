@@ -14,6 +14,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -316,6 +317,25 @@ def show_in_progress_bar(trainer: "pl.Trainer", values: dict[str, float]) -> Non
     `progress_bar_metrics` is the dictionary itself, not a copy.
     """
     trainer.progress_bar_metrics.update(values)
+
+
+def has_writer(logger: Any) -> bool:
+    """Whether a TensorBoardLogger has begun its file. To read its `experiment` would begin one."""
+    return logger._experiment is not None
+
+
+@contextlib.contextmanager
+def event_file_named_after(seconds: float) -> Iterator[None]:
+    """Give TensorBoard's next file a name as of this time at least. Its name has the time, which can't be chosen."""
+    from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
+
+    clock = event_file_writer.time
+    times = iter([max(seconds, clock.time())])  # only the first is for the name
+    event_file_writer.time = SimpleNamespace(time=lambda: next(times, None) or clock.time())
+    try:
+        yield
+    finally:
+        event_file_writer.time = clock
 
 
 def rank_of(rank_zero_only: Any) -> int:

@@ -8,6 +8,7 @@ import functools
 import inspect
 import io
 import pickletools
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -620,3 +621,20 @@ def test_classes_keep_own_defaults():
     with private_api.classes_keep_own_defaults():
         assert parser.parse_args(words).part.init_args.size == 2
         assert parser.parse_args([*words, "--part.size=3", words[-1]]).part.init_args.size == 3
+
+
+def test_has_writer(tmp_path):
+    logger = pl.loggers.TensorBoardLogger(tmp_path)
+    assert not private_api.has_writer(logger)
+    logger.experiment.close()
+    assert private_api.has_writer(logger)
+
+
+def test_event_file_named_after(tmp_path):
+    for number, seconds in enumerate((0, 5e9)):
+        with private_api.event_file_named_after(seconds):
+            torch.utils.tensorboard.SummaryWriter(str(tmp_path / str(number))).close()
+        [path] = tmp_path.glob(f"{number}/*")
+        named = int(path.name.split(".")[3])
+        assert path.name.startswith("events.out.tfevents.")
+        assert named == 5e9 if seconds else abs(named - time.time()) < 100
