@@ -38,3 +38,14 @@ def device_arguments(verb: str, device: str, trainer: dict[str, Any]) -> dict[st
             )
         return {**arguments, "devices": 1}
     return arguments | {name: torchrun[name] for name in torchrun if trainer[name] == _DEFAULTS[name]}
+
+
+def check_strategy(strategy: Any) -> None:
+    """Raise UsageError for a strategy other than one device and DDP, before it is built: it can need other packages.
+
+    Args:
+        strategy: the parsed value: a name, a namespace with `class_path`, or an object.
+    """
+    name = strategy if isinstance(strategy, str) else getattr(strategy, "class_path", type(strategy).__name__)
+    if name.rpartition(".")[2] not in ("auto", "SingleDeviceStrategy", "DDPStrategy") and not name.startswith("ddp"):
+        raise UsageError(f"--trainer.strategy {name}: seqlight trains on one device or with DDP; expected auto or ddp")

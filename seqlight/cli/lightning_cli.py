@@ -11,7 +11,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.io import CheckpointIO
-from lightning.pytorch.utilities import rank_zero_only
 
 from seqlight.callbacks.length_accuracy import AccuracyByLength
 from seqlight.callbacks.logger import CurvesLogger, logger_of
@@ -25,7 +24,7 @@ from seqlight.checkpoints.run_choice import ChosenRun
 from seqlight.checkpoints.run_folder import new_folder
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_output, name_flag
-from seqlight.cli.devices import device_arguments
+from seqlight.cli.devices import check_strategy, device_arguments
 from seqlight.cli.flag_errors import UsageError, explain
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
@@ -42,7 +41,8 @@ from seqlight.cli.training_run import (
 )
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
-from seqlight.common.private_api import classes_keep_own_defaults, rank_of, subcommand_parser
+from seqlight.common.private_api import classes_keep_own_defaults, subcommand_parser
+from seqlight.common.processes import global_rank
 from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.training.classifier import SequenceClassifier
@@ -137,7 +137,8 @@ class SeqlightCLI(LightningCLI):
             raise UsageError("ckpt_path is not allowed in a configuration file: give --ckpt_path on the command line")
         if verb != "fit" and given.checkpoint is None:
             raise UsageError(_NEEDS_CHECKPOINT.format(verb))
-        if (lost := given.lost_with_classes(self.config[verb].as_dict())) and rank_of(rank_zero_only) == 0:
+        lost = given.lost_with_classes(self.config[verb].as_dict())
+        if lost and global_rank(self.config[verb].trainer.num_nodes) == 0:
             print(f"seqlight: a class that a flag names has its own defaults: {', '.join(lost)}", file=sys.stderr)
         # Hidden until before_instantiate_classes: LightningCLI would let the checkpoint's arguments override flags.
         self._ckpt_path, self.config[verb].ckpt_path = given.ckpt_path, None
@@ -164,6 +165,7 @@ class SeqlightCLI(LightningCLI):
             UsageError: if an argument is wrong.
         """
         arguments, checkpoint, encoding = self.config[self.subcommand], self._checkpoint, None
+        check_strategy(arguments.trainer.strategy)
         try:
             if arguments.num_threads is not None:
                 check_at_least("num_threads", arguments.num_threads, 1)
@@ -218,7 +220,7 @@ class SeqlightCLI(LightningCLI):
         """Find the unfinished run or create the folder of a new one, and save checkpoints there."""
         config = self.config_init.fit
         self._training = describe_run(self.config.fit.as_dict(), self.model, self.datamodule)
-        is_first = rank_of(rank_zero_only) == 0
+        is_first = global_rank(config.trainer.num_nodes) == 0
         self._run, message = find_run(
             Path(config.trainer.default_root_dir) / self._run_name(),
             self._training,

@@ -338,11 +338,6 @@ def event_file_named_after(seconds: float) -> Iterator[None]:
         event_file_writer.time = clock
 
 
-def rank_of(rank_zero_only: Any) -> int:
-    """The rank of this process before a Trainer exists: an attribute that Lightning sets on its decorator."""
-    return int(rank_zero_only.rank)
-
-
 def subcommand_parser(cli: Any, subcommand: str) -> Any:
     """The parser of a LightningCLI's subcommand, whose defaults depend on the other arguments."""
     return cli._subcommand_parsers[subcommand]

@@ -26,6 +26,32 @@ def num_launched() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def global_rank(num_nodes: int) -> int:
+    """The rank of this process among all processes of the run, before a Trainer exists.
+
+    It is read from the same environment as by the Trainer: torchrun, SLURM, LSF, MPI, or Lightning's own launcher. The
+    last one does not know its rank yet in the first process of each machine, so on all but the first machine this is
+    only known to be greater than 0.
+
+    Args:
+        num_nodes: the Trainer's `num_nodes`. With one machine, a Trainer ignores `NODE_RANK`.
+    """
+    # Imported here, so that cells and tasks do not wait for Lightning.
+    from lightning.fabric.plugins import environments
+
+    managed = (
+        environments.TorchElasticEnvironment,
+        environments.SLURMEnvironment,
+        environments.LSFEnvironment,
+        environments.MPIEnvironment,
+    )
+    for environment in managed:
+        if environment.detect():
+            return int(environment().global_rank())
+    launcher = environments.LightningEnvironment()
+    return launcher.local_rank() + (launcher.node_rank() if num_nodes > 1 else 0)
+
+
 def is_first_here() -> bool:
     """Whether this is the first process of the run on this machine."""
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))) == 0

@@ -13,7 +13,7 @@ from seqlight.common.validation import check_choice
 from seqlight.data.streams import STREAMS, streams_of
 from seqlight.tasks.task import Target
 from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
-from seqlight.training.schedule import Schedule, ScheduleKind, check_settings, keep_patience
+from seqlight.training.schedule import Schedule, ScheduleKind, check_settings, check_strategy, keep_patience
 from seqlight.training.step_monitor import StepMonitor
 from seqlight.training.trainer_data import datamodule_of, describe_with_data, fix_order, trainer_of
 
@@ -72,6 +72,10 @@ class TrainingHooks(FastHookName, pl.LightningModule):
     def _has_own_optimizer(self) -> bool:
         """Whether a subclass overrides `configure_optimizers`."""
         return type(self).configure_optimizers is not TrainingHooks.configure_optimizers
+
+    def setup(self, stage: str) -> None:
+        """Refuse strategies that shard the model. Raises MisconfigurationException."""
+        check_strategy(self.trainer.strategy)
 
     def on_fit_start(self) -> None:
         """Check, before the first step, that a checkpoint can be written and that the schedule has an end."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seqlight.common.private_api import lambda_schedule_state
@@ -97,6 +98,19 @@ def check_settings(trainer: pl.Trainer) -> None:
     if not trainer.accumulate_grad_batches >= 1:
         raise MisconfigurationException(
             f"accumulate_grad_batches must be at least 1, got {trainer.accumulate_grad_batches}"
+        )
+
+
+def check_strategy(strategy: Any) -> None:
+    """Raise MisconfigurationException for strategies other than one device and DDP.
+
+    Clipping, the check for finite numbers and checkpoints need whole parameters in each process. Subclasses are refused
+    too: DeepSpeedStrategy and XLAStrategy are subclasses of DDPStrategy.
+    """
+    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy):
+        name = type(strategy).__name__
+        raise MisconfigurationException(
+            f"seqlight trains on one device or with DDP, not with {name}: use the Trainer's strategy 'auto' or 'ddp'"
         )
 
 

@@ -22,7 +22,6 @@ import pytest
 import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.autograd.gradcheck import GradcheckError
 
@@ -447,10 +446,6 @@ def test_show_in_progress_bar():
 
     train(Recorder(), enable_progress_bar=True)
     assert shown == [1.5] * 3
-
-
-def test_rank_of():
-    assert private_api.rank_of(rank_zero_only) == 0
 
 
 def test_subcommand_parser(command_line_state, monkeypatch):

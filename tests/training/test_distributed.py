@@ -1,6 +1,7 @@
 """Training and tests in two processes give the results of one."""
 
 import re
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -9,6 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from seqlight.common.processes import global_rank
 from tests.processes import Command
 
 MODULE = '''
@@ -206,6 +208,78 @@ def test_two_processes_print_the_tables_of_one(launched):
     # Only one rank has the longest sequence of the test split.
     assert two[1] == one[1]
     assert two[1][-1].split()[0] == "20-21"
+
+
+def test_two_launchers_on_one_file_system_write_one_run(launched, tmp_path):
+    """Lightning's own launcher on two machines: `NODE_RANK` is all that the second one knows."""
+    (tmp_path / "numbered.py").write_text(MODULE)
+    flags = ["fit", *SAME, "--data.task=Ragged", *(f"{name}={value}" for name, value in RAGGED.items())]
+    flags += ["--name=two", "--data.batch_size=16", "--trainer.num_nodes=2", "--trainer.devices=1"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    nodes = []
+    for rank in (1, 0):
+        folder = tmp_path / f"outputs-{rank}"  # where the output goes
+        folder.symlink_to(tmp_path)
+        nodes.append(Command(folder, *flags, "--trainer.strategy=ddp", environment={**shared, "NODE_RANK": str(rank)}))
+    (status, out, err), (first_status, first_out, first_err) = [node.wait() for node in nodes]
+    assert (status, first_status) == (0, 0), err + first_err
+    assert "best checkpoint" not in out
+    assert "best checkpoint" in first_out
+    [version] = (tmp_path / "runs" / "two").iterdir()
+    assert len(list(version.glob("events*"))) == 1
+    one_machine, two_machines = (
+        torch.load(folder / "runs" / "two" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (launched[0], tmp_path)
+    )
+    torch.testing.assert_close(two_machines["state_dict"], one_machine["state_dict"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "num_nodes", "first"),
+    [
+        ({}, 1, True),
+        ({}, 2, True),
+        ({"NODE_RANK": "0"}, 2, True),
+        ({"NODE_RANK": "1"}, 2, False),
+        ({"NODE_RANK": "1"}, 1, True),  # four machines that each train on their own
+        ({"GROUP_RANK": "2"}, 3, False),
+        ({"LOCAL_RANK": "1"}, 1, False),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, 2, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, 2, False),
+        ({"TORCHELASTIC_RUN_ID": "a", "RANK": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"}, 2, False),
+        ({"TORCHELASTIC_RUN_ID": "a", "RANK": "0", "LOCAL_RANK": "0", "NODE_RANK": "1"}, 2, True),
+        (
+            {
+                "SLURM_NTASKS": "2",
+                "SLURM_NTASKS_PER_NODE": "1",
+                "SLURM_JOB_NAME": "train",
+                "SLURM_PROCID": "1",
+                "SLURM_LOCALID": "0",
+            },
+            2,
+            False,
+        ),
+        (
+            {
+                "SLURM_NTASKS": "2",
+                "SLURM_NTASKS_PER_NODE": "1",
+                "SLURM_JOB_NAME": "train",
+                "SLURM_PROCID": "0",
+                "NODE_RANK": "1",
+            },
+            2,
+            True,
+        ),
+    ],
+)
+def test_first_process_is_known_before_there_is_a_trainer(environment, num_nodes, first, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (global_rank(num_nodes) == 0) is first
 
 
 NUM_IN_FILE = 97  # a fifth is for validation: 19 or 20
