@@ -53,8 +53,8 @@ from seqlight.callbacks.profiler import NoProfiler
 from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.recurrent.layer import Backend
 from seqlight.training import step_monitor
+from seqlight.training.finite_check import FiniteCheck
 from seqlight.training.gradients import gradient_total
-from seqlight.training.non_finite import FiniteCheck
 
 CELLS = {"RNN": (nn.RNN, ElmanCell), "LSTM": (nn.LSTM, LSTMCell), "GRU": (nn.GRU, GRUCell)}
 HIDDEN_SIZE, BATCH_SIZE, LEARNING_RATE = 32, 32, 0.01

@@ -19,9 +19,10 @@ from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import WriteError
 from seqlight.common.private_api import NotInEveryStep
 from seqlight.tasks.task import Target
+from seqlight.training.batch_samples import sample_name
 from seqlight.training.finite_results import non_finite_rows
 from seqlight.training.metrics import predicted_classes
-from seqlight.training.non_finite import MOST_NAMED, NonFiniteError, listed, sample_name
+from seqlight.training.non_finite import MOST_NAMED, NonFiniteError, listed
 from seqlight.training.trainer_data import class_names, datamodule_of
 
 
@@ -50,6 +51,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._file: IO[str] | None = None
+        self._non_finite: list[str] = []
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the temporary file, and write the column names."""
@@ -68,7 +70,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         datamodule = datamodule_of(trainer)
         self._ids = None if datamodule is None else datamodule.sample_ids("predict")
         self._num_written = 0
-        self._non_finite: list[str] = []
+        self._non_finite = []
         self._place = Path(os.path.realpath(self.path))
         if self._place.exists() and not self._place.is_file():
             # Renaming would replace a device or pipe.

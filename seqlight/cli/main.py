@@ -130,14 +130,14 @@ def _reported(error: Exception) -> Exception | None:
         return WriteError(f"can't write {os.fsdecode(error.filename or 'results')}: {error.strerror}")
     if isinstance(error, tuple(_STATUS)):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and is_deliberate(error):
         return UsageError(f"not enough memory: {error}")
+    if isinstance(error, MemoryError) or private_api.is_out_of_memory(error):
+        return UsageError(describe_out_of_memory(error))
     if not isinstance(error, _AMBIGUOUS):
         return None
     if private_api.is_raised_while_restoring(error):
         return CheckpointError(f"training can't continue from the checkpoint: {type(error).__name__}: {error}")
-    if private_api.is_out_of_memory(error):
-        return UsageError(f"not enough memory: {error}")
     if isinstance(error, RuntimeError) and is_peer_lost(error):
         return ProcessLostError("another process of this run has ended, so this one ends too")
     if private_api.is_raised_in(error, os.path.dirname(lightning.__file__)):
@@ -148,6 +148,16 @@ def _reported(error: Exception) -> Exception | None:
 def _is_write_error(error: BaseException | None) -> bool:
     """Whether a result can't be written. TensorBoard opens its file anew for each write, so it can be missing."""
     return isinstance(error, OSError) and (error.errno in _WRITE_ERRORS or is_event_file(error.filename))
+
+
+def describe_out_of_memory(error: Exception) -> str:
+    """What could not be allocated, and what takes less memory."""
+    reason = private_api.allocation_failure(str(error)) or (str(error).splitlines() or [""])[0].strip()
+    return (
+        f"not enough memory{reason and ': ' + reason}\n"
+        "try a smaller --data.batch_size; in training, --trainer.accumulate_grad_batches 2 makes up for half of it\n"
+        "shorter sequences, a smaller --model.cell.hidden_size and fewer layers take less memory too"
+    )
 
 
 def is_deliberate(error: Exception) -> bool:

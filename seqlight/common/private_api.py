@@ -178,6 +178,19 @@ def are_all_finite(tensors: Sequence[Tensor]) -> bool:
     return False
 
 
+def norms_of(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The norm of each tensor, computed in another dtype, in few kernels; `get_total_norm` has no dtype."""
+    return list(torch._foreach_norm(list(tensors), 2, dtype=dtype))
+
+
+def takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer skips its step on the device if its `found_inf` is 1, as for a GradScaler.
+
+    That tensor of one float is read within the step, so the CPU does not wait for it.
+    """
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
 def needs_values(error: Exception) -> bool:
     """Whether a computation failed because a tensor on the "meta" device has no values."""
     return isinstance(error, NotImplementedError) or "meta tensors" in str(error)
@@ -193,8 +206,10 @@ def gradcheck_values(error: Exception) -> tuple[float, float] | None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch could not get memory on the CPU. The RuntimeError differs from others by its text only."""
-    return "DefaultCPUAllocator" in str(error)
+    """Whether torch could not get memory. On CPU and MPS, the RuntimeError differs from others by its text only."""
+    return isinstance(error, torch.OutOfMemoryError) or bool(
+        re.search("DefaultCPUAllocator|MPS backend out of memory", str(error))
+    )
 
 
 def is_process_lost(error: Exception) -> bool:

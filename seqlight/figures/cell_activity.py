@@ -10,6 +10,7 @@ from torch.nn import functional
 from seqlight.cells.cell import GatedCell, declares_activations, has_plain_step
 from seqlight.cells.regularised import RegularisedCell
 from seqlight.cells.state import State, check_tensors
+from seqlight.checkpoints.random_state import random_state_kept
 from seqlight.common.batch import Batch
 from seqlight.recurrent.layer import RecurrentLayer
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths, reverse_within_lengths, step_mask
@@ -63,11 +64,7 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
     checked = check_lengths(lengths, batch.inputs)
     inputs = batch.inputs.to(weight.device, weight.dtype if batch.inputs.is_floating_point() else None)
     # A cell can draw its initial state at random.
-    with (
-        evaluation_copy(model) as copy,
-        torch.no_grad(),
-        torch.random.fork_rng([weight.device] if weight.is_cuda else []),
-    ):
+    with evaluation_copy(model) as copy, torch.no_grad(), random_state_kept(weight.device):
         chosen: Any = copy.recurrent.layers[layer]
         layer_inputs, outputs = _run(copy, chosen, inputs, lengths)
         states, gates, pre_activations = _step_through(chosen, layer_inputs, checked)

@@ -67,7 +67,8 @@ def unit_order(outputs: Float[Tensor, "batch time hidden"]) -> Int64[Tensor, " h
         outputs: (B, T, H), NaN past the end of each sequence.
     """
     courses = outputs.flatten(0, 1)
-    courses = courses[~courses.isnan().all(1)].double().nan_to_num(0, 0, 0)  # a diverged cell needs an order too
+    courses = courses[~courses.isnan().all(1)].cpu().double()  # not every device has float64
+    courses = courses.nan_to_num(0, 0, 0)  # a diverged cell needs an order too
     component = torch.linalg.svd(courses - courses.mean(0), full_matrices=False).Vh[:1].sum(0)
     # The sign of a component is arbitrary: fix it, so that the next figure has the same order.
     sign = component[component.abs().argmax()].sign()

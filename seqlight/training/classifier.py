@@ -23,10 +23,11 @@ from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
 from seqlight.training.evaluation import Evaluation, log_evaluation
 from seqlight.training.evaluation_mode import evaluating
+from seqlight.training.finite_check import OnNonFinite
 from seqlight.training.finite_results import check_probabilities
 from seqlight.training.lightning_hooks import TrainingHooks
 from seqlight.training.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
-from seqlight.training.non_finite import OnNonFinite, check_metrics
+from seqlight.training.non_finite import check_metrics
 from seqlight.training.schedule import ScheduleKind
 
 
@@ -223,6 +224,7 @@ class SequenceClassifier(TrainingHooks):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/...`, and stop the training if the loss is not finite."""
+        self._monitor.settle(self)
         log_evaluation(self, "val", self.val_evaluation.take())
         check_metrics(self.trainer, ("val/loss",))
 

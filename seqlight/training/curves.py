@@ -57,9 +57,21 @@ class TrainingCurves:
         """Add a batch's mean loss, logits and targets."""
         self._steps.add(loss, logits, targets)
 
-    def close_step(self, taken: bool) -> None:
-        """Count the batches added since the last call if the optimizer took the step; else discard them."""
+    def close_step(self, taken: bool | None) -> None:
+        """Count the batches added since the last call if the optimizer took the step; else discard them.
+
+        None if that is not known before `settle`.
+        """
         self._steps.close(taken)
+
+    def settle(self, taken: list[bool]) -> None:
+        """Count or discard the batches of the steps that were closed with None, in their order."""
+        self._steps.settle(taken)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `settle` is due, to limit memory."""
+        return self._steps.is_full
 
     def point_is_due(self, trainer: pl.Trainer, step: int) -> bool:
         """Whether a point is due after `step`."""
@@ -118,14 +130,33 @@ class StepTotals:
         self._target = target
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
         self._closed = 0
+        self._unsettled: list[int] = []  # where the steps end that were closed with None
         self._totals: Tensor | None = None
 
     def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
         """Add a batch's mean loss, logits and targets."""
         self._kept.append((loss.detach(), logits.detach(), targets))
 
-    def close(self, taken: bool) -> None:
-        """Keep what was added since the last call if the step was taken, else discard it."""
+    @property
+    def is_full(self) -> bool:
+        """Whether steps that are not settled keep as much as is allowed."""
+        return bool(self._unsettled) and max(len(self._kept), len(self._unsettled)) >= self._MOST_KEPT
+
+    def settle(self, taken: list[bool]) -> None:
+        """Keep or discard the steps that were closed with None."""
+        start, kept = self._closed, self._kept[: self._closed]
+        for end, is_taken in zip(self._unsettled, taken, strict=True):
+            kept += self._kept[start:end] if is_taken else []
+            start = end
+        self._closed, self._kept, self._unsettled = len(kept), kept + self._kept[start:], []
+        if len(kept) >= self._MOST_KEPT and len(self._kept) == len(kept):
+            self._add_up()
+
+    def close(self, taken: bool | None) -> None:
+        """Keep what was added since the last call if the step was taken, else discard it; None: see `settle`."""
+        if taken is None:
+            self._unsettled.append(len(self._kept))
+            return
         if not taken:
             del self._kept[self._closed :]
         elif len(self._kept) >= self._MOST_KEPT:

@@ -39,6 +39,7 @@ def length_buckets(accuracy: Float[Tensor, " lengths"], count: Int64[Tensor, " l
         accuracy: the accuracy over sequences of each length from 0, (S,); any value where there are none.
         count: the number of sequences of each length, (S,).
     """
+    accuracy, count = accuracy.cpu(), count.cpu()  # not every device has float64
     [lengths] = count.nonzero(as_tuple=True)
     if len(lengths) < 2:
         return []

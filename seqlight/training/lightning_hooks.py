@@ -12,7 +12,8 @@ from seqlight.common.private_api import FastHookName
 from seqlight.common.validation import check_choice
 from seqlight.data.streams import STREAMS, streams_of
 from seqlight.tasks.task import Target
-from seqlight.training.non_finite import OnNonFinite, check_metrics, check_weights
+from seqlight.training.finite_check import OnNonFinite
+from seqlight.training.non_finite import check_metrics, check_weights
 from seqlight.training.schedule import Schedule, ScheduleKind, check_settings, check_strategy, keep_patience
 from seqlight.training.step_monitor import StepMonitor
 from seqlight.training.trainer_data import datamodule_of, describe_with_data, fix_order, trainer_of
@@ -118,6 +119,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, for the progress bar, callbacks and the table at the end of a run."""
+        self._monitor.settle(self)
         metrics = self._monitor.take_epoch(self.trainer)
         if metrics:  # none if a subclass's training_step logs its own
             self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
@@ -133,6 +135,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description and the state of the curves. Weights that are not finite raise NonFiniteError."""
+        self._monitor.settle(self)
         check_weights(self)
         own = {
             "schedule": asdict(self._schedule),

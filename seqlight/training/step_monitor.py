@@ -11,8 +11,15 @@ from torch.optim import Optimizer
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.tasks.task import Target
 from seqlight.training.curves import TrainingCurves
-from seqlight.training.gradients import clip_by_norm, gradient_norm, gradient_total, parameters_of
-from seqlight.training.non_finite import FiniteCheck, OnNonFinite
+from seqlight.training.finite_check import FiniteCheck, OnNonFinite
+from seqlight.training.gradients import (
+    clip_by_norm,
+    device_norms,
+    gradient_norm,
+    gradient_total,
+    parameters_of,
+    total_norm,
+)
 from seqlight.training.optimizer_state import check_optimizers
 
 
@@ -63,31 +70,61 @@ class StepMonitor:
             NonFiniteError: as `FiniteCheck.accepts`.
         """
         parameters = parameters_of(optimizer)
-        max_norm = clip_value if clip_value and algorithm != "value" else None
+        norm: Tensor | None
+        if self._check.can_defer(module, optimizer, parameters):
+            norms = device_norms(parameters)
+            norm = total_norm(norms)
+            self._clip(module, optimizer, norm, clip_value, algorithm)
+            is_finite = self._check.defer(module, optimizer, parameters, norms)
+            self._curves.close_step(None)
+            self._norms.append(norm.where(is_finite, math.nan))
+            return
         next_step = module.global_step + 1  # the optimizer counts the step after this
-        needs_norm = max_norm is not None or self._curves.point_is_due(module.trainer, next_step)
-        if not module.automatic_optimization:
-            needs_norm = True  # a point can be due after further steps in this batch
+        needs_norm = (
+            bool(clip_value and algorithm != "value")
+            or self._curves.point_is_due(module.trainer, next_step)
+            or not module.automatic_optimization  # a point can be due after further steps in this batch
+        )
         norm = gradient_norm(parameters) if needs_norm else None
         accepted = self._check.accepts(module, parameters, gradient_total(parameters) if norm is None else norm)
         self._curves.close_step(accepted)
         if accepted and norm is not None:
             self._norms.append(norm)
-        if accepted and max_norm is not None:
-            assert norm is not None
-            clip_by_norm(parameters, max_norm, norm)
-        elif accepted and clip_value:
+        if accepted:
+            self._clip(module, optimizer, norm, clip_value, algorithm)
+
+    def _clip(
+        self,
+        module: pl.LightningModule,
+        optimizer: Optimizer,
+        norm: Tensor | None,
+        clip_value: float | None,
+        algorithm: str | None,
+    ) -> None:
+        if clip_value and algorithm == "value":
             module.clip_gradients(optimizer, clip_value, algorithm)
+        elif clip_value and norm is not None:
+            clip_by_norm(parameters_of(optimizer), clip_value, norm)
+
+    def settle(self, module: pl.LightningModule) -> None:
+        """Read the checks of steps that were left to a device.
+
+        Raises:
+            NonFiniteError: as `FiniteCheck.accepts`.
+        """
+        self._curves.settle(self._check.settle(module))
 
     def end_batch(self, module: pl.LightningModule) -> None:
         """Write a point of the training curves, if one is due."""
         norms, self._norms = self._norms, []
         self._check.end_batch()
-        if self._curves.point_is_due(module.trainer, module.global_step):
+        is_due = self._curves.point_is_due(module.trainer, module.global_step)
+        if is_due or self._curves.is_full:
+            self.settle(module)
+        if is_due:
             others: dict[str, Any] = {"skipped": self.skipped} if self._check.skips else {}
-            norm = math.hypot(*map(float, norms))
-            if norms and math.isfinite(norm):
-                others["gradient_norm"] = norm
+            if finite := [norm for norm in map(float, norms) if math.isfinite(norm)]:
+                others["gradient_norm"] = math.hypot(*finite)
             self._curves.write_point(module, others)
 
     def begin(self, trainer: pl.Trainer) -> None:

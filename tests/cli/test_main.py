@@ -1,8 +1,11 @@
 import pytest
+import torch
 
 from seqlight import SequenceClassifier
+from seqlight.cli import main
 from seqlight.cli.main import is_deliberate
 from tests.cli.commands import python
+from tests.conftest import seqlight_run
 
 
 def test_is_deliberate():
@@ -12,6 +15,37 @@ def test_is_deliberate():
     with pytest.raises(TypeError) as mistake:
         SequenceClassifier(input_size=1).load_state_dict(None)
     assert not is_deliberate(mistake.value)
+
+
+ALLOCATIONS = {
+    "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of ..."),
+    "MPS": RuntimeError("MPS backend out of memory (MPS allocated: 8 GB). Tried to allocate 2 GB on private pool."),
+    "CPU": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 4000000000000 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    "CPU, on Windows": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:124] data. DefaultCPUAllocator: not enough memory: you tried to allocate "
+        "4000000000000 bytes."
+    ),
+    "Python": MemoryError(),
+    "numpy": MemoryError("Unable to allocate 2.00 GiB for an array with shape (268435456,) and data type float64"),
+}
+
+
+@pytest.mark.parametrize("name", ALLOCATIONS)
+def test_out_of_memory_is_reported_with_the_way_out(name, monkeypatch, command_line_state):
+    def fail(arguments):
+        raise ALLOCATIONS[name]
+
+    monkeypatch.setattr(main, "SeqlightCLI", fail)
+    status, _, err = seqlight_run("fit")
+    assert status == 2
+    assert err.startswith("seqlight: error: not enough memory")
+    assert "try a smaller --data.batch_size; in training, --trainer.accumulate_grad_batches" in err
+    assert err.count("\n") <= 5
+    details = {"CUDA": "2.00 GiB", "MPS": "2 GB", "Python": "", "numpy": "2.00 GiB"}
+    assert details.get(name, "you tried to allocate 4000000000000 bytes") in err
 
 
 def test_version_and_help_do_not_import_torch():

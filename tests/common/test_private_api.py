@@ -237,6 +237,27 @@ def test_are_all_finite(value, dtype):
     assert private_api.are_all_finite([torch.ones(1)])
 
 
+def test_norms_of():
+    tensors = [torch.full((2, 2), 1e30), torch.tensor([3.0, 4.0])]
+    assert [norm.item() for norm in private_api.norms_of(tensors, torch.float64)] == pytest.approx([2e30, 5.0])
+
+
+def test_takes_found_inf():
+    weight = torch.ones(2, requires_grad=True)
+    for other in (torch.optim.Adam([weight], fused=False), torch.optim.RMSprop([weight])):
+        assert not private_api.takes_found_inf(other)
+    for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
+        optimizer = kind([weight], lr=0.1, fused=True)
+        assert private_api.takes_found_inf(optimizer)
+        for found_inf in (0.0, 1.0):
+            before, weight.grad = weight.detach().clone(), torch.ones(2)
+            optimizer.found_inf = torch.tensor(found_inf)
+            optimizer.step()
+            assert torch.equal(weight, before) == (found_inf == 1)
+        if kind is not torch.optim.SGD:
+            assert optimizer.state[weight]["step"] == 1
+
+
 def test_needs_values():
     with pytest.raises((NotImplementedError, RuntimeError)) as caught:
         torch.zeros(2, device="meta").sum().item()
@@ -269,6 +290,7 @@ def test_is_out_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert private_api.is_out_of_memory(caught.value)
+    assert private_api.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
     assert not private_api.is_out_of_memory(RuntimeError("size mismatch"))
 
 

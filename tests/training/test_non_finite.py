@@ -11,7 +11,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.nn import functional
 
 from seqlight import NonFiniteError, SequenceClassifier, SequenceLoader, SyntheticSequences
-from seqlight.training.non_finite import FiniteCheck
+from seqlight.training.finite_check import FiniteCheck
 from tests.conftest import seqlight_run
 from tests.training.breaking import BATCHES, Before, Breaking, Numbered, data, hashes, saver, state_of, trainer_for
 
