@@ -213,7 +213,7 @@ class SeqlightCLI(LightningCLI):
         value, message = clipping_of(self.model, before, named=self._names_clipping)
         for config in (self.config, self.config_init):  # config.yaml should be usable again
             config.fit.trainer.gradient_clip_val = value
-        if message and rank_of(rank_zero_only) == 0:
+        if message and global_rank(self.config_init.fit.trainer.num_nodes) == 0:
             print(message)
 
     def _choose_run(self, *, saves: bool) -> None:
@@ -277,7 +277,8 @@ class SeqlightCLI(LightningCLI):
         if self._run is not None and self._run.folder is not None:
             return logger_of(self._run.folder.path)
         root, name = config.trainer.default_root_dir, self._run_name()
-        if self.subcommand == "fit" or rank_of(rank_zero_only) != 0:  # the first process sends the others its folder
+        # The first process sends the others its folder.
+        if self.subcommand == "fit" or global_rank(config.trainer.num_nodes) != 0:
             return CurvesLogger(root, name=name, default_hp_metric=False)
         if (folder := Path(config.ckpt_path).parent).name == "checkpoints":
             logger = logger_of(folder.parent, kind=self.subcommand)
