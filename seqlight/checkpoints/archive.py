@@ -2,60 +2,38 @@
 
 Such a file is a zip archive of one pickle and the bytes of each storage. torch's own `weights_only` lets a pickle
 take any amount of memory (`bytearray(10**10)`) and import codecs, and trusts the sizes that it states. The
-instructions below can only make plain values, and tensors that are no larger than their bytes.
+instructions below can only make the values of `rebuild.py`.
 """
 
 import collections
 import io
-import math
 import pickletools
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from seqlight.common.private_api import REBUILD_PARAMETER, REBUILD_TENSOR
+from seqlight.checkpoints.rebuild import (
+    CONSTANTS,
+    STORAGES,
+    ArchiveError,
+    Rebuilder,
+    Storage,
+    UnsafeError,
+    check_tree,
+    most_parts,
+)
 
 _MOST_ENTRIES = 20_000  # one for each tensor, and a few more; zipfile takes a second for 100 000
-_MOST_LEVELS = 100  # lists within lists
-_DTYPES = {
-    "torch BFloat16Storage": torch.bfloat16,
-    "torch BoolStorage": torch.bool,
-    "torch ByteStorage": torch.uint8,
-    "torch CharStorage": torch.int8,
-    "torch ComplexDoubleStorage": torch.complex128,
-    "torch ComplexFloatStorage": torch.complex64,
-    "torch DoubleStorage": torch.float64,
-    "torch FloatStorage": torch.float32,
-    "torch HalfStorage": torch.float16,
-    "torch IntStorage": torch.int32,
-    "torch LongStorage": torch.int64,
-    "torch ShortStorage": torch.int16,
-}
-
-
-class ArchiveError(ValueError):
-    """A file that `torch.save` did not write, or that is damaged."""
-
-
-class UnsafeError(ArchiveError):
-    """A file that holds more than tensors and plain values, or that would take much more memory than its size."""
 
 
 class _Name(NamedTuple):
     """The name of a class or function in a pickle. It is looked up in the tables below, and never imported."""
 
     name: str
-
-
-class _Storage(NamedTuple):
-    """The values of one storage, flat."""
-
-    values: Tensor
 
 
 def unpack(content: bytes) -> Any:
@@ -100,12 +78,13 @@ class _Reader:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.storages: dict[str, _Storage] = {}
-        self.allowance = 0  # bytes and numbers that functions may still make
+        self.storages: dict[str, Storage] = {}
+        self.rebuilder = Rebuilder()
+        self.allowance = 0  # bytes and values that functions may still copy
 
     def read(self) -> Any:
         pickle = self.archive.read(f"{self.folder}data.pkl")
-        self.allowance = len(pickle)
+        self.allowance = 4 * len(pickle)
         for opcode, argument, _ in pickletools.genops(pickle):
             if opcode.name in _VALUES:
                 self.stack.append(_VALUES[opcode.name](argument))
@@ -114,7 +93,7 @@ class _Reader:
             else:
                 raise UnsafeError(f"unexpected instruction {opcode.name}")
         [value] = self.stack
-        _check_tree(value, 4 * len(pickle))
+        check_tree(value, most_parts(len(pickle)))
         return value
 
     def pop(self, size: int | None = None) -> list[Any]:
@@ -131,84 +110,59 @@ class _Reader:
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        if type(target) not in (dict, collections.OrderedDict):
+        if type(target) not in (dict, collections.OrderedDict, collections.Counter):
             raise UnsafeError("it sets items of a value that is not a dict")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            # Many larger integers share a hash.
-            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**61 - 1)):
-                raise UnsafeError("keys of a dict must be strings or integers")
-            target[key] = value
+        keys, values = items[::2], items[1::2]
 
-    def set_metadata(self) -> None:
-        """Set the modules' versions in a `state_dict`, the only attribute that a value can have."""
-        state = self.stack.pop()
-        if (
-            type(self.stack[-1]) is not collections.OrderedDict
-            or type(state) is not dict
-            or set(state) != {"_metadata"}
-        ):
+        def insert(part: slice) -> None:
+            for key, value in zip(keys[part], values[part], strict=True):
+                target[key] = value
+
+        self.rebuilder.key_time.insert(keys, insert)
+
+    def set_attributes(self) -> None:
+        """Set attributes of an OrderedDict, as the modules' versions in a `state_dict`."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if type(target) is not collections.OrderedDict or type(state) is not dict:
             raise UnsafeError("it sets attributes")
-        vars(self.stack[-1]).update(state)
+        if any(type(name) is not str or hasattr(target, name) for name in state):
+            raise UnsafeError("it sets attributes")
+        vars(target).update(state)
 
     def name(self, name: str) -> None:
-        if name not in _FUNCTIONS and name not in _DTYPES:
+        if name in CONSTANTS:
+            self.stack.append(CONSTANTS[name])
+        elif name in STORAGES or name in self.rebuilder.functions or name in self.rebuilder.types:
+            self.stack.append(_Name(name))
+        else:
             raise UnsafeError(f"it names {name.replace(' ', '.')!r}")
-        self.stack.append(_Name(name))
 
     def call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not (isinstance(function, _Name) and function.name in _FUNCTIONS and type(arguments) is tuple):
+        functions = self.rebuilder.functions
+        if not (isinstance(function, _Name) and function.name in functions and type(arguments) is tuple):
             raise UnsafeError("it calls a value that is not a function")
-        self.allowance -= sum(len(each) for each in arguments if isinstance(each, str | dict))
+        self.allowance -= sum(len(each) for each in arguments if isinstance(each, str | bytes | dict | list | tuple))
         if self.allowance < 0:
             raise UnsafeError("it would make more data than it holds")
-        self.stack.append(_FUNCTIONS[function.name](*arguments))
+        self.stack.append(functions[function.name](*arguments))
 
     def storage(self) -> None:
         """Read the storage for `("storage", type, key, device, number of values)`."""
-        _, kind, key, _, size = self.stack.pop()
+        what, kind, key, device, size = self.stack.pop()
+        if what != "storage" or not (type(key) is type(device) is str and type(size) is int):
+            raise UnsafeError("it refers to a value that is not a storage")
+        dtype = STORAGES[kind.name]
         if key not in self.storages:
-            dtype = _DTYPES[kind.name]
             content = bytearray(self.archive.read(f"{self.folder}data/{key}"))
             # torch aligns the copy for its kernels.
-            values = torch.frombuffer(content, dtype=dtype).clone() if content else torch.empty(0, dtype=dtype)
-            self.storages[key] = _Storage(values)
+            values = torch.frombuffer(content, dtype=torch.uint8).clone() if content else torch.empty(0)
+            self.storages[key] = Storage(values.untyped_storage(), dtype)
         found = self.storages[key]
-        if found.values.dtype != _DTYPES[kind.name] or len(found.values) != size:
+        if found.dtype != dtype or found.content.nbytes() != size * (1 if dtype is None else dtype.itemsize):
             raise UnsafeError("a storage does not have the stated type and size")
         self.stack.append(found)
 
-
-def _tensor(
-    storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool, *_: Any
-) -> Tensor:
-    """Make a tensor, as torch's `_rebuild_tensor_v2` without hooks. It has at most as many values as its storage."""
-    if math.prod(size) > len(storage.values):
-        raise UnsafeError("a tensor is larger than its storage")
-    storage.values.as_strided(size, stride, offset)  # raises if `set_` would make the storage larger
-    tensor = torch.empty(0, dtype=storage.values.dtype)
-    tensor.set_(storage.values.untyped_storage(), offset, size, stride)
-    return tensor.requires_grad_(bool(requires_grad))
-
-
-def _parameter(tensor: Tensor, requires_grad: bool, *_: Any) -> torch.nn.Parameter:
-    return torch.nn.Parameter(tensor, bool(requires_grad))
-
-
-def _latin(text: str, encoding: str) -> bytes:
-    """The bytes that a pickle holds as text."""
-    if encoding != "latin1":
-        raise UnsafeError("it names a codec")
-    return text.encode("latin1")
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "collections Counter": lambda counts: collections.Counter(dict(counts)),  # milestones of a MultiStepLR
-    "collections OrderedDict": lambda: collections.OrderedDict(),
-    REBUILD_TENSOR: _tensor,
-    REBUILD_PARAMETER: _parameter,
-    "_codecs encode": _latin,
-}
 
 _VALUES: dict[str, Callable[[Any], Any]] = {
     "NONE": lambda _: None,
@@ -236,28 +190,6 @@ _INSTRUCTIONS: dict[str, Callable[[_Reader, Any], Any]] = {
     "SETITEMS": lambda reader, _: reader.set_items(reader.pop()),
     "GLOBAL": lambda reader, name: reader.name(name),
     "REDUCE": lambda reader, _: reader.call(),
-    "BUILD": lambda reader, _: reader.set_metadata(),
+    "BUILD": lambda reader, _: reader.set_attributes(),
     "BINPERSID": lambda reader, _: reader.storage(),
 }
-
-
-def _check_tree(value: Any, most: int) -> None:
-    """Check for plain data with at most `most` parts: a list can be in itself, or in many lists.
-
-    Raises:
-        UnsafeError: if it is not.
-    """
-    waiting, seen = [(value, 0)], 0
-    while waiting:
-        value, level = waiting.pop()
-        parts: Collection[Any] = ()
-        if isinstance(value, dict):
-            parts = [*value.values(), *getattr(value, "__dict__", {}).values()]
-        elif type(value) in (list, tuple):
-            parts = value
-        elif not (value is None or isinstance(value, bool | int | float | str | bytes | Tensor)):
-            raise UnsafeError("it holds more than tensors and plain values")
-        seen += len(parts)
-        if seen > most or level > _MOST_LEVELS:
-            raise UnsafeError("its values are nested too deeply")
-        waiting.extend((part, level + 1) for part in parts)

@@ -4,17 +4,19 @@ A file is a zip archive from `torch.save`, followed by a line with the SHA-256 o
 archives ignore that line.
 """
 
+import contextlib
+import errno
 import hashlib
-import io
 import os
 import re
+import stat
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from seqlight.checkpoints.archive import ArchiveError, UnsafeError, unpack
+from seqlight.checkpoints.saveable import pack
 from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import CheckpointError, DamagedCheckpointError, WriteError
 
@@ -32,8 +34,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     path = Path(path)
     draft = draft_of(path)
     try:
+        check_regular(path)
         try:
-            with draft.open("wb") as file:
+            with new_draft(draft, path) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -41,8 +44,60 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         finally:
             draft.unlink(missing_ok=True)
         sync_folder(path.parent)
+    except WriteError:
+        raise
     except OSError as error:
         raise WriteError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path of a run does not exist, or is a regular file: what a link leads to would be changed too.
+
+    Raises:
+        WriteError: if it is a link, pipe, device or folder.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise WriteError(
+                f"can't write {path}: expected a regular file, got a link, pipe, device or folder; remove it"
+            )
+
+
+def new_draft(draft: Path, path: Path, **options: Any) -> IO[Any]:
+    """Open a new file that will replace `path`, with its permissions and group if it exists.
+
+    Args:
+        draft: the new file; a file or link in its place is removed.
+        path: the file to replace. If it is a draft itself, `.NAME.part`, NAME is what it stands for.
+        options: for `open`; bytes by default.
+    """
+    draft.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(draft, flags, 0o666)  # the umask applies
+    name = path.name.removeprefix(".").removesuffix(".part") if path.name.endswith(".part") else path.name
+    with contextlib.suppress(OSError, AttributeError):  # there is none, or the system has no such permissions
+        replaced = os.stat(path.with_name(name))
+        mode = replaced.st_mode & 0o777
+        try:
+            os.fchown(descriptor, -1, replaced.st_gid)
+        except OSError:
+            mode &= 0o707  # the rights are not another group's
+        os.fchmod(descriptor, mode)
+    file: IO[Any] = os.fdopen(descriptor, **{"mode": "wb", **options})
+    return file
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """Read a file. A pipe, device or folder is refused, and never waited for.
+
+    Raises:
+        OSError: if it can't be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "expected a file, got a pipe or device")
+        return file.read()
 
 
 def make_folder(folder: Path) -> list[Path]:
@@ -113,13 +168,10 @@ class SealedCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save a checkpoint with its SHA-256."""
-        buffer = io.BytesIO()
-        torch.save({**checkpoint, _SEALED: True}, buffer)
-        content = buffer.getvalue()
         try:
-            unpack(content)
-        except ArchiveError as error:
-            raise CheckpointError(f"{path}: this checkpoint could not be read again: {error}") from error
+            content = pack({**checkpoint, _SEALED: True})
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} {error}\nearlier checkpoints are unchanged") from error
         folder = Path(path).parent
         try:
             if folder not in self._folders:
@@ -153,9 +205,10 @@ def read_plain(path: str | os.PathLike[str]) -> dict[str, Any]:
     if "://" in str(path):
         raise CheckpointError(f"{path}: expected a file on this machine, not a URL")
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        what = "it is a folder, pipe or device" if os.path.lexists(path) and Path(path).exists() else "there is no file"
+        raise FileNotFoundError(f"no checkpoint at {path}: {what}")
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise CheckpointError(f"{path}: can't read it: {error.strerror}") from error
     sealed = _check_seal(path, content)

@@ -15,9 +15,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
-from seqlight.checkpoints.files import rename
+from seqlight.checkpoints.files import SealedCheckpointIO, rename
 from seqlight.checkpoints.random_state import random_state, set_random_state
 from seqlight.checkpoints.run_folder import event_sizes
+from seqlight.checkpoints.saveable import pack
 from seqlight.checkpoints.signals import Stopped, stop_requests
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_api import NotInEveryStep, begin_next_epoch, call_after, is_validation_next
@@ -99,8 +100,14 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         """Continue the run from the loaded state.
 
         Raises:
-            CheckpointError: if the state is incomplete.
+            CheckpointError: if the state is incomplete, or the state of another callback could not be saved.
         """
+        if isinstance(
+            trainer.strategy.checkpoint_io, SealedCheckpointIO
+        ):  # before the first step, not at the first save
+            for callback in trainer.callbacks:  # type: ignore[attr-defined] # set by its callback connector
+                if callback is not self:
+                    pack({"callbacks": {callback.state_key: callback.state_dict()}})
         stop_requests.defer()
         self._note_saved(trainer)
         self._events = {}

@@ -33,7 +33,32 @@ if TYPE_CHECKING:
 
 
 # The names under which `torch.save` pickles the functions that rebuild tensors and parameters.
-REBUILD_TENSOR, REBUILD_PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
+REBUILD = {
+    "tensor": "torch._utils _rebuild_tensor_v2",
+    "tensor of a newer type": "torch._utils _rebuild_tensor_v3",
+    "tensor with attributes": "torch._tensor _rebuild_from_type_v2",
+    "parameter": "torch._utils _rebuild_parameter",
+    "parameter with attributes": "torch._utils _rebuild_parameter_with_state",
+    "sparse": "torch._utils _rebuild_sparse_tensor",
+    "quantised": "torch._utils _rebuild_qtensor",
+    "meta": "torch._utils _rebuild_meta_tensor_no_storage",
+}
+# The types of tensors that `torch.save` saves with bytes of no type.
+NEW_DTYPES: frozenset[torch.dtype] = frozenset(torch.storage._new_dtypes())
+
+
+def set_tensor_metadata(tensor: Tensor, metadata: dict[str, bool]) -> None:
+    """Mark a tensor as the conjugate or the negative of its values, as `torch.save` states for such views."""
+    torch._utils.set_tensor_metadata(tensor, metadata)
+
+
+def quantised(
+    content: torch.UntypedStorage, dtype: torch.dtype, offset: int, size: Any, stride: Any, parameters: Any
+) -> Tensor:
+    """A quantised tensor of stored values. The public functions round numbers; none takes the values themselves."""
+    storage = torch.storage.TypedStorage(wrap_storage=content, dtype=dtype, _internal=True)
+    tensor: Tensor = torch._utils._rebuild_qtensor(storage, offset, size, stride, parameters, False, {})
+    return tensor
 
 
 _FOR_ALL_MODULES = (
@@ -189,6 +214,14 @@ def takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
     That tensor of one float is read within the step, so the CPU does not wait for it.
     """
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def is_parameter_registration(function: Any) -> bool:
+    """Whether a call that `TorchFunctionMode` intercepts is made by `nn.Module.register_parameter`, once each time.
+
+    It reads `grad_fn`. torch's own hook for registrations is called for all threads of a process.
+    """
+    return getattr(function, "__self__", None) is Tensor.grad_fn
 
 
 def needs_values(error: Exception) -> bool:
@@ -371,6 +404,18 @@ def is_raised_while_restoring(error: Exception) -> bool:
 
 
 # -------------------------------------------------------------------------------------------- jsonargparse
+
+
+def limit_imports(modules: Sequence[str]) -> Callable[[], None]:
+    """Let values that are parsed name only these modules; returns a function that ends this.
+
+    jsonargparse has these settings for the process, and no public way to restore them.
+    """
+    from jsonargparse import _common, set_parsing_settings
+
+    before = dict(_common.parsing_settings)
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(modules))
+    return lambda: _common.parsing_settings.update(before)
 
 
 def bound_class(value: Any) -> Any:

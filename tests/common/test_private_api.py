@@ -70,14 +70,81 @@ class ModuleWithHook(SequenceClassifier):
 # torch
 
 
-def test_pickled_names_of_tensors():
+def names_in_pickle(value):
     file = io.BytesIO()
-    torch.save({"tensor": torch.zeros(2), "parameter": nn.Parameter(torch.zeros(2))}, file)
+    torch.save(value, file)
     with zipfile.ZipFile(file) as archive:
         [name] = [name for name in archive.namelist() if name.endswith("data.pkl")]
         opcodes = list(pickletools.genops(archive.read(name)))
-    names = {argument for opcode, argument, _ in opcodes if opcode.name == "GLOBAL"}
-    assert {private_api.REBUILD_TENSOR, private_api.REBUILD_PARAMETER} <= names
+    return {argument for opcode, argument, _ in opcodes if opcode.name == "GLOBAL"}
+
+
+def with_note(tensor):
+    tensor.note = 1
+    return tensor
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize", "ignore::DeprecationWarning", "ignore:TypedStorage:UserWarning")
+def test_rebuild():
+    values = {
+        "tensor": torch.zeros(2),
+        "tensor of a newer type": torch.zeros(2, dtype=torch.uint16),
+        "tensor with attributes": with_note(torch.zeros(2)),
+        "parameter": nn.Parameter(torch.zeros(2)),
+        "parameter with attributes": with_note(nn.Parameter(torch.zeros(2))),
+        "sparse": torch.eye(2).to_sparse(),
+        "quantised": torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
+        "meta": torch.zeros(2, device="meta"),
+    }
+    assert {*values} == {*private_api.REBUILD}
+    for name, value in values.items():
+        assert private_api.REBUILD[name] in names_in_pickle(value), name
+
+
+def test_new_dtypes():
+    assert {torch.float8_e4m3fn, torch.uint16, torch.uint64} <= private_api.NEW_DTYPES
+    assert not {torch.float32, torch.int64, torch.bfloat16} & private_api.NEW_DTYPES
+
+
+def test_set_tensor_metadata():
+    tensor = torch.tensor([1 + 2j])
+    private_api.set_tensor_metadata(tensor, {"conj": True})
+    assert tensor.is_conj()
+    assert tensor.item() == 1 - 2j
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize", "ignore::DeprecationWarning", "ignore:TypedStorage:UserWarning")
+def test_quantised():
+    expected = torch.quantize_per_tensor(torch.tensor([0.1, -0.3]), 0.1, 3, torch.qint8)
+    content = expected.int_repr().untyped_storage()
+    found = private_api.quantised(content, torch.qint8, 0, (2,), (1,), (torch.per_tensor_affine, 0.1, 3))
+    assert torch.equal(found.int_repr(), expected.int_repr())
+    assert torch.equal(found.dequantize(), expected.dequantize())
+
+
+def test_is_parameter_registration():
+    class Counter(torch.overrides.TorchFunctionMode):
+        count = 0
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            Counter.count += private_api.is_parameter_registration(func)
+            return func(*args, **(kwargs or {}))
+
+    with Counter():
+        nn.Sequential(nn.Linear(2, 3), nn.LSTM(2, 3), nn.BatchNorm1d(4))
+    assert Counter.count == 2 + 4 + 2
+
+
+def test_limit_imports():
+    before = dict(jsonargparse._common.parsing_settings)
+    restore = private_api.limit_imports(["collections"])
+    try:
+        assert jsonargparse._util.import_object("collections.Counter") is not None
+        with pytest.raises(ValueError, match="is not allowed"):
+            jsonargparse._util.import_object("decimal.Decimal")
+    finally:
+        restore()
+    assert jsonargparse._common.parsing_settings == before
 
 
 @pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"])
