@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import RandomSampler
 
 from seqlight.callbacks.classifier import classifier_of
+from seqlight.checkpoints.files import new_draft
 from seqlight.common.batch import Batch
 from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import WriteError
@@ -37,7 +38,8 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
     written completely or not at all. With `Trainer.predict(..., return_predictions=False)` memory does not grow.
 
     Args:
-        path: the file. A missing folder is created; a link to a file is followed.
+        path: the file. A missing folder is created; a link to a file is followed. An existing file keeps its
+            permissions, and its group if possible.
 
     Raises:
         MisconfigurationException: in predict, if the module is no SequenceClassifier, there are several processes or
@@ -82,7 +84,8 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
             remove_abandoned(self._place.parent)
             self._draft = draft_of(self._place)
             # A lone surrogate in a name has no encoding, so it is written as an escape.
-            self._file = self._draft.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+            text = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+            self._file = new_draft(self._draft, self._place, mode="w", **text)
             self._rows = csv.writer(self._file)
             self._rows.writerow(header(self._names, self._target))
         except OSError as error:

@@ -13,7 +13,15 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from seqlight.checkpoints.files import check_identity, identity, make_folder, sync_folder, write_atomically
+from seqlight.checkpoints.files import (
+    check_identity,
+    check_regular,
+    identity,
+    make_folder,
+    read_regular,
+    sync_folder,
+    write_atomically,
+)
 from seqlight.common.errors import WriteError
 
 LOCK, _STATE, _EVENTS = "lock", "run.json", "events.out.tfevents."
@@ -48,12 +56,15 @@ class RunFolder:
         self._lock = FileLock(path / LOCK)  # free again when its process dies
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _check_files(path)
             self._lock.acquire(blocking=False)
             self._identity = identity(path)
             for stray in drafts(path):
                 stray.unlink(missing_ok=True)
         except Timeout:
             raise RunInUseError(f"{os.path.relpath(path)} is being written by process {_process(path)}") from None
+        except WriteError:
+            raise
         except OSError as error:
             raise WriteError(f"can't write {path}: {error.strerror}") from error
 
@@ -90,10 +101,13 @@ class RunFolder:
         """
         try:
             for path in _event_files(self.path):
+                check_regular(path)
                 if path.name not in sizes:
                     path.unlink()
                 elif path.stat().st_size > sizes[path.name]:
                     os.truncate(path, sizes[path.name])
+        except WriteError:
+            raise
         except OSError as error:
             raise WriteError(f"can't write {self.path}: {error.strerror}") from error
 
@@ -242,7 +256,7 @@ def event_sizes(folder: Path, before: dict[str, int]) -> dict[str, int]:
     Raises:
         WriteError: if a file is missing or has become smaller.
     """
-    sizes = {path.name: path.stat().st_size for path in _event_files(folder)}
+    sizes = {path.name: path.lstat().st_size for path in _event_files(folder)}
     if lost := [name for name in before if sizes.get(name, -1) < before[name]]:
         raise WriteError(f"can't write {os.path.relpath(folder / lost[0])}: it was deleted or replaced during the run")
     return sizes
@@ -264,12 +278,34 @@ def drafts(path: Path) -> list[Path]:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    """The contents of `run.json`; empty if there is none."""
+    """The contents of `run.json`; empty if there is none.
+
+    Raises:
+        WriteError: if it is not a regular file.
+    """
+    check_regular(path / _STATE)
     try:
-        state = json.loads((path / _STATE).read_text())
+        state = json.loads(read_regular(path / _STATE))
     except (OSError, RecursionError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
+
+
+def _check_files(folder: Path) -> None:
+    """Check that what a run opens or replaces in its folder are regular files.
+
+    Raises:
+        WriteError: if one is not.
+    """
+    checkpoints = folder / "checkpoints"
+    if checkpoints.is_symlink():
+        raise WriteError(f"can't write {checkpoints}: expected a folder, got a link")
+    for path in (
+        *(folder / name for name in _FILES_BEFORE_TRAINING),
+        *_event_files(folder),
+        *checkpoints.glob("*.ckpt"),
+    ):
+        check_regular(path)
 
 
 def _without(training: Any, ignored: tuple[str, ...]) -> Any:

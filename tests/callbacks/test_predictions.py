@@ -295,3 +295,19 @@ def test_probabilities_that_are_not_finite_leave_no_file(target, value, tmp_path
         predict(path, model, data)
     assert path.read_text() == "earlier"
     assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
+@pytest.mark.parametrize(("mode", "expected"), [(None, 0o640), (0o600, 0o600), (0o664, 0o664)])
+def test_permissions_of_a_replaced_file_are_kept(mode, expected, tmp_path):
+    path = tmp_path / "p.csv"
+    if mode is not None:
+        path.touch()
+        path.chmod(mode)
+    before = os.umask(0o027)
+    try:
+        predict(path, *set_up())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == expected
+    assert len(path.read_text().splitlines()) == 71
