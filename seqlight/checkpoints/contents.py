@@ -17,6 +17,9 @@ If no source is named, Lightning saves the entry.
 import os
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from seqlight.checkpoints.files import read_plain
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_api import completed_epochs
@@ -74,6 +77,41 @@ def _is_class(part: Any) -> bool:
     return (
         isinstance(part, dict) and isinstance(part.get("class_path"), str) and isinstance(part.get("init_args"), dict)
     )
+
+
+def check_finite(path: str | os.PathLike[str], checkpoint: dict[str, Any], model: nn.Module) -> None:
+    """Check that no weight is NaN or infinite, and no buffer is NaN (it can be infinite on purpose, as in a mask).
+
+    Args:
+        path: the file, for messages.
+        checkpoint: the contents of the file.
+        model: the model for the weights. It can have other values.
+
+    Raises:
+        CheckpointError: naming the tensors that are not finite.
+    """
+    parameters = {name for name, _ in model.named_parameters()}
+    found = [
+        name
+        for name, tensor in checkpoint["state_dict"].items()
+        if isinstance(tensor, Tensor) and not _is_usable(tensor, name in parameters)
+    ]
+    if found:
+        names = ", ".join(map(repr, found[:3])) + (", ..." if len(found) > 3 else "")
+        raise CheckpointError(
+            f"{path}: {len(found)} of its weights and buffers are NaN or infinite: {names:.500}\n"
+            "use an earlier checkpoint; results of this one would be NaN"
+        )
+
+
+def _is_usable(tensor: Tensor, is_parameter: bool) -> bool:
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.is_meta:
+        return True
+    if tensor.layout is not torch.strided:
+        tensor = tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.values()
+    if tensor.element_size() == 1:
+        tensor = tensor.float()  # torch can't check a float8
+    return bool(tensor.isfinite().all()) if is_parameter else not tensor.isnan().any()
 
 
 def epochs_trained(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> int:

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
-from seqlight.checkpoints.contents import read
+from seqlight.checkpoints.contents import check_finite, read
 from seqlight.common.description import NotImportedError, from_plain, resolve
 from seqlight.common.errors import CheckpointError
-from seqlight.common.private_api import needs_values
+from seqlight.common.private_api import is_parameter_registration, needs_values
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -30,8 +30,8 @@ def load_model(path: str | os.PathLike[str], base: type[Model], map_location: to
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if the file is not a checkpoint of a seqlight model, or names a class of a module that has
-            not been imported.
+        CheckpointError: if the file is not a checkpoint of a seqlight model, names a class of a module that has not
+            been imported, or holds weights that are not finite.
     """
     checkpoint = read(path)
     description = checkpoint["seqlight"]["model"]
@@ -39,8 +39,10 @@ def load_model(path: str | os.PathLike[str], base: type[Model], map_location: to
     try:
         cls = resolve(description["class_path"], base)
         check_sizes(lambda: cls(**from_plain(arguments)), checkpoint["state_dict"])
-        model: Model = cls(**from_plain(arguments))
+        with _OwnRandomNumbers():
+            model: Model = cls(**from_plain(arguments))
         model.load_state_dict(checkpoint["state_dict"])
+        check_finite(path, checkpoint, model)
     except NotImportedError as error:
         raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -58,24 +60,13 @@ def check_sizes(make_model: Callable[[], nn.Module], weights: Mapping[str, Any])
     Raises:
         RuntimeError: as `load_state_dict`.
     """
-    parameters = 0
-
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal parameters
-        parameters += parameter is not None
-        if parameters > 2 * len(weights):  # twice, since one can replace another; a million layers would take long
-            raise RuntimeError(f"size mismatch: the model has more parameters than the checkpoint: {len(weights)}")
-
-    handle = register_module_parameter_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _ParameterLimit(2 * len(weights)):  # twice, since one can replace another
             model = make_model()
     except (NotImplementedError, RuntimeError) as error:
         if needs_values(error):
             return  # a user's cell that computes with its initial weights
         raise
-    finally:
-        handle.remove()
     size = sum(parameter.numel() for parameter in model.parameters())
     # A copy: torch records in the metadata that weights were assigned, and the next load would assign them too.
     assigned = OrderedDict(weights)
@@ -84,3 +75,42 @@ def check_sizes(make_model: Callable[[], nn.Module], weights: Mapping[str, Any])
     storages = [tensor.untyped_storage() for tensor in weights.values() if isinstance(tensor, Tensor)]
     if size > sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()):
         raise RuntimeError(f"size mismatch: the model has {size} weights, the checkpoint fewer")
+
+
+class _ParameterLimit(TorchFunctionMode):
+    """A limit to the number of parameters that this thread registers: a million layers would take long to build."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._left = most
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count a parameter, or call the function."""
+        if is_parameter_registration(func):
+            self._left -= 1
+            if self._left < 0:
+                raise RuntimeError("size mismatch: the model has more parameters than the checkpoint")
+        return func(*args, **(kwargs or {}))
+
+
+class _OwnRandomNumbers(TorchFunctionMode):
+    """Let this thread draw initial weights from a generator of its own: they are replaced, and others use torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._generator = torch.Generator()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function, with the generator if it draws random numbers."""
+        kwargs = dict(kwargs or {})
+        if getattr(func, "__name__", "") in _DRAW and kwargs.get("generator") is None:
+            kwargs["generator"] = self._generator
+        return func(*args, **kwargs)
+
+
+# Of torch.nn.init, torch.Tensor and torch.
+_DRAW = frozenset(
+    """uniform_ normal_ trunc_normal_ xavier_uniform_ xavier_normal_ kaiming_uniform_ kaiming_normal_ orthogonal_
+    sparse_ bernoulli_ cauchy_ exponential_ geometric_ log_normal_ random_ bernoulli multinomial normal rand randint
+    randn randperm""".split()
+)

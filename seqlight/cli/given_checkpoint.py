@@ -4,9 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
 
-from jsonargparse import set_parsing_settings
-
-from seqlight.checkpoints.contents import epochs_trained, read
+from seqlight.checkpoints.contents import check_finite, epochs_trained, read
 from seqlight.checkpoints.load import check_sizes
 from seqlight.cli.arguments import GivenArguments
 from seqlight.cli.flag_errors import UsageError
@@ -19,7 +17,7 @@ from seqlight.training.classifier import SequenceClassifier
 
 
 class GivenCheckpoint:
-    """Model and data as a checkpoint describes them. Afterwards only modules given by `--import` can be imported.
+    """Model and data as a checkpoint describes them.
 
     Args:
         path: the checkpoint file.
@@ -29,6 +27,7 @@ class GivenCheckpoint:
         path: the checkpoint file.
         contents: its contents.
         defaults: model and data for the parser, unless flags override them.
+        modules: all modules whose classes parsed values may name: class paths in the checkpoint are checked already.
 
     Raises:
         UsageError: if the file does not exist, or neither the checkpoint nor a flag names the data.
@@ -56,9 +55,7 @@ class GivenCheckpoint:
             ) from error
         if "data" not in self.defaults and not any(word.startswith("--data") for word in given.words):
             raise UsageError(f"{path} does not name its training data: name the data with --data.task or --data")
-        # Class paths in the checkpoint are checked already. No other module can be imported by name.
-        modules = [module.partition(".")[0] for module in given.values_of("--import")]
-        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["seqlight", "lightning", *modules])
+        self.modules = ["seqlight", "lightning", *(name.partition(".")[0] for name in given.values_of("--import"))]
         # Kept from the parser, which would take a minute for a large vocabulary.
         self._encoding = self.defaults.get("data", {}).get("init_args", {}).pop("encoding", None)
 
@@ -86,12 +83,13 @@ class GivenCheckpoint:
         return cls(**arguments)
 
     def check_weights(self, model: SequenceClassifier) -> None:
-        """Check that the weights fit the model.
+        """Check that the weights fit the model and are finite.
 
         Raises:
             UsageError, CheckpointError: as `make_model`.
         """
         self._check_fit(partial(model.load_state_dict, self.contents["state_dict"]))
+        check_finite(self.path, self.contents, model)
 
     def check_training(self, max_epochs: int | None) -> None:
         """Check that training can continue from this checkpoint.

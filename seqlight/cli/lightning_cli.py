@@ -41,7 +41,7 @@ from seqlight.cli.training_run import (
 )
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
-from seqlight.common.private_api import classes_keep_own_defaults, subcommand_parser
+from seqlight.common.private_api import classes_keep_own_defaults, limit_imports, subcommand_parser
 from seqlight.common.processes import global_rank
 from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
@@ -78,7 +78,7 @@ class SeqlightCLI(LightningCLI):
         self._run: ChosenRun | None = None
         self._training: dict[str, str] = {}
         self._new_folders: list[Path] = []  # for the results of a test or validation
-        self._threads = contextlib.ExitStack()
+        self._threads, self._limits = contextlib.ExitStack(), contextlib.ExitStack()
         try:
             super().__init__(
                 SequenceClassifier,
@@ -94,6 +94,7 @@ class SeqlightCLI(LightningCLI):
             )
         finally:
             self._threads.close()
+            self._limits.close()
             for folder in self._new_folders:
                 with contextlib.suppress(OSError):  # it has results
                     folder.rmdir()
@@ -149,6 +150,7 @@ class SeqlightCLI(LightningCLI):
             subcommand_parser(self, name).set_defaults({"verbose": False})  # seqlight prints its own table
         if given.verb is not None and given.checkpoint is not None:
             self._checkpoint = GivenCheckpoint(given.checkpoint, given)
+            self._limits.callback(limit_imports(self._checkpoint.modules))
             subcommand_parser(self, given.verb).set_defaults(self._checkpoint.defaults)
         if given.verb == "fit":
             max_epochs = given.max_epochs(TRAINER_DEFAULTS["max_epochs"])
@@ -179,6 +181,7 @@ class SeqlightCLI(LightningCLI):
                 arguments.data.init_args.encoding = None  # config.yaml need not repeat it
         except (ValueError, TypeError) as error:
             raise UsageError(name_flag(explain(str(error)), arguments.as_dict())) from error
+        self._limits.close()
         changes = () if checkpoint is None else checkpoint.changes(arguments.as_dict())
         if checkpoint is not None and changes and self.trainer.is_global_zero:
             print(f"seqlight: flags override {checkpoint.path}: {', '.join(changes)}", file=sys.stderr)

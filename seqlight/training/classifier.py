@@ -258,7 +258,7 @@ def load(path: str | os.PathLike[str], map_location: torch.device | str = "cpu")
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if the file is not a checkpoint of a SequenceClassifier, or names a class of a module that has
-            not been imported.
+        CheckpointError: if the file is not a checkpoint of a SequenceClassifier, names a class of a module that has
+            not been imported, or holds weights that are not finite.
     """
     return load_model(path, SequenceClassifier, map_location)
