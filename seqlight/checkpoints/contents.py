@@ -52,24 +52,25 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         parameters = checkpoint.get(name)
         if isinstance(parameters, dict) and not {"_instantiator", "_class_path"}.isdisjoint(parameters):
             raise CheckpointError(f"{path} is not a seqlight checkpoint: its {name} name a function to call")
-    if not _is_complete(checkpoint):
-        raise CheckpointError(f"{path} is not a complete seqlight checkpoint: a part is missing or of another type")
+    if (wrong := _incomplete_part(checkpoint)) is not None:
+        raise CheckpointError(f"{path} is not a complete seqlight checkpoint: {wrong!r} is missing or of another type")
     return checkpoint
 
 
-def _is_complete(checkpoint: dict[str, Any]) -> bool:
-    description, weights = checkpoint["seqlight"], checkpoint.get("state_dict")
-    if not (isinstance(description, dict) and isinstance(weights, dict)):
-        return False
-    if not all(isinstance(checkpoint.get(name), kind) for name, kind in _PARTS.items()):
-        return False
+def _incomplete_part(checkpoint: dict[str, Any]) -> str | None:
+    """The name of a part that is missing or of another type; None if there is none."""
+    for name, kind in {"seqlight": dict, "state_dict": dict, **_PARTS}.items():
+        if not isinstance(checkpoint.get(name), kind):
+            return name
     if "optimizer_states" in checkpoint:
-        states, schedulers = checkpoint["optimizer_states"], checkpoint.get("lr_schedulers")
-        if not (isinstance(states, list) and states and isinstance(schedulers, list)):
-            return False
+        if not (isinstance(checkpoint["optimizer_states"], list) and checkpoint["optimizer_states"]):
+            return "optimizer_states"
+        if not isinstance(checkpoint.get("lr_schedulers"), list):
+            return "lr_schedulers"
+    description = checkpoint["seqlight"]
     if not _is_class(description.get("model")):
-        return False
-    return description.get("data") is None or _is_class(description["data"])
+        return "model"
+    return None if description.get("data") is None or _is_class(description["data"]) else "data"
 
 
 def _is_class(part: Any) -> bool:
@@ -90,11 +91,11 @@ def check_finite(path: str | os.PathLike[str], checkpoint: dict[str, Any], model
     Raises:
         CheckpointError: naming the tensors that are not finite.
     """
-    parameters = {name for name, _ in model.named_parameters()}
+    parameters, names = {name for name, _ in model.named_parameters()}, {*model.state_dict()}
     found = [
         name
         for name, tensor in checkpoint["state_dict"].items()
-        if isinstance(tensor, Tensor) and not _is_usable(tensor, name in parameters)
+        if name in names and isinstance(tensor, Tensor) and not _is_usable(tensor, name in parameters)
     ]
     if found:
         names = ", ".join(map(repr, found[:3])) + (", ..." if len(found) > 3 else "")

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqlight.checkpoints.entries import check_entry
 from seqlight.common.batch import Batch
+from seqlight.common.errors import CheckpointError
 from seqlight.common.private_api import EpochFromTrainer
 from seqlight.common.validation import check_at_least
 from seqlight.data.sequences import Sequences
@@ -151,11 +153,13 @@ class SequenceLoader(EpochFromTrainer):
         """Let the next iteration start at the position in `state`, if it is in the same epoch.
 
         Raises:
-            ResumeError: if `state` is invalid, or within an epoch with other settings.
+            CheckpointError: if `state` is invalid.
+            ResumeError: if it is within an epoch, and settings differ.
         """
+        check_entry(state, self.state_dict(), "loops", "fit_loop", "state_dict", "combined_loader")
         position = {name: state.get(name) for name in ("epoch", "next_batch")}
         if not all(type(value) is int and value >= 0 for value in position.values()):
-            raise ResumeError(f"expected an epoch and the number of its next batch, got {position}")
+            raise CheckpointError(f"expected an epoch and the number of its next batch, got {position!r:.200}")
         before = {"streams": 1, **state}
         changed = [name for name, value in self._division().items() if before.get(name) != value]
         if changed and 0 < state["next_batch"] < _num_batches_of(state):

@@ -5,8 +5,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from seqlight.checkpoints.contents import check_finite
 from seqlight.common.batch import Batch
 from seqlight.common.private_api import FastHookName
 from seqlight.common.validation import check_choice
@@ -14,6 +16,7 @@ from seqlight.data.streams import STREAMS, streams_of
 from seqlight.tasks.task import Target
 from seqlight.training.finite_check import OnNonFinite
 from seqlight.training.non_finite import check_metrics, check_weights
+from seqlight.training.restored_state import check_callbacks_and_loops, check_optimizers_and_schedules
 from seqlight.training.schedule import Schedule, ScheduleKind, check_settings, check_strategy, keep_patience
 from seqlight.training.step_monitor import StepMonitor
 from seqlight.training.trainer_data import datamodule_of, describe_with_data, fix_order, trainer_of
@@ -53,6 +56,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         self.learning_rate = learning_rate
         self.lr_schedule: ScheduleKind = lr_schedule
         self._monitor = StepMonitor(target, non_finite)
+        self._loaded: dict[str, Any] | None = None  # the checkpoint, until optimizers are there to compare it with
 
     @property
     def skipped_batches(self) -> int:
@@ -81,6 +85,9 @@ class TrainingHooks(FastHookName, pl.LightningModule):
     def on_fit_start(self) -> None:
         """Check, before the first step, that a checkpoint can be written and that the schedule has an end."""
         self.describe()
+        if self._loaded is not None:
+            check_optimizers_and_schedules(self.trainer, self._loaded)
+            self._loaded = None
         check_settings(self.trainer)
         self._schedule.check(self.trainer)
 
@@ -149,11 +156,19 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         """Restore the curves and the random streams of the data.
 
         This run's learning rate, schedule and patience replace those of the checkpoint.
+
+        Raises:
+            CheckpointError: if the state of the training has other types than that of this Trainer, or weights are not
+                finite.
         """
+        trainer = trainer_of(self)
+        if trainer is not None:
+            check_callbacks_and_loops(trainer, checkpoint, self._monitor.state_dict(trainer))
+            check_finite(str(trainer.ckpt_path), checkpoint, self)
+            self._loaded = checkpoint if trainer.state.fn == TrainerFn.FITTING else None
         self._monitor.load_state_dict(checkpoint["seqlight"].get("steps", {}))
         if not self._has_own_optimizer:
             self._schedule.replace_in(checkpoint)
-        trainer = trainer_of(self)
         datamodule = datamodule_of(trainer)
         if datamodule is not None:
             datamodule.streams = streams_of(checkpoint["seqlight"])
