@@ -91,11 +91,11 @@ def check_finite(path: str | os.PathLike[str], checkpoint: dict[str, Any], model
     Raises:
         CheckpointError: naming the tensors that are not finite.
     """
-    parameters, names = {name for name, _ in model.named_parameters()}, {*model.state_dict()}
+    parameters, known = {name for name, _ in model.named_parameters()}, {*model.state_dict()}
     found = [
         name
         for name, tensor in checkpoint["state_dict"].items()
-        if name in names and isinstance(tensor, Tensor) and not _is_usable(tensor, name in parameters)
+        if name in known and isinstance(tensor, Tensor) and not _is_usable(tensor, name in parameters)
     ]
     if found:
         names = ", ".join(map(repr, found[:3])) + (", ..." if len(found) > 3 else "")

@@ -1,6 +1,6 @@
 """Values that the pickle of `torch.save` names or builds: what `torch.load(weights_only=True)` allows too.
 
-Nothing is imported by its name. Tensors are no larger than their bytes in the file.
+Nothing is imported by its name. Tensors are no larger than their bytes in the file, but for a few expanded ones.
 """
 
 import collections
