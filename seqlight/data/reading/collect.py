@@ -10,6 +10,7 @@ from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.finite import to_float32
 from seqlight.data.reading.names import class_name, to_label
+from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, Label, RawSequences
 
 _PROBE = 1 << 22  # bytes read before the memory for the whole file is estimated
@@ -100,7 +101,7 @@ class Collector:
         """
         key = len(self._lengths) - 1 if name is None else name
         if str(key) in self._places:
-            raise DataError(f"{place}: expected distinct ids, got {str(key)!r} as in {self._places[str(key)]}")
+            raise DataError(f"{place}: expected distinct ids, got {shown(str(key))} as in {self._places[str(key)]}")
         self._places[str(key)] = place
         self._ids.append(key)
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import Columns, DataError
 
 _NAMES = {
@@ -26,7 +27,7 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
     """
     for name, count in Counter(names).items():
         if count > 1:
-            raise DataError(f"{path}: expected columns with distinct names, got {name!r} {count} times")
+            raise DataError(f"{path}: expected columns with distinct names, got {shown(name)} {count} times")
     known, label = set(names), request.label
     if not labelled and not set(names_of(label)) <= known:
         label = None
@@ -38,11 +39,11 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
     ):
         for name in wanted:
             if name not in known:
-                raise _error(path, names, f"expected a column {name!r}", role)
+                raise _error(path, names, f"expected a column {shown(name)}", role)
     taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
     for name, count in Counter(taken).items():
         if count > 1:
-            raise DataError(f"{path}: expected each column for one purpose, got {name!r} {count} times")
+            raise DataError(f"{path}: expected each column for one purpose, got {shown(name)} {count} times")
     free = _without(names, taken)
     guesses = []
 
@@ -94,7 +95,7 @@ def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:
     more = [f"and {len(names) - 20} more"] if len(names) > 20 else []
-    return ", ".join([*map(repr, names[:20]), *more])
+    return ", ".join([*map(shown, names[:20]), *more])
 
 
 def _error(path: Path, names: list[str], expected: str, role: str) -> DataError:

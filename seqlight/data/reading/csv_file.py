@@ -29,27 +29,17 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
     """
     size = os.path.getsize(path)
     block = min(max(_BLOCK, 32 * header_size(path, _LARGEST_BLOCK)), _LARGEST_BLOCK)
-    ragged: list[arrow_csv.InvalidRow] = []
 
     def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
-        ended = False
-
-        def note(row: arrow_csv.InvalidRow) -> str:
-            nonlocal ended
-            if row.text == end:
-                ended = True
-                return "skip"
-            ragged.append(row)
-            return "error"
-
-        # One row with another number of cells at the end: it is missing if a quote before it is not closed.
-        end = secrets.token_hex(16) + "," * len(names)
+        # A row is added at the end. If a quote before it is not closed, it becomes a part of that cell.
+        end, place = secrets.token_hex(16), names.index(wanted[0])
+        last_row = "," * place + end + "," * (len(names) - 1 - place)
         with open(path, "rb") as file, progress(path, size) as bar:
             # All columns are read as text, so that a message can name the row of a cell that is not a number.
             reader = arrow_csv.open_csv(
-                _WithLastRow(file, end),
-                arrow_csv.ReadOptions(use_threads=False, block_size=block),  # rows are not counted with threads
-                arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+                _WithLastRow(file, last_row),
+                arrow_csv.ReadOptions(use_threads=False, block_size=block),
+                arrow_csv.ParseOptions(newlines_in_values=True),
                 arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
                 ),
@@ -58,13 +48,14 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
             for batch in reader:
                 if held_back is not None:
                     yield held_back
-                held_back = batch
+                    held_back = None
+                if batch.num_rows:
+                    held_back = batch
                 bar.update(file.tell() - bar.n)
-            if not ended:
+            if held_back is None or held_back[wanted[0]][-1].as_py() != end:
                 check_rows(path, block)
                 raise DataError(f"{path}: expected a closing quote before the end of the file")
-            if held_back is not None:
-                yield held_back
+            yield held_back[:-1]
 
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -84,15 +75,9 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
     except csv.Error as error:
         raise DataError(f"{path}: expected the names of columns in the first row: {reason(error)}") from None
     except pa.ArrowException as error:
-        check_rows(path, block)
-        if ragged:
-            row = ragged[0]
-            raise DataError(
-                f"{path}: row {row.number - 1}: expected {row.expected_columns} cells, as in the header, "
-                f"got {row.actual_columns}"
-            ) from None
         if "invalid UTF8" in str(error):
             raise _first_not_utf8(path) from None
+        check_rows(path, block)
         raise DataError(f"{path}: can't be read as CSV: {reason(error)}") from None
 
 

@@ -16,7 +16,7 @@ from seqlight.data.reading.columns import names_of, resolve
 from seqlight.data.reading.inputs import Inputs, integers_guessed
 from seqlight.data.reading.labels import Labels
 from seqlight.data.reading.numbers import features, is_number
-from seqlight.data.reading.place import Place, first
+from seqlight.data.reading.place import Place, first, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.steps import Steps, order_of, repeated_step
 
@@ -157,6 +157,6 @@ def _order(
         one, other = sorted(twice)
         raise DataError(
             f"{path}: rows {one + 1} and {other + 1}, column {steps.name!r}: expected distinct steps in a sequence, "
-            f"got the same step twice in sequence {names[codes[one]]!r}"
+            f"got the same step twice in sequence {shown(names[codes[one]])}"
         )
     return order

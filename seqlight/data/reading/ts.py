@@ -62,7 +62,9 @@ def read_ts(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
             sequences.add_features(_series(dimensions, place), place)
             name = sequences.add_label(label and label.strip(), place)
             if name is not None and classes and name not in classes:
-                raise DataError(f"{place}: expected a class of @classLabel, {', '.join([*classes][:20])}, got {name!r}")
+                raise DataError(
+                    f"{place}: expected a class of @classLabel, {', '.join([*classes][:20])}, got {shown(name)}"
+                )
             num_sequences += 1
             sequences.done(num_bytes)
     if "data" not in header:

@@ -177,13 +177,14 @@ def test_csv_not_utf8(tmp_path, text, expected):
     [
         (HEADER + 'a,0,u,1,"2\n' * 3, r"row 1, column 'z': expected a number, got '2\\na,0,u,1,2'"),
         (HEADER + "\0" * 50, "row 1: expected 5 cells, as in the header, got 1"),
-        ("\0" * 50, r"""\(`id_column="NAME"`\), got columns '(\\x00){50}'"""),
+        ("\0" * 50, r"""\(`id_column="NAME"`\), got columns '(\\x00){14}..."""),
         ('id,"', "the header: expected a closing quote before the end of the file"),
         (HEADER + '"' * 5, "row 1: expected a closing quote before the end of the file"),
+        (HEADER + "a,0,u,1,2\na,1,\x80,1\n", "row 2: expected text in UTF-8, got byte 0x80"),
     ],
 )
 def test_malformed_csv(tmp_path, text, expected):
-    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.csv").write_text(text, encoding="latin-1")
     assert re.search(expected, refusal(tmp_path / "a.csv"))
 
 
