@@ -70,7 +70,9 @@ def _run(arguments: list[str]) -> int:
 
     import_matplotlib()  # before torchmetrics does, which fails if MPLBACKEND does
     from seqlight.cli.main import run
+    from seqlight.common.text import show_exception
 
+    sys.excepthook = show_exception
     return run(arguments, started=_STARTED)
 
 

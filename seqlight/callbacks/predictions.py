@@ -19,6 +19,7 @@ from seqlight.common.batch import Batch
 from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import WriteError
 from seqlight.common.private_api import NotInEveryStep
+from seqlight.common.text import one_line
 from seqlight.tasks.task import Target
 from seqlight.training.batch_samples import sample_name
 from seqlight.training.finite_results import non_finite_rows
@@ -77,7 +78,8 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         if self._place.exists() and not self._place.is_file():
             # Renaming would replace a device or pipe.
             raise FileExistsError(
-                f"can't write predictions to {self.path}: expected the path of a file, got a folder, device or pipe"
+                f"can't write predictions to {one_line(self.path)}: "
+                "expected the path of a file, got a folder, device or pipe"
             )
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)

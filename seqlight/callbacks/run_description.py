@@ -1,5 +1,6 @@
 """The description of a run in TensorBoard: its configuration and hyperparameters."""
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class RunDescription(NotInEveryStep, pl.Callback):
         if continues:
             return
         for logger in tensorboard_loggers(trainer):
-            logger.experiment.add_text("configuration", f"```yaml\n{text}```", pl_module.global_step)
+            logger.experiment.add_text("configuration", textwrap.indent(text, "    "), pl_module.global_step)
             # Not by logger.log_hyperparams, which would add a wrong first point to the curves. Only the metrics' names
             # matter here: TensorBoard shows the last points of their curves.
             experiment, session_start, _ = hparams(arguments, {"val/accuracy": 0, "val/loss": 0})

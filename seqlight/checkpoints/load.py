@@ -46,7 +46,8 @@ def load_model(path: str | os.PathLike[str], base: type[Model], map_location: to
     except NotImportedError as error:
         raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not describe a model that can be built here: {error}") from error
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} does not describe a model that can be built here: {reason}") from error
     return model.to(map_location).eval()
 
 

@@ -166,7 +166,7 @@ def _newest_checkpoint(folder: Path) -> ResumePoint | None:
         else:
             return ResumePoint(path, contents, refused)
     if refused:
-        raise CheckpointError("\n".join([*refused, "no other checkpoint is left"]))
+        raise CheckpointError(*refused, "no other checkpoint is left")
     return None
 
 

@@ -22,13 +22,13 @@ from seqlight.checkpoints.files import (
     sync_folder,
     write_atomically,
 )
-from seqlight.common.errors import WriteError
+from seqlight.common.errors import ShownError, WriteError
 
 LOCK, _STATE, _EVENTS = "lock", "run.json", "events.out.tfevents."
 _FILES_BEFORE_TRAINING = (LOCK, _STATE, "config.yaml", "hparams.yaml")
 
 
-class RunInUseError(Exception):
+class RunInUseError(ShownError):
     """Another process trains the same thing."""
 
 

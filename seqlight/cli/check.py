@@ -10,6 +10,7 @@ from seqlight.cells.cell import RecurrentCell
 from seqlight.checks.check_cell import CellError, check_cell
 from seqlight.cli.flag_errors import UsageError
 from seqlight.common.private_api import bound_class
+from seqlight.common.text import show
 from seqlight.common.validation import check_at_least
 
 _USAGE = "seqlight check CELL [--cell.NAME VALUE ...] [--input_size 3] [--import MODULE]"
@@ -23,7 +24,7 @@ def check(arguments: list[str]) -> bool:
     """
     arguments = _cell_as_flag(arguments)
     if not any(re.match(r"(--cell(=|\.help|$)|-h$|--help$)", argument) for argument in arguments):
-        raise UsageError(f"check needs a cell\nusage: {_USAGE}")
+        raise UsageError("check needs a cell", f"usage: {_USAGE}")
     parser = ArgumentParser(
         prog="seqlight check",
         usage=_USAGE,
@@ -51,9 +52,9 @@ def check(arguments: list[str]) -> bool:
     except ValueError as error:
         raise UsageError(f"--{error}") from error
     try:
-        print(check_cell(cell, input_size=config.input_size, measure=True))
+        show(str(check_cell(cell, input_size=config.input_size, measure=True)))
     except CellError as error:
-        print(error.report)
+        show(str(error.report))
         return False
     return True
 

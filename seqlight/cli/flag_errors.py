@@ -9,10 +9,12 @@ import contextlib
 import importlib
 import inspect
 import re
+from collections.abc import Callable
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.common import private_api
 from seqlight.common.description import subclasses
+from seqlight.common.errors import ShownError
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.files import SequenceFiles
 from seqlight.tasks.task import SequenceTask
@@ -21,7 +23,7 @@ from seqlight.training.classifier import SequenceClassifier
 _KINDS = {"cell": RecurrentCell, "task": SequenceTask, "model": SequenceClassifier, "data": SequenceDataModule}
 
 
-class UsageError(Exception):
+class UsageError(ShownError):
     """A command that can't be run as given; the message has one to five lines."""
 
 
@@ -32,6 +34,21 @@ def values_of(flag: str, arguments: list[str]) -> list[str]:
     with contextlib.suppress(argparse.ArgumentError):  # the real parser reports it
         return list(scanner.parse_known_args(arguments)[0].values)
     return []
+
+
+def usage_error(error: Exception, change: Callable[[str], str] = str) -> UsageError:
+    """The error to report for one of jsonargparse, or of an object that it makes.
+
+    Args:
+        error: the error.
+        change: changes the message from `explain`.
+    """
+    first, *others = change(explain(str(error))).split("\n")
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ShownError):
+        cause = cause.__cause__ or cause.__context__
+    # A value in a message of jsonargparse can have several lines; only seqlight's own begin at the margin.
+    return UsageError(first, *(others if cause else (f"  {line}" for line in others)))
 
 
 def explain(message: str) -> str:

@@ -51,7 +51,7 @@ class GivenCheckpoint:
             raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error
         except NotImportedError as error:
             raise CheckpointError(
-                f"{path}: {error}.\nIf you trust that module, add: --import {error.module}"
+                f"{path}: {error}.", f"If you trust that module, add: --import {error.module}"
             ) from error
         if "data" not in self.defaults and not any(word.startswith("--data") for word in given.words):
             raise UsageError(f"{path} does not name its training data: name the data with --data.task or --data")
@@ -118,5 +118,5 @@ class GivenCheckpoint:
             reason = str(error).splitlines()[:2][-1].strip()
             words = [word for word in self._given.words if not word.startswith(("--data.test", "--data.predict"))]
             if any(word.startswith(("--model", "--data", "--config")) for word in words):
-                raise UsageError(f"flags and --ckpt_path {self.path} describe different models:\n{reason}") from error
-            raise CheckpointError(f"{self.path}: its weights do not fit the model it describes:\n{reason}") from error
+                raise UsageError(f"flags and --ckpt_path {self.path} describe different models:", reason) from error
+            raise CheckpointError(f"{self.path}: its weights do not fit the model it describes:", reason) from error

@@ -25,10 +25,10 @@ from seqlight.checkpoints.run_folder import new_folder
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_output, name_flag
 from seqlight.cli.devices import check_strategy, device_arguments
-from seqlight.cli.flag_errors import UsageError, explain
+from seqlight.cli.flag_errors import UsageError, explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
-from seqlight.cli.options import TRAINER_DEFAULTS, add_options
+from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
 from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.training_run import (
@@ -43,6 +43,7 @@ from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_api import classes_keep_own_defaults, limit_imports, subcommand_parser
 from seqlight.common.processes import global_rank
+from seqlight.common.text import one_line, show
 from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.training.classifier import SequenceClassifier
@@ -90,6 +91,7 @@ class SeqlightCLI(LightningCLI):
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,
+                parser_class=ShownParser,
                 args=arguments,
             )
         finally:
@@ -128,8 +130,9 @@ class SeqlightCLI(LightningCLI):
         except ArgumentError as error:
             path = given.checkpoint
             if path is not None and not _accepts(parser, [str(given.verb), f"--ckpt_path={path}"]):
-                reason = explain(str(error))
-                raise CheckpointError(f"{path}: the model or data it describes can't be used: {reason}") from error
+                reason, *others = explain(str(error)).split("\n")
+                message = f"{path}: the model or data it describes can't be used: {reason}"
+                raise CheckpointError(message, *others) from error
             raise
         verb = self.config.subcommand
         if self.config[verb]["import"] and not given.values_of("--import"):
@@ -180,11 +183,12 @@ class SeqlightCLI(LightningCLI):
             if encoding is not None:
                 arguments.data.init_args.encoding = None  # config.yaml need not repeat it
         except (ValueError, TypeError) as error:
-            raise UsageError(name_flag(explain(str(error)), arguments.as_dict())) from error
+            raise usage_error(error, lambda message: name_flag(message, arguments.as_dict())) from error
         self._limits.close()
         changes = () if checkpoint is None else checkpoint.changes(arguments.as_dict())
         if checkpoint is not None and changes and self.trainer.is_global_zero:
-            print(f"seqlight: flags override {checkpoint.path}: {', '.join(changes)}", file=sys.stderr)
+            message = f"seqlight: flags override {checkpoint.path}: {', '.join(changes)}"
+            show(one_line(message), file=sys.stderr)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer for the chosen device, with TensorBoard's logger in runs/<name>/version_<n>."""
@@ -240,7 +244,7 @@ class SeqlightCLI(LightningCLI):
         elif config.ckpt_path == "last":
             config.ckpt_path = None
         if is_first and message:
-            print(message)
+            show(message)
         path = None if self._run.folder is None else self._run.folder.path  # the first process sends it to the others
         config.resume.folder = path and path / "checkpoints"
         config.checkpoint.belong_to(path)
@@ -325,7 +329,7 @@ class SeqlightCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict; `PredictionWriter` writes the file."""
         self.trainer.predict(**{**kwargs, "return_predictions": False})
-        print(self.config_init.predict.output)
+        show(one_line(self.config_init.predict.output))
 
     def after_fit(self) -> None:
         """Mark the run as finished, and print its final metrics and paths."""

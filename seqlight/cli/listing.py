@@ -12,6 +12,7 @@ import torch
 from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cli.flag_errors import UsageError
 from seqlight.common.description import class_path, subclasses
+from seqlight.common.text import show
 from seqlight.tasks.task import SequenceTask
 
 INPUT_SIZE, HIDDEN_SIZE = 1, 32
@@ -40,7 +41,7 @@ def list_classes(command: str, arguments: list[str]) -> None:
         raise UsageError(f"{command}: {error}") from error
     if others:
         raise UsageError(f"{command} takes only --import MODULE, got {' '.join(others)}")
-    print(LISTINGS[command]())
+    show(LISTINGS[command]())
 
 
 def cell_table() -> str:

@@ -21,14 +21,15 @@ import seqlight
 from seqlight.checkpoints.run_folder import RunInUseError, is_event_file
 from seqlight.checkpoints.signals import Stopped, signals_handled, stop_requests
 from seqlight.cli.check import check
-from seqlight.cli.flag_errors import UsageError, explain, values_of
+from seqlight.cli.flag_errors import UsageError, usage_error, values_of
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.lightning_cli import SeqlightCLI
 from seqlight.cli.listing import LISTINGS, list_classes
 from seqlight.common import private_api
 from seqlight.common.batch import BatchError
-from seqlight.common.errors import CheckpointError, WriteError
+from seqlight.common.errors import CheckpointError, ShownError, WriteError
 from seqlight.common.processes import end_with_parent, is_first_here, is_peer_lost, is_reported_elsewhere
+from seqlight.common.text import libraries_show_text, visible
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
 from seqlight.kernels.build import InterruptedBuildError
@@ -80,7 +81,13 @@ def run(arguments: list[str], *, started: float | None = None) -> int:
         getattr(seqlight, name)
     end_with_parent()
     try:
-        with _folder_importable(os.getcwd()), _warnings_ignored(), _disk_errors_reported_once(), signals_handled():
+        with (
+            _folder_importable(os.getcwd()),
+            _warnings_ignored(),
+            libraries_show_text(),
+            _disk_errors_reported_once(),
+            signals_handled(),
+        ):
             status = _run_command(arguments, started)
             stop_requests.check()
             return status
@@ -119,7 +126,7 @@ def _run_command(arguments: list[str], started: float) -> int:
 def _reported(error: Exception) -> Exception | None:
     """The error whose message is reported; None for a mistake in the code, which needs its traceback."""
     if isinstance(error, ArgumentError):
-        return UsageError(explain(str(error)))
+        return usage_error(error)
     if isinstance(error, UnicodeDecodeError):
         return UsageError(f"--config: expected a text file: {error}")
     if isinstance(error, UnicodeEncodeError):
@@ -137,7 +144,8 @@ def _reported(error: Exception) -> Exception | None:
     if not isinstance(error, _AMBIGUOUS):
         return None
     if private_api.is_raised_while_restoring(error):
-        return CheckpointError(f"training can't continue from the checkpoint: {type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return CheckpointError(f"training can't continue from the checkpoint: {reason}")
     if isinstance(error, RuntimeError) and is_peer_lost(error):
         return ProcessLostError("another process of this run has ended, so this one ends too")
     if private_api.is_raised_in(error, os.path.dirname(lightning.__file__)):
@@ -169,8 +177,9 @@ def is_deliberate(error: Exception) -> bool:
 def _fail(error: Exception, status: int) -> int:
     if is_reported_elsewhere():
         return status
-    lines = [line.rstrip() for line in with_flags(str(error)).splitlines() if line.strip()]
-    print("seqlight: error: " + "\n".join(lines[:5]), file=sys.stderr)
+    lines = [line.rstrip() for line in with_flags(str(error)).split("\n") if line.strip()]
+    indent = "" if isinstance(error, ShownError) else "  "  # only a line of seqlight's own begins at the margin
+    print("seqlight: error: " + visible("\n".join(lines[:5]), indent), file=sys.stderr)
     return status
 
 

@@ -2,12 +2,15 @@
 
 from typing import Any, Literal
 
+import yaml
 from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser
 
 from seqlight.callbacks.best_checkpoint import BestCheckpoint
 from seqlight.callbacks.tensorboard_figures import TensorBoardFigures
 from seqlight.checkpoints.resume import ResumeCheckpoint
 from seqlight.cli.arguments import FROM_DATA
+from seqlight.common.text import visible
 
 DEFAULT_DATA = {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": {"class_path": "seqlight.SumSign"}}}
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -18,6 +21,19 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,
     "default_root_dir": "runs",
 }
+
+
+class ShownParser(LightningArgumentParser):
+    """A parser whose texts can contain defaults from a checkpoint: control characters are shown as escapes."""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """The help text."""
+        return visible(super().format_help(*args, **kwargs))
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """The configuration as YAML, which has escapes for all characters."""
+        text = super().dump(*args, **kwargs)
+        return text if text == visible(text) else yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from seqlight.callbacks.length_accuracy import AccuracyByLength
+from seqlight.common.text import one_line, show
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.length_accuracy import LengthBucket
 
@@ -19,7 +20,7 @@ from seqlight.training.length_accuracy import LengthBucket
 def say(trainer: Trainer, *parts: str) -> None:
     """Print the parts, in the first process of a run only."""
     if trainer.is_global_zero:
-        print(*parts, sep="\n\n")
+        show(*parts)
 
 
 def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> str:
@@ -28,7 +29,7 @@ def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> s
     device = trainer.strategy.root_device
     threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
     folder = trainer.log_dir if trainer.loggers else None
-    results = f"results in {folder}" if folder else "no results folder, since there is no logger"
+    results = one_line(f"results in {folder}") if folder else "no results folder, since there is no logger"
     return f"{num_parameters} parameters on {device}{threads}; seed {seed}; {results}"
 
 
@@ -79,4 +80,4 @@ def result_paths(trainer: Trainer, last: Path | None) -> str:
         lines.append(f"last checkpoint  {os.path.relpath(last)}")
     if isinstance(trainer.logger, TensorBoardLogger):
         lines.append(f"curves           tensorboard --logdir {shlex.quote(str(trainer.logger.save_dir))}")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))

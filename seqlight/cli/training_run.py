@@ -11,6 +11,7 @@ from seqlight.checkpoints.run_folder import RunFolder, RunInUseError, describe_t
 from seqlight.cli.flag_errors import UsageError
 from seqlight.common.description import differences
 from seqlight.common.errors import CheckpointError, state_of_checkpoint
+from seqlight.common.text import one_line
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.training.classifier import SequenceClassifier
 
@@ -106,10 +107,11 @@ def find_run(
                 if fresh:
                     raise UsageError("--fresh contradicts --ckpt_path last")
                 message = f"--ckpt_path last: there is no unfinished run of this configuration in {parent}"
-                raise UsageError(f"{message}\n{describe_abandoned(abandoned)}")
+                raise UsageError(message, describe_abandoned(abandoned))
             run = choose_run(parent, training, unfinished, first_process=first_process, new_parents=new_parents)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; --fresh starts a new run") from error
+        *refused, last = error.args
+        raise CheckpointError(*refused, f"{last}; --fresh starts a new run") from error
     except RunInUseError as error:
         raise RunInUseError(f"{error}; --fresh starts a new run") from error
     return run, describe_choice(run) or describe_abandoned(abandoned)
@@ -120,9 +122,10 @@ def describe_choice(run: ChosenRun) -> str:
     if run.unfinished is None:
         return ""
     if run.resume is None:
-        return f"{run.unfinished} starts again: it ended before its first checkpoint"
+        return one_line(f"{run.unfinished} starts again: it ended before its first checkpoint")
     step = run.resume.contents["global_step"]
-    return "\n".join([*run.resume.refused, f"{run.unfinished} continues from step {step}; --fresh starts a new run"])
+    continues = f"{run.unfinished} continues from step {step}; --fresh starts a new run"
+    return "\n".join(map(one_line, [*run.resume.refused, continues]))
 
 
 def record_backend(
@@ -150,7 +153,9 @@ def describe_abandoned(run: AbandonedRun | None) -> str:
     if run is None:
         return ""
     differs = ", ".join(run.differences[:5]) + (", ..." if len(run.differences) > 5 else "")
-    return f"{run.folder} is unfinished, but differs in {differs}; to continue it: --ckpt_path {run.checkpoint}"
+    return one_line(
+        f"{run.folder} is unfinished, but differs in {differs}; to continue it: --ckpt_path {run.checkpoint}"
+    )
 
 
 def keep_found(

@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from seqlight.common.errors import ShownError
 
-class BatchError(ValueError):
+
+class BatchError(ShownError, ValueError):
     """Samples that do not match the properties of their data module."""
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from seqlight.common.errors import ShownError
 from seqlight.common.private_api import bound_class
 
 _PACKAGE = "seqlight"
@@ -42,7 +43,7 @@ class HasHyperparameters(Protocol):
         """Save the arguments of `__init__`."""
 
 
-class NotImportedError(LookupError):
+class NotImportedError(ShownError, LookupError):
     """A class path in a module that has not been imported; `module` is the module's name."""
 
     def __init__(self, class_path: str, module: str) -> None:

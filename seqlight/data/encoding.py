@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seqlight.common.text import one_line
 from seqlight.common.validation import check_choice
 from seqlight.data.reading.raw import Columns, DataError, Label, RawSequences
 from seqlight.data.sequences import Sequences
@@ -68,7 +69,7 @@ class SequenceEncoding:
             raise ValueError(f"scale must be greater than 0, got {min(self.scale)}")
         if self.class_weights is not None and len(self.class_weights) != len(names):
             raise ValueError(
-                f"class_weights must be {len(names)} numbers, one for each of {', '.join(names[:20])}; "
+                f"class_weights must be {len(names)} numbers, one for each of {', '.join(map(one_line, names[:20]))}; "
                 f"got {list(self.class_weights[:20])}"
             )
 

@@ -11,6 +11,7 @@ import torch
 
 from seqlight.common.batch import Batch
 from seqlight.common.description import save_plain_hyperparameters
+from seqlight.common.text import one_line
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.reading.collect import Collector
@@ -175,9 +176,9 @@ class SequenceFiles(SequenceDataModule):
             try:
                 loaded = {"train": self._load("train"), "val": self._load("val"), **loaded}
             except DataError as error:
-                lines += [f"not compared with the training data: {error}"]
+                lines += [f"not compared with the training data: {error.args[0]}"]
         lines += overlaps({split: each.sequences for split, each in loaded.items()})
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def _path(self, split: Split) -> str | None:
         """The file of a split."""

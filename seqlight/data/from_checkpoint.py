@@ -95,7 +95,7 @@ def description_of(
         raise
     except RuntimeError as error:
         reason = str(error).splitlines()[:2][-1].strip()
-        raise CheckpointError(f"{path}: its weights do not fit the model it describes:\n{reason}") from error
+        raise CheckpointError(f"{path}: its weights do not fit the model it describes:", reason) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error
     return parts

@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from seqlight.common.text import one_line
 from seqlight.data.encoding import UNKNOWN, SequenceEncoding
 from seqlight.data.reading.raw import DataError
 from seqlight.data.sequences import Sequences
@@ -90,7 +91,7 @@ def overlaps(splits: Mapping[str, Sequences]) -> list[str]:
 
 
 def _quoted(name: str) -> str:
-    return name if name.strip() == name and name and "," not in name else repr(name)
+    return name if name.strip() == name == one_line(name) and name and "," not in name else repr(name)
 
 
 def _class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str, int]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.plot import plot_confusion_matrix
 
+from seqlight.common.text import one_line
 from seqlight.figures.canvas import new_figure
 from seqlight.training.length_accuracy import LengthBucket
 
@@ -56,7 +57,7 @@ def confusion_figure(
 
 def _short(name: str) -> str:
     """Shorten a class name so that it fits on an axis."""
-    name = " ".join(name.split())
+    name = one_line(" ".join(name.split()))
     # Keep the end too: long names often begin with the same words.
     return name if len(name) <= 16 else f"{name[:9]}\N{HORIZONTAL ELLIPSIS}{name[-6:]}"
 

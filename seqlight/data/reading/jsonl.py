@@ -63,10 +63,9 @@ def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
                     guesses.append(integers_guessed(path, as_tokens=True))
             if found != kind and (found, kind) != ("integers", "numbers"):
                 both_numbers = {found, kind} == {"integers", "numbers"}
-                hint = '.\nIf all are numbers: `inputs="features"`' if both_numbers else ""
-                raise DataError(
-                    f"{place}: expected {_KIND_NAMES[kind]}, as in earlier lines, got {_KIND_NAMES[found]}{hint}"
-                )
+                hint = 'If all are numbers: `inputs="features"`' if both_numbers else ""
+                got = _KIND_NAMES[found] + ("." if hint else "")
+                raise DataError(f"{place}: expected {_KIND_NAMES[kind]}, as in earlier lines, got {got}", hint)
             if kind in ("text", "integers"):
                 sequences.add_tokens(line.inputs)  # type: ignore[arg-type]
             else:

@@ -33,7 +33,7 @@ def column_numbers(column: pa.Array, name: str, place: Place, hint: str = "") ->
     """
     kind = column.type
     if not (is_text(kind) or _is_number(kind)):
-        raise DataError(f"{place.path}: column {name!r}: expected numbers, got {kind}" + (f".\n{hint}" if hint else ""))
+        raise DataError(f"{place.path}: column {name!r}: expected numbers, got {kind}" + ("." if hint else ""), hint)
     # First without checks: in a wide table, each operation on a column takes longer than the column's few cells.
     try:
         numbers = pc.cast(column, pa.float64(), safe=False)

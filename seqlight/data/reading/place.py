@@ -24,7 +24,7 @@ class Place:
     def error(self, index: int, column: str, expected: str, got: str, hint: str = "") -> DataError:
         """An error about the cell in row `index` of this batch."""
         where = f"{self.path}: row {self.first_row + index}, column {shown(column)}"
-        return DataError(f"{where}: expected {expected}, got {got}" + (f".\n{hint}" if hint else ""))
+        return DataError(f"{where}: expected {expected}, got {got}" + ("." if hint else ""), hint)
 
 
 def shown(value: object) -> str:

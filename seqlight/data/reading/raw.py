@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
+from seqlight.common.errors import ShownError
+
 Label = str | tuple[str, ...] | None
 
 
-class DataError(ValueError):
+class DataError(ShownError, ValueError):
     """A file that can't be used. The message names the file, row or sequence, column, and what was expected."""
 
 
