@@ -4,6 +4,13 @@
 `import seqlight` and `seqlight --version` do not wait for torch.
 """
 
+import sys
+
+# `python -m seqlight` puts the current folder first on sys.path, where a file can take the place of any module. Python
+# sets "-m" for as long as it looks for `seqlight.__main__`, which begins here.
+if sys.argv[:1] == ["-m"] and {"seqlight", "seqlight.__main__"} & {*sys.orig_argv} and not sys.flags.safe_path:
+    del sys.path[0]
+
 from typing import Any
 
 import lazy_loader

@@ -3,6 +3,8 @@
 `--help` and `--version` are answered here, without importing torch.
 """
 
+import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -14,6 +16,7 @@ _STARTED = time.time()
 
 from seqlight.checkpoints.signals import exit_on_signals, signals_handled  # noqa: E402
 from seqlight.cli.output import output_error, use_safe_output  # noqa: E402
+from seqlight.common.user_modules import import_in_child_process  # noqa: E402
 
 _HELP = """\
 usage: seqlight fit|validate|test|predict|check|cells|tasks [options]
@@ -36,6 +39,8 @@ Train, evaluate and use recurrent sequence classifiers.
   seqlight fit --print_config     the configuration, with all defaults, as YAML
   seqlight --version
 """
+
+import_in_child_process()
 
 
 def main() -> int:
@@ -66,9 +71,12 @@ def _run(arguments: list[str]) -> int:
         print(f"seqlight {seqlight.__version__}")
         return 0
 
-    from seqlight.figures.canvas import import_matplotlib
+    # matplotlib reads a file `matplotlibrc` in the current folder, which can come with somebody's data.
+    with contextlib.suppress(FileNotFoundError), contextlib.chdir(os.path.dirname(__file__)):
+        from seqlight.figures.canvas import import_matplotlib
 
-    import_matplotlib()  # before torchmetrics does, which fails if MPLBACKEND does
+        import_matplotlib()  # before torchmetrics does, which fails if MPLBACKEND does
+        importlib.import_module("seqlight.cli.main")
     from seqlight.cli.main import run
     from seqlight.common.text import show_exception
 

@@ -15,6 +15,7 @@ from seqlight.cells.cell import RecurrentCell
 from seqlight.common import private_api
 from seqlight.common.description import subclasses
 from seqlight.common.errors import ShownError
+from seqlight.common.user_modules import explain_import
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.files import SequenceFiles
 from seqlight.tasks.task import SequenceTask
@@ -68,7 +69,8 @@ def explain(message: str) -> str:
     if name := private_api.unknown_class(message):
         return _unknown_name(flag, name)
     if failure := private_api.import_failure(message) or private_api.callable_refusal(message):
-        return f"{flag}: {failure}"
+        module = re.search(r"module '([^']+)'", failure)
+        return f"{flag}: {failure}\n{explain_import(module[1]) if module else ''}".rstrip()
     value = private_api.given_value(message)
     if choices := private_api.literal_choices(message):
         return f"{flag}: expected one of {choices}; got {value}"
@@ -91,6 +93,8 @@ def _unknown_name(flag: str, name: str) -> str:
         try:
             importlib.import_module(module)
         except Exception as error:
-            return f"{flag} {name}: can't import {module}: {type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
+            return f"{flag} {name}: can't import {module}: {reason}\n{explain_import(module, error)}".rstrip()
     known = sorted(cls.__name__ for cls in subclasses(_KINDS[key]) if not inspect.isabstract(cls))
-    return f"{flag}: expected {', '.join(known)}, or your own {_KINDS[key].__name__} as mymodule.MyClass; got {name}"
+    expected = f"expected {', '.join(known)}, or your own {_KINDS[key].__name__} as mymodule.MyClass"
+    return f"{flag}: {expected}; got {name}\n{explain_import(module)}".rstrip()

@@ -30,6 +30,7 @@ from seqlight.common.batch import BatchError
 from seqlight.common.errors import CheckpointError, ShownError, WriteError
 from seqlight.common.processes import end_with_parent, is_first_here, is_peer_lost, is_reported_elsewhere
 from seqlight.common.text import libraries_show_text, visible
+from seqlight.common.user_modules import allow, explain_import, folder_importable
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
 from seqlight.kernels.build import InterruptedBuildError
@@ -82,7 +83,7 @@ def run(arguments: list[str], *, started: float | None = None) -> int:
     end_with_parent()
     try:
         with (
-            _folder_importable(os.getcwd()),
+            folder_importable(os.getcwd()),
             _warnings_ignored(),
             libraries_show_text(),
             _disk_errors_reported_once(),
@@ -114,19 +115,21 @@ def _stopped(stop: Stopped, arguments: list[str]) -> int:
 
 def _run_command(arguments: list[str], started: float) -> int:
     _import_modules(arguments)
-    if arguments[:1] == ["check"]:
-        return DONE if check(arguments[1:]) else FAILED
-    if arguments and arguments[0] in LISTINGS:
-        list_classes(arguments[0], arguments[1:])
-    else:
-        SeqlightCLI(arguments, started)
+    try:
+        with private_api.import_paths_noted(allow):
+            if arguments[:1] == ["check"]:
+                return DONE if check(arguments[1:]) else FAILED
+            if arguments and arguments[0] in LISTINGS:
+                list_classes(arguments[0], arguments[1:])
+            else:
+                SeqlightCLI(arguments, started)
+    except ArgumentError as error:
+        raise usage_error(error) from error
     return DONE
 
 
 def _reported(error: Exception) -> Exception | None:
     """The error whose message is reported; None for a mistake in the code, which needs its traceback."""
-    if isinstance(error, ArgumentError):
-        return usage_error(error)
     if isinstance(error, UnicodeDecodeError):
         return UsageError(f"--config: expected a text file: {error}")
     if isinstance(error, UnicodeEncodeError):
@@ -215,21 +218,16 @@ def _disk_errors_reported_once() -> Iterator[None]:
         threading.excepthook = before
 
 
-@contextlib.contextmanager
-def _folder_importable(folder: str) -> Iterator[None]:
-    """Make modules in the user's folder importable. All other folders are searched first."""
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-
-
 def _import_modules(arguments: list[str]) -> None:
     for module in values_of("--import", arguments):
+        allow(module)
         try:
             importlib.import_module(module)
         except Stopped:
             raise
         except (Exception, SystemExit) as error:
-            raise UsageError(f"--import {module}: can't import it: {type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+            hint = explain_import(module, error)
+            raise UsageError(f"--import {module}: can't import it: {reason}", hint) from error
+        if hidden := explain_import(module):
+            raise UsageError(f"--import {module}: {hidden}")

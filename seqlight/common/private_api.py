@@ -10,6 +10,7 @@ Nothing here imports Lightning or jsonargparse, because cells and tasks import t
 import contextlib
 import copy
 import functools
+import importlib
 import os
 import re
 import traceback
@@ -449,6 +450,28 @@ def classes_keep_own_defaults() -> Iterator[None]:
         yield
     finally:
         setattr(_typehints, name, original)
+
+
+@contextlib.contextmanager
+def import_paths_noted(note: Callable[[str], None]) -> Iterator[None]:
+    """Call a function with each import path in flags and configurations, before jsonargparse imports it.
+
+    jsonargparse checks such a path, and no path that comes from code.
+    """
+    modules = [importlib.import_module(f"jsonargparse.{name}") for name in ("_util", "_typehints")]
+    check = modules[0].check_import_path
+
+    def check_and_note(path: str) -> None:
+        check(path)
+        note(path)
+
+    for module in modules:
+        vars(module)["check_import_path"] = check_and_note
+    try:
+        yield
+    finally:
+        for module in modules:
+            vars(module)["check_import_path"] = check
 
 
 # The functions below read the text of a jsonargparse.ArgumentError: it has no attributes for the details.

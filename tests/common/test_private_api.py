@@ -625,6 +625,17 @@ def test_bound_class():
     assert private_api.bound_class(5) == 5
 
 
+def test_import_paths_noted():
+    noted = []
+    with private_api.import_paths_noted(noted.append):
+        parser, config = parse(f"--part={NAME}")
+        parser.instantiate_classes(config)
+    assert NAME in noted
+    del noted[:]
+    parse(f"--part={NAME}")
+    assert noted == []
+
+
 def test_error_key():
     assert private_api.error_key(message_of("--count=many")) == "count"
     assert private_api.error_key("no key") == ""
