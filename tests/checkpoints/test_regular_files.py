@@ -10,6 +10,7 @@ from seqlight import CheckpointError, SealedCheckpointIO
 from seqlight.checkpoints.files import read_plain, write_atomically
 from seqlight.checkpoints.run_choice import choose_run
 from seqlight.checkpoints.run_folder import RunFolder, new_run_folder, unfinished_run
+from seqlight.common.drafts import draft_of
 from seqlight.common.errors import WriteError
 from tests.conftest import seqlight_run
 
@@ -77,11 +78,11 @@ def test_checkpoint_does_not_replace_other_files(kind, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ckpt", "precious"]
 
 
-@pytest.mark.parametrize("draft", [".a.ckpt.part", f".a.ckpt.{os.getpid()}.part"])
-def test_link_in_the_place_of_a_draft_is_not_followed(draft, tmp_path):
+@pytest.mark.parametrize("name", ["a.ckpt", ".a.ckpt.part"])
+def test_link_in_the_place_of_a_draft_is_not_followed(name, tmp_path):
     (tmp_path / "precious").write_text("a hundred lines")
-    path = tmp_path / ("a.ckpt" if "." + str(os.getpid()) in draft else draft)
-    (tmp_path / f".{path.name}.{os.getpid()}.part").symlink_to(tmp_path / "precious")
+    path = tmp_path / name
+    draft_of(path).symlink_to(tmp_path / "precious")
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
     assert (tmp_path / "precious").read_text() == "a hundred lines"
