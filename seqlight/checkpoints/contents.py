@@ -100,8 +100,8 @@ def check_finite(path: str | os.PathLike[str], checkpoint: dict[str, Any], model
     if found:
         names = ", ".join(map(repr, found[:3])) + (", ..." if len(found) > 3 else "")
         raise CheckpointError(
-            f"{path}: {len(found)} of its weights and buffers are NaN or infinite: {names:.500}\n"
-            "use an earlier checkpoint; results of this one would be NaN"
+            f"{path}: {len(found)} of its weights and buffers are NaN or infinite: {names:.500}",
+            "use an earlier checkpoint; results of this one would be NaN",
         )
 
 

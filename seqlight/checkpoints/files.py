@@ -171,7 +171,8 @@ class SealedCheckpointIO(CheckpointIO):
         try:
             content = pack({**checkpoint, _SEALED: True})
         except CheckpointError as error:
-            raise CheckpointError(f"{path} {error}\nearlier checkpoints are unchanged") from error
+            first, *others = error.args
+            raise CheckpointError(f"{path} {first}", *others, "earlier checkpoints are unchanged") from error
         folder = Path(path).parent
         try:
             if folder not in self._folders:

@@ -36,8 +36,8 @@ def pack(value: dict[str, Any]) -> bytes:
     owner = _OWNERS.get(str(places[0]), f"hook or data module that wrote {places[0]!r}") if places else "checkpoint"
     named = f" {places[1]!r:.100}" if owner == "callback" and len(places) > 1 else ""
     raise CheckpointError(
-        f"can't be saved: checkpoint{path:.300} is {_a(part)}, in the state of the {owner}{named}\n"
-        f"convert it to tensors or plain values (numbers, text, lists, tuples, dicts, sets); torch says: {reason}"
+        f"can't be saved: checkpoint{path:.300} is {_a(part)}, in the state of the {owner}{named}",
+        f"convert it to tensors or plain values (numbers, text, lists, tuples, dicts, sets); torch says: {reason}",
     ) from reason
 
 

@@ -143,7 +143,7 @@ def _reported(error: Exception) -> Exception | None:
     if isinstance(error, MemoryError) and is_deliberate(error):
         return UsageError(f"not enough memory: {error}")
     if isinstance(error, MemoryError) or private_api.is_out_of_memory(error):
-        return UsageError(describe_out_of_memory(error))
+        return out_of_memory(error)
     if not isinstance(error, _AMBIGUOUS):
         return None
     if private_api.is_raised_while_restoring(error):
@@ -161,13 +161,13 @@ def _is_write_error(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and (error.errno in _WRITE_ERRORS or is_event_file(error.filename))
 
 
-def describe_out_of_memory(error: Exception) -> str:
-    """What could not be allocated, and what takes less memory."""
+def out_of_memory(error: Exception) -> UsageError:
+    """The error to report: what could not be allocated, and what takes less memory."""
     reason = private_api.allocation_failure(str(error)) or (str(error).splitlines() or [""])[0].strip()
-    return (
-        f"not enough memory{reason and ': ' + reason}\n"
-        "try a smaller --data.batch_size; in training, --trainer.accumulate_grad_batches 2 makes up for half of it\n"
-        "shorter sequences, a smaller --model.cell.hidden_size and fewer layers take less memory too"
+    return UsageError(
+        f"not enough memory{reason and ': ' + reason}",
+        "try a smaller --data.batch_size; in training, --trainer.accumulate_grad_batches 2 makes up for half of it",
+        "shorter sequences, a smaller --model.cell.hidden_size and fewer layers take less memory too",
     )
 
 

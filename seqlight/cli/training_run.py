@@ -59,8 +59,8 @@ def clipping_of(model: SequenceClassifier, clip_value: float | None, *, named: b
     name = type(model).__name__
     if named:
         raise UsageError(
-            f"--trainer.gradient_clip_val {clip_value} can't be used: {name} uses manual optimization, so {own}\n"
-            "give --trainer.gradient_clip_val null"
+            f"--trainer.gradient_clip_val {clip_value} can't be used: {name} uses manual optimization, so {own}",
+            "give --trainer.gradient_clip_val null",
         )
     return None, f"{name} uses manual optimization, so {own}"
 
