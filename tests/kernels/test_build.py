@@ -1,6 +1,5 @@
 """Building and caching of libraries. They are built without optimisation here, which takes a third of the time."""
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -16,6 +15,7 @@ import pytest
 import torch
 
 from seqlight import GRUCell, LSTMCell, RecurrentLayer, unroll
+from seqlight.common import drafts
 from seqlight.kernels import autograd, build
 from seqlight.recurrent.kernel_backend import KernelWarning
 from tests.user_cells import MinimalGatedUnit
@@ -272,16 +272,19 @@ def test_system_without_room_raises(cache, compiler, monkeypatch, number, functi
         run()
 
 
-@pytest.mark.parametrize("other", [False, True], ids=["alone", "another build"])
-def test_folders_of_killed_builds_are_removed_unless_another_build_runs(cache, compiler, monkeypatch, other):
+@pytest.mark.parametrize("alive", [False, True])
+def test_folders_of_killed_builds_are_removed(cache, compiler, monkeypatch, alive):
     compiler("mv cell.cpp cell.so")
     monkeypatch.setattr(build, "_open", lambda *_: ctypes.CDLL(None))
-    (cache / "tmpabc").mkdir(parents=True)
-    (cache / "tmpabc" / "cell.s").touch()
-    with build._scratch(cache) if other else contextlib.nullcontext():
-        (cache / "tmpabc").mkdir(exist_ok=True)
-        build.load(("int i;", ()))
-        assert (cache / "tmpabc").exists() == other
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    folder = cache / f"tmpabc{drafts.draft_suffix()}".replace(f".{os.getpid()}.", f".{process.pid}.")
+    folder.mkdir(parents=True)
+    (folder / "cell.s").touch()
+    if not alive:
+        process.communicate(b"\n")
+    build.load(("int i;", ()))
+    assert folder.exists() == alive
+    process.communicate(b"\n")
     assert len(list(cache.glob("*.so"))) == 1
 
 
