@@ -280,11 +280,13 @@ def test_folders_of_killed_builds_are_removed(cache, compiler, monkeypatch, aliv
     folder = cache / f"tmpabc{drafts.draft_suffix()}".replace(f".{os.getpid()}.", f".{process.pid}.")
     folder.mkdir(parents=True)
     (folder / "cell.s").touch()
-    if not alive:
-        process.communicate(b"\n")
-    build.load(("int i;", ()))
-    assert folder.exists() == alive
-    process.communicate(b"\n")
+    with process:
+        if not alive:
+            process.kill()
+            process.wait()
+        build.load(("int i;", ()))
+        assert folder.exists() == alive
+        process.kill()
     assert len(list(cache.glob("*.so"))) == 1
 
 
