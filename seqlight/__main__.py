@@ -10,8 +10,15 @@ import signal
 import sys
 import time
 
+
+def _stop(signum: int, _frame: object) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"seqlight: stopped by {signal.Signals(signum).name}\n".encode())
+    os._exit(128 + signum)
+
+
 for _signum in (signal.SIGINT, signal.SIGTERM):  # the imports below take long enough to be interrupted
-    signal.signal(_signum, lambda signum, _: os._exit(128 + signum))
+    signal.signal(_signum, _stop)
 _STARTED = time.time()
 
 from seqlight.checkpoints.signals import exit_on_signals, signals_handled  # noqa: E402
