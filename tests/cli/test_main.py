@@ -35,7 +35,7 @@ ALLOCATIONS = {
 
 @pytest.mark.parametrize("name", ALLOCATIONS)
 def test_out_of_memory_is_reported_with_the_way_out(name, monkeypatch, command_line_state):
-    def fail(arguments):
+    def fail(*_):
         raise ALLOCATIONS[name]
 
     monkeypatch.setattr(main, "SeqlightCLI", fail)
