@@ -86,7 +86,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
             logger.save()
         return {
             "random": states,
-            "events": self._check_events(),
+            "events": self._check_events(trainer),
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "should_stop": trainer.should_stop,
             "follows": self._follows,
@@ -111,7 +111,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         stop_requests.defer()
         self._note_saved(trainer)
         self._events = {}
-        self._check_events()
+        self._check_events(trainer)
         restored, self._restored = self._restored, None
         if restored is not None:
             with state_of_checkpoint():
@@ -139,13 +139,11 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         """
         stop_requests.deferred = False
         self._restore_hook()
-        self._check_events()
+        self._check_events(trainer)
 
-    def _check_events(self) -> dict[str, int]:
-        assert self._trainer is not None
-        assert self.folder is not None
-        before = self._events if self._trainer.is_global_zero else {}
-        self._events = event_sizes(self.folder.parent, before)
+    def _check_events(self, trainer: pl.Trainer) -> dict[str, int]:
+        before = self._events if trainer.is_global_zero else {}
+        self._events = event_sizes(Path(str(self.folder)).parent, before)
         return self._events
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
