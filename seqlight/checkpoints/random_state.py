@@ -30,7 +30,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     """
     version, values, gauss = state["python"]
     if not isinstance(gauss, float | None):  # Python takes anything
-        raise TypeError(f"the state of Python's generator ends with {gauss!r:.100}, expected None or a number")
+        raise TypeError(f"the state 'python' of the random numbers ends with {gauss!r:.100}, expected None or a number")
     random.setstate((version, tuple(values.tolist()), gauss))
     kind, keys, position, *others = state["numpy"]
     if keys.shape != (624,) or not 0 <= position <= 624:

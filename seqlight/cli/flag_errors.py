@@ -6,16 +6,18 @@ value and what was expected, in one to five lines.
 
 import argparse
 import contextlib
-import importlib
+import importlib.util
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.common import private_api
 from seqlight.common.description import subclasses
 from seqlight.common.errors import ShownError
-from seqlight.common.user_modules import explain_import
+from seqlight.common.user_modules import finders
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.files import SequenceFiles
 from seqlight.tasks.task import SequenceTask
@@ -77,6 +79,25 @@ def explain(message: str) -> str:
     if types := private_api.expected_types(message):
         return f"{flag}: expected {' or '.join(types)}, got {value}"
     return "\n".join(_name_flag(line) for line in private_api.informative_lines(message)[:5])
+
+
+def explain_import(path: str, error: BaseException | None = None) -> str:
+    """A remark on an import that failed or can mislead, with a way out; empty if the folder is not the reason.
+
+    Args:
+        path: a module or a class, as `mycells.LeakyCell`.
+        error: the error, if there is one.
+    """
+    name = path.partition(".")[0]
+    for finder in finders() if name.isidentifier() else ():
+        missing = (isinstance(error, ModuleNotFoundError) and error.name) or name
+        if missing != name and missing not in finder.names and finder.spec_here(missing):
+            return f"{missing} is in this folder too: add --import {missing} before it"
+        here = finder.spec_here(name)
+        used = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
+        if here and here.origin and used and os.path.realpath(used.origin or "") != os.path.realpath(here.origin):
+            return f"{here.origin} is hidden by another module {name}, {used.origin}: rename the file"
+    return ""
 
 
 def _name_flag(line: str) -> str:

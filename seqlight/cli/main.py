@@ -21,7 +21,7 @@ import seqlight
 from seqlight.checkpoints.run_folder import RunInUseError, is_event_file
 from seqlight.checkpoints.signals import Stopped, signals_handled, stop_requests
 from seqlight.cli.check import check
-from seqlight.cli.flag_errors import UsageError, usage_error, values_of
+from seqlight.cli.flag_errors import UsageError, explain_import, usage_error, values_of
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.lightning_cli import SeqlightCLI
 from seqlight.cli.listing import LISTINGS, list_classes
@@ -30,7 +30,7 @@ from seqlight.common.batch import BatchError
 from seqlight.common.errors import CheckpointError, ShownError, WriteError
 from seqlight.common.processes import end_with_parent, is_first_here, is_peer_lost, is_reported_elsewhere
 from seqlight.common.text import libraries_show_text, visible
-from seqlight.common.user_modules import allow, explain_import, folder_importable
+from seqlight.common.user_modules import allow, folder_importable
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
 from seqlight.kernels.build import InterruptedBuildError

@@ -193,8 +193,9 @@ def describe_found(model: SequenceClassifier, datamodule: SequenceDataModule, ar
     before: dict[str, Any] = {}
     now: dict[str, Any] = {}
     for name, part, owner in (("learning_rate", "model", model), ("batch_size", "data", datamodule)):
-        if name in arguments[part]["init_args"] and name in owner.hparams:
-            before[f"{part}.{name}"], now[f"{part}.{name}"] = arguments[part]["init_args"][name], owner.hparams[name]
+        given = arguments[part].get("init_args", {})
+        if name in given and name in owner.hparams:
+            before[f"{part}.{name}"], now[f"{part}.{name}"] = given[name], owner.hparams[name]
     changes = differences(before, now)
     return f"a callback changed {', '.join(changes)}; the checkpoints have the new value" if changes else ""
 

@@ -5,7 +5,6 @@ run a file that came with somebody's data.
 """
 
 import contextlib
-import importlib.util
 import inspect
 import os
 import sys
@@ -70,37 +69,19 @@ def folder_importable(folder: str) -> Iterator[None]:
 
 def allow(path: str) -> None:
     """Let a module be imported from the folder, as `mycells` for `mycells.LeakyCell`."""
-    for finder in _finders():
+    for finder in finders():
         finder.names.add(path.partition(".")[0])
 
 
 def import_in_child_process() -> None:
     """Let a process that multiprocessing has started import what its parent has imported from the folder."""
     names, _, folder = os.environ.get(_VARIABLE, "").partition(":")
-    if folder and not _finders():
+    if folder and not finders():
         sys.meta_path.append(FolderFinder(folder, names.split(",")))
 
 
-def explain_import(path: str, error: BaseException | None = None) -> str:
-    """A remark on an import that failed or can mislead, with a way out; empty if the folder is not the reason.
-
-    Args:
-        path: a module or a class, as `mycells.LeakyCell`.
-        error: the error, if there is one.
-    """
-    name = path.partition(".")[0]
-    for finder in _finders() if name.isidentifier() else ():
-        missing = (isinstance(error, ModuleNotFoundError) and error.name) or name
-        if missing != name and missing not in finder.names and finder.spec_here(missing):
-            return f"{missing} is in this folder too: add --import {missing} before it"
-        here = finder.spec_here(name)
-        used = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
-        if here and here.origin and used and os.path.realpath(used.origin or "") != os.path.realpath(here.origin):
-            return f"{here.origin} is hidden by another module {name}, {used.origin}: rename the file"
-    return ""
-
-
-def _finders() -> list[FolderFinder]:
+def finders() -> list[FolderFinder]:
+    """The finders that are in use: one while a command runs."""
     return [finder for finder in sys.meta_path if isinstance(finder, FolderFinder)]
 
 

@@ -156,15 +156,15 @@ class SequenceLoader(EpochFromTrainer):
             CheckpointError: if `state` is invalid.
             ResumeError: if it is within an epoch, and settings differ.
         """
+        state = {"streams": 1, **state}  # an earlier version saved none
         check_entry(state, self.state_dict(), "loops", "fit_loop", "state_dict", "combined_loader")
         position = {name: state.get(name) for name in ("epoch", "next_batch")}
         if not all(type(value) is int and value >= 0 for value in position.values()):
             raise CheckpointError(f"expected an epoch and the number of its next batch, got {position!r:.200}")
-        before = {"streams": 1, **state}
-        changed = [name for name, value in self._division().items() if before.get(name) != value]
+        changed = [name for name, value in self._division().items() if state.get(name) != value]
         if changed and 0 < state["next_batch"] < _num_batches_of(state):
             name, value = changed[0], self._division()[changed[0]]
-            raise ResumeError(f"{name} must be {before.get(name)} to resume within an epoch, got {value}")
+            raise ResumeError(f"{name} must be {state.get(name)} to resume within an epoch, got {value}")
         self._resume = dict(state)
 
     def _take_first_batch(self) -> int:

@@ -46,6 +46,7 @@ def folder(tmp_path, monkeypatch, command_line_state):
     """A user's folder with mycells.py."""
     monkeypatch.chdir(tmp_path)
     Path("mycells.py").write_text(MYCELLS)
+    sys.modules.pop("mycells", None)  # of another test file
     yield tmp_path
     sys.modules.pop("mycells", None)
 

@@ -18,6 +18,7 @@ from seqlight import (
     SumSign,
     SyntheticSequences,
 )
+from seqlight.checkpoints import files as checkpoint_files
 from seqlight.checkpoints.files import read_plain
 from tests.conftest import seqlight_run
 
@@ -140,8 +141,10 @@ def test_checkpoint_is_read_once(verb, monkeypatch):
         arguments = ("fit", f"--ckpt_path={folder}/checkpoints/last.ckpt", "--trainer.max_epochs=3", *QUIET)
     else:
         arguments = (verb, f"--ckpt_path={folder}/checkpoints/last.ckpt", *QUIET)
-    read, read_bytes = [], Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
+    read, read_regular = [], checkpoint_files.read_regular
+    monkeypatch.setattr(
+        checkpoint_files, "read_regular", lambda path: read.append(Path(path).name) or read_regular(path)
+    )
     status, out, err = seqlight_run(*arguments)
     assert status == 0, err
     assert ("continues from step 1" in out) == (verb == "fit again")

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from seqlight.common.user_modules import allow, explain_import, folder_importable
+from seqlight.cli.flag_errors import explain_import
+from seqlight.common.user_modules import allow, folder_importable
 
 FILES = {
     "mine.py": "from helper_of_mine import VALUE",
