@@ -53,8 +53,8 @@ class RunDescription(NotInEveryStep, pl.Callback):
             CheckpointError: if it is not the name of one.
         """
         with state_of_checkpoint():
-            self._earlier = state_dict["backend"]
-            if not set(state_dict["backend"].split(", ")) <= {"kernel", "torch", "eager"}:
+            self._earlier = state_dict["backend"] or None  # empty if it was saved before training
+            if not set(state_dict["backend"].split(", ")) <= {"kernel", "torch", "eager", ""}:
                 raise ValueError(f"RunDescription's backend must be kernel, torch or eager, got {self._earlier!r}")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

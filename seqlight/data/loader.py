@@ -156,7 +156,7 @@ class SequenceLoader(EpochFromTrainer):
             CheckpointError: if `state` is invalid.
             ResumeError: if it is within an epoch, and settings differ.
         """
-        state = {"streams": 1, **state}  # an earlier version saved none
+        state = {"streams": 1, **state} if isinstance(state, dict) else state  # an earlier version saved none
         check_entry(state, self.state_dict(), "loops", "fit_loop", "state_dict", "combined_loader")
         position = {name: state.get(name) for name in ("epoch", "next_batch")}
         if not all(type(value) is int and value >= 0 for value in position.values()):

@@ -571,7 +571,7 @@ def test_is_raised_while_restoring(tmp_path):
         def load_state_dict(self, state_dict):
             raise KeyError("number")
 
-    trainer = train(callbacks=[Forgetful()])
+    trainer = train(Forgetful())
     trainer.save_checkpoint(tmp_path / "good.ckpt")
     trainer = pl.Trainer(max_epochs=2, enable_checkpointing=False, callbacks=[Forgetful()], **OPTIONS)
     data = SyntheticSequences(SumSign(), num_train=96, num_val=32)
