@@ -88,7 +88,7 @@ def test_found_batch_size_is_the_one_trained_with(kind):
 
 @pytest.mark.parametrize("kind", ["cosine", "constant"])
 def test_interrupted_run_keeps_the_found_rate(kind):
-    Path("stops.py").write_text(
+    Path("stops_once.py").write_text(
         "import os, signal\n"
         "import lightning.pytorch as pl\n"
         "class Stops(pl.Callback):\n"
@@ -98,7 +98,7 @@ def test_interrupted_run_keeps_the_found_rate(kind):
     )
     flags = ["fit", "--device=cpu", *QUIET, "--model.cell.hidden_size=4", f"--model.lr_schedule={kind}"]
     flags += ["--trainer.callbacks+=LearningRateFinder", "--trainer.callbacks.num_training_steps=30"]
-    flags += ["--trainer.callbacks.max_lr=0.1", "--trainer.callbacks+=stops.Stops", "--trainer.max_epochs=2"]
+    flags += ["--trainer.callbacks.max_lr=0.1", "--trainer.callbacks+=stops_once.Stops", "--trainer.max_epochs=2"]
     flags += ["--data.num_train=64", "--data.num_val=8", "--data.batch_size=8", "--trainer.log_every_n_steps=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STOP", "1")
