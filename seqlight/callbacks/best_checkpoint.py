@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from seqlight.common.private_api import NotInEveryStep, keep_file_name
+from seqlight.common.private_lightning import NotInEveryStep, keep_file_name
 from seqlight.training.non_finite import NonFiniteError, check_metric
 
 

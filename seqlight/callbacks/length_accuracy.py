@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.callbacks.tensorboard_figures import add_figures, tensorboard_loggers
 from seqlight.common.batch import Batch
-from seqlight.common.private_api import NotInEveryStep
+from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.figures.metric_figures import length_figure
 from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, length_buckets
 

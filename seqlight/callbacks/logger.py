@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqlight.checkpoints.run_folder import new_folder
 from seqlight.common.errors import WriteError
-from seqlight.common.private_api import event_file_named_after, has_writer
+from seqlight.common.private_lightning import event_file_named_after, has_writer
 
 
 class CurvesLogger(loggers.TensorBoardLogger):

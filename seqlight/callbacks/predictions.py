@@ -18,7 +18,7 @@ from seqlight.checkpoints.files import new_draft
 from seqlight.common.batch import Batch
 from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import WriteError
-from seqlight.common.private_api import NotInEveryStep
+from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.common.text import one_line
 from seqlight.tasks.task import Target
 from seqlight.training.batch_samples import sample_name

@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from seqlight.common.private_api import NotInEveryStep
+from seqlight.common.private_lightning import NotInEveryStep
 
 
 class TimedProgressBar(NotInEveryStep, TQDMProgressBar):

@@ -14,7 +14,7 @@ from seqlight.callbacks.classifier import classifier_of
 from seqlight.callbacks.tensorboard_figures import tensorboard_loggers
 from seqlight.common.description import flatten
 from seqlight.common.errors import state_of_checkpoint
-from seqlight.common.private_api import NotInEveryStep
+from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.recurrent.layer import RecurrentLayer
 
 

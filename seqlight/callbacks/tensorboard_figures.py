@@ -11,7 +11,7 @@ from torchmetrics import ROC, ConfusionMatrix, Metric
 
 from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.common.batch import Batch
-from seqlight.common.private_api import NotInEveryStep
+from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.common.validation import check_at_least
 from seqlight.figures.cell_figure import cell_figure
 from seqlight.figures.memory_curve import memory_curve

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from seqlight.cells.state import State, check_state
 from seqlight.common.description import Describable
-from seqlight.common.private_api import has_hooks
+from seqlight.common.private_torch import has_hooks
 from seqlight.common.validation import check_at_least, check_finite
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from seqlight.checkpoints.files import read_plain
 from seqlight.common.errors import CheckpointError
-from seqlight.common.private_api import completed_epochs
+from seqlight.common.private_lightning import completed_epochs
 
 _PARTS = {
     "epoch": int,

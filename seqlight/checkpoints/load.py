@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from seqlight.checkpoints.contents import check_finite, read
 from seqlight.common.description import NotImportedError, from_plain, resolve
 from seqlight.common.errors import CheckpointError
-from seqlight.common.private_api import is_parameter_registration, needs_values
+from seqlight.common.private_torch import is_parameter_registration, needs_values
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqlight.common.private_api import NEW_DTYPES, REBUILD, quantised, set_tensor_metadata
+from seqlight.common.private_torch import NEW_DTYPES, REBUILD, quantised, set_tensor_metadata
 
 _MOST_EXPANDED = 2**20  # values of expanded tensors (stride 0), which are larger than their storages
 _MOST_SHARED = 100_000  # parts of lists within several lists, each counted as often as it is found

@@ -21,7 +21,7 @@ from seqlight.checkpoints.run_folder import event_sizes
 from seqlight.checkpoints.saveable import pack
 from seqlight.checkpoints.signals import Stopped, stop_requests
 from seqlight.common.errors import state_of_checkpoint
-from seqlight.common.private_api import NotInEveryStep, begin_next_epoch, call_after, is_validation_next
+from seqlight.common.private_lightning import NotInEveryStep, begin_next_epoch, call_after, is_validation_next
 from seqlight.common.validation import check_at_least
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"

@@ -9,7 +9,7 @@ from torch.autograd.gradcheck import GradcheckError
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.checks.case import Case, PropertyError, Subject, name_results
-from seqlight.common.private_api import gradcheck_values
+from seqlight.common.private_torch import gradcheck_values
 from seqlight.recurrent.unroll import unroll
 
 

@@ -10,7 +10,7 @@ from seqlight.cells.state import State, check_state
 from seqlight.cells.step_check import check_step
 from seqlight.checks.case import Case, PropertyError, Subject, expect_equal, initial_state, name_results
 from seqlight.checks.gradients import gradients
-from seqlight.common.private_api import version_of
+from seqlight.common.private_torch import version_of
 from seqlight.recurrent.layer import RecurrentLayer
 from seqlight.recurrent.unroll import unroll
 

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from seqlight.cells.cell import RecurrentCell
 from seqlight.checks.check_cell import CellError, check_cell
 from seqlight.cli.flag_errors import UsageError
-from seqlight.common.private_api import bound_class
+from seqlight.common.private_jsonargparse import bound_class
 from seqlight.common.text import show
 from seqlight.common.validation import check_at_least
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 
 from seqlight.cells.cell import RecurrentCell
-from seqlight.common import private_api
+from seqlight.common import private_jsonargparse, private_torch
 from seqlight.common.description import subclasses
 from seqlight.common.errors import ShownError
 from seqlight.common.user_modules import finders
@@ -56,29 +56,29 @@ def usage_error(error: Exception, change: Callable[[str], str] = str) -> UsageEr
 
 def explain(message: str) -> str:
     """A message of one to five lines for the text of a jsonargparse.ArgumentError."""
-    key = private_api.error_key(message)
+    key = private_jsonargparse.error_key(message)
     flag = f"--{key}"
-    if memory := private_api.allocation_failure(message):
+    if memory := private_torch.allocation_failure(message):
         return f"not enough memory: {memory}"
-    if private_api.is_not_a_configuration(message):
+    if private_jsonargparse.is_not_a_configuration(message):
         return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
-    if option := private_api.unaccepted_option(message):
+    if option := private_jsonargparse.unaccepted_option(message):
         files = key == "data" and option in inspect.signature(SequenceFiles).parameters
         argument = f"{key}.{option}".removeprefix(".")
         return f"--{argument}: there is no such argument" + ("; it belongs to --data SequenceFiles" if files else "")
-    if private_api.is_not_a_class_path(message) and key == "data":
+    if private_jsonargparse.is_not_a_class_path(message) and key == "data":
         return "--data: expected a data module; for a file, use --data SequenceFiles --data.train FILE"
-    if name := private_api.unknown_class(message):
+    if name := private_jsonargparse.unknown_class(message):
         return _unknown_name(flag, name)
-    if failure := private_api.import_failure(message) or private_api.callable_refusal(message):
+    if failure := private_jsonargparse.import_failure(message) or private_jsonargparse.callable_refusal(message):
         module = re.search(r"module '([^']+)'", failure)
         return f"{flag}: {failure}\n{explain_import(module[1]) if module else ''}".rstrip()
-    value = private_api.given_value(message)
-    if choices := private_api.literal_choices(message):
+    value = private_jsonargparse.given_value(message)
+    if choices := private_jsonargparse.literal_choices(message):
         return f"{flag}: expected one of {choices}; got {value}"
-    if types := private_api.expected_types(message):
+    if types := private_jsonargparse.expected_types(message):
         return f"{flag}: expected {' or '.join(types)}, got {value}"
-    return "\n".join(_name_flag(line) for line in private_api.informative_lines(message)[:5])
+    return "\n".join(_name_flag(line) for line in private_jsonargparse.informative_lines(message)[:5])
 
 
 def explain_import(path: str, error: BaseException | None = None) -> str:

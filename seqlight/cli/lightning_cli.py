@@ -41,7 +41,8 @@ from seqlight.cli.training_run import (
 )
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
-from seqlight.common.private_api import classes_keep_own_defaults, limit_imports, subcommand_parser
+from seqlight.common.private_jsonargparse import classes_keep_own_defaults, limit_imports
+from seqlight.common.private_lightning import subcommand_parser
 from seqlight.common.processes import global_rank
 from seqlight.common.text import one_line, show
 from seqlight.common.validation import check_at_least

@@ -25,7 +25,7 @@ from seqlight.cli.flag_errors import UsageError, explain_import, usage_error, va
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.lightning_cli import SeqlightCLI
 from seqlight.cli.listing import LISTINGS, list_classes
-from seqlight.common import private_api
+from seqlight.common import private_jsonargparse, private_lightning, private_torch
 from seqlight.common.batch import BatchError
 from seqlight.common.errors import CheckpointError, ShownError, WriteError
 from seqlight.common.processes import end_with_parent, is_first_here, is_peer_lost, is_reported_elsewhere
@@ -116,7 +116,7 @@ def _stopped(stop: Stopped, arguments: list[str]) -> int:
 def _run_command(arguments: list[str], started: float) -> int:
     _import_modules(arguments)
     try:
-        with private_api.import_paths_noted(allow):
+        with private_jsonargparse.import_paths_noted(allow):
             if arguments[:1] == ["check"]:
                 return DONE if check(arguments[1:]) else FAILED
             if arguments and arguments[0] in LISTINGS:
@@ -142,16 +142,16 @@ def _reported(error: Exception) -> Exception | None:
         return error
     if isinstance(error, MemoryError) and is_deliberate(error):
         return UsageError(f"not enough memory: {error}")
-    if isinstance(error, MemoryError) or private_api.is_out_of_memory(error):
+    if isinstance(error, MemoryError) or private_torch.is_out_of_memory(error):
         return out_of_memory(error)
     if not isinstance(error, _AMBIGUOUS):
         return None
-    if private_api.is_raised_while_restoring(error):
+    if private_lightning.is_raised_while_restoring(error):
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return CheckpointError(f"training can't continue from the checkpoint: {reason}")
     if isinstance(error, RuntimeError) and is_peer_lost(error):
         return ProcessLostError("another process of this run has ended, so this one ends too")
-    if private_api.is_raised_in(error, os.path.dirname(lightning.__file__)):
+    if private_lightning.is_raised_in(error, os.path.dirname(lightning.__file__)):
         return UsageError(f"Lightning refuses these settings: {error}")
     return error if is_deliberate(error) else None
 
@@ -163,7 +163,7 @@ def _is_write_error(error: BaseException | None) -> bool:
 
 def out_of_memory(error: Exception) -> UsageError:
     """The error to report: what could not be allocated, and what takes less memory."""
-    reason = private_api.allocation_failure(str(error)) or (str(error).splitlines() or [""])[0].strip()
+    reason = private_torch.allocation_failure(str(error)) or (str(error).splitlines() or [""])[0].strip()
     return UsageError(
         f"not enough memory{reason and ': ' + reason}",
         "try a smaller --data.batch_size; in training, --trainer.accumulate_grad_batches 2 makes up for half of it",

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from seqlight.common.errors import ShownError
-from seqlight.common.private_api import bound_class
+from seqlight.common.private_jsonargparse import bound_class
 
 _PACKAGE = "seqlight"
 

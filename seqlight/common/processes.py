@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
 
-from seqlight.common.private_api import is_process_lost
+from seqlight.common.private_torch import is_process_lost
 
 
 def torchrun_settings() -> dict[str, Any]:

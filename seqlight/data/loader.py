@@ -9,7 +9,7 @@ import torch
 from seqlight.checkpoints.entries import check_entry
 from seqlight.common.batch import Batch
 from seqlight.common.errors import CheckpointError, ShownError
-from seqlight.common.private_api import EpochFromTrainer
+from seqlight.common.private_lightning import EpochFromTrainer
 from seqlight.common.validation import check_at_least
 from seqlight.data.sequences import Sequences
 from seqlight.data.streams import STREAMS, Purpose, generator

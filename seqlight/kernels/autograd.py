@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqlight.cells.cell import GatedCell, is_inherited
 from seqlight.cells.state import State
-from seqlight.common.private_api import is_batched
+from seqlight.common.private_torch import is_batched
 from seqlight.kernels.build import load
 from seqlight.kernels.cpp_printer import Source, print_cpp
 from seqlight.kernels.trace import own_tensors, trace_update

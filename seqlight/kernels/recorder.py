@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqlight.common.private_api import TorchDispatchMode, decomposition_of, is_mutable, tree_leaves, tree_map
+from seqlight.common.private_torch import TorchDispatchMode, decomposition_of, is_mutable, tree_leaves, tree_map
 from seqlight.kernels.labels import ANY_COLUMN, ANY_ROW, SUM_COLUMN, SUM_ROW, Labels, pack, unpack
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
-from seqlight.common.private_api import (
+from seqlight.common.private_torch import (
     module_internals,
     own_members,
     shallow_copy,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step, is_inherited
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
-from seqlight.common.private_api import has_hooks, is_transformed, module_internals, own_members, unobserved
+from seqlight.common.private_torch import has_hooks, is_transformed, module_internals, own_members, unobserved
 from seqlight.kernels.autograd import Kernel, make_kernel, run_kernel
 from seqlight.kernels.build import BuildError
 from seqlight.kernels.recorder import UnsupportedUpdateError

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_given_state, check_one_step
-from seqlight.common.private_api import is_transformed, unobserved, without_compiler
+from seqlight.common.private_torch import is_transformed, unobserved, without_compiler
 from seqlight.common.validation import check_choice
 from seqlight.kernels.autograd import Kernel
 from seqlight.recurrent import torch_backend

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqlight.common.private_api import show_in_progress_bar
+from seqlight.common.private_lightning import show_in_progress_bar
 from seqlight.tasks.task import Target
 from seqlight.training.metrics import count_correct, to_float64
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchmetrics import Metric
 
-from seqlight.common.private_api import own_members, separate_call, uncompiled
+from seqlight.common.private_torch import own_members, separate_call, uncompiled
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, distributed
 from torch.optim import Optimizer
 
-from seqlight.common.private_api import takes_found_inf
+from seqlight.common.private_torch import takes_found_inf
 from seqlight.training.batch_samples import samples_of
 from seqlight.training.non_finite import NonFiniteError, listed, non_finite_parameters
 

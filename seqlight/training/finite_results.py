@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqlight.common.private_api import is_transformed
+from seqlight.common.private_torch import is_transformed
 from seqlight.training.non_finite import NonFiniteError, listed
 
 

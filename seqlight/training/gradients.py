@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqlight.common.private_api import are_all_finite, norms_of
+from seqlight.common.private_torch import are_all_finite, norms_of
 
 
 def gradient_norm(parameters: Sequence[Tensor]) -> Float[Tensor, ""]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqlight.checkpoints.contents import check_finite
 from seqlight.common.batch import Batch
-from seqlight.common.private_api import FastHookName
+from seqlight.common.private_lightning import FastHookName
 from seqlight.common.validation import check_choice
 from seqlight.data.streams import STREAMS, streams_of
 from seqlight.tasks.task import Target

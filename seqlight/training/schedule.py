@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from seqlight.common.private_api import lambda_schedule_state
+from seqlight.common.private_lightning import lambda_schedule_state
 from seqlight.common.validation import check_choice
 
 ScheduleKind = Literal["cosine", "constant"]

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from seqlight import GRUCell, LSTMCell, RecurrentLayer
 from seqlight.kernels.autograd import Kernel
 from tests.checks.sound_cells import Tied, TiedBelow, TiedWeights
-from tests.common.test_private_api import Seen
+from tests.common.test_private_torch import Seen
 from tests.kernels.cells import LearntStart, OwnProjection, Peephole, assert_same, results
 
 RAGGED = torch.tensor([4, 2, 3])
