@@ -41,7 +41,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from seqlight import GatedCell, RecurrentLayer, unroll
-from seqlight.kernels import autograd, build
+from seqlight.kernels import autograd, build, library
 
 INPUT_SIZE, LEARNING_RATE = 8, 0.001
 MOST_FIRST_BUILD, MOST_CACHED_BUILD = 1500, 50  # targets, ms
@@ -267,7 +267,7 @@ def median_ratio(these: list[float], those: list[float]) -> float:
 
 def forget_loaded() -> None:
     """Forget the libraries that this process has loaded."""
-    for cached in (build.load, autograd._library):
+    for cached in (build.load, library.library_of):
         cached.cache_clear()
 
 
@@ -284,12 +284,12 @@ def print_builds(clock: Clock, rounds: int) -> None:
                 source = autograd.print_cpp(program, "float", recurrent=True)
                 os.environ["SEQLIGHT_CACHE"] = f"{folder}/first"
                 forget_loaded()
-                first, _ = repeat(partial(autograd._library, source), clock, 1)
+                first, _ = repeat(partial(library.library_of, source), clock, 1)
                 # A copy, because the system recognises a loaded library by its file.
                 shutil.copytree(f"{folder}/first", f"{folder}/again")
                 os.environ["SEQLIGHT_CACHE"] = f"{folder}/again"
                 forget_loaded()
-                cached, _ = repeat(partial(autograd._library, source), clock, 1)
+                cached, _ = repeat(partial(library.library_of, source), clock, 1)
                 times.append((1e3 * trace, 1e3 * first, 1e3 * cached))
         trace, first, cached = (statistics.median(column) for column in zip(*times, strict=True))
         print(f"{name:6}{trace:9.1f}{first:9.0f}{trace + first:15.0f}{cached:24.1f}{trace + cached:12.1f}", flush=True)
@@ -338,8 +338,8 @@ def print_rates(size: Size, clock: Clock, rounds: int, seconds: float) -> None:
         median = {way: statistics.median(values) for way, values in rates.items()}
         best = max((way for way in ways if way[-1].isdigit()), key=lambda way: median[way])
         print(f"{name:6}{median['step']:6.0f}{median['forward']:9.0f}{rest:6.0f}", end="")
-        for library in ("MKL", "oneDNN"):
-            print(f"{' /'.join(f'{median[way]:4.0f}' for way in ways if way.startswith(library)):>19}", end="")
+        for blas in ("MKL", "oneDNN"):
+            print(f"{' /'.join(f'{median[way]:4.0f}' for way in ways if way.startswith(blas)):>19}", end="")
         print(f"{median_ratio(rates['step'], rates[best]):14.2f}", flush=True)
 
 

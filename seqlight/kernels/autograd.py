@@ -1,11 +1,9 @@
 """A kernel as one autograd operation."""
 
-import ctypes
 import functools
 import math
-import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +14,11 @@ from torch import Tensor
 from seqlight.cells.cell import GatedCell, is_inherited
 from seqlight.cells.state import State
 from seqlight.common.private_torch import is_batched
-from seqlight.kernels.build import load
 from seqlight.kernels.cpp_printer import Source, print_cpp
+from seqlight.kernels.library import call_library, library_of
 from seqlight.kernels.trace import own_tensors, trace_update
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
-# With fewer multiplications than this in the loop, two threads took 0.9 to 1.4 times as long as one, because torch's
-# own threads keep the cores busy while they wait.
-_WORTH_A_THREAD = 400_000_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ def make_kernel(cell: GatedCell, dtype: torch.dtype) -> Kernel:
     """
     program = trace_update(cell, dtype)
     source = print_cpp(program, _REAL[dtype], recurrent=cell.recurrent, output_state=cell.output_state)
-    _library(source)
+    library_of(source)
     return Kernel(source, dtype, cell.num_gates, cell.num_input_gates, len(cell.state_names), cell.output_state)
 
 
@@ -138,7 +133,7 @@ class _Recurrence(torch.autograd.Function):
             ctx.set_materialize_grads(False)
         input_tensors = [rows, *weights[:2], None] if weight_ih is not None else [None, None, None, rows]
         tensors = [*input_tensors, *weights[2:], initial, states, final, saved]
-        _call(_library(kernel.source).forward, kernel, batch_sizes, states, rows.shape[1], tensors)
+        call_library(library_of(kernel.source).forward, kernel.num_gates, batch_sizes, states, rows.shape[1], tensors)
         outputs = states[kernel.output_state, batch_size:]
         if inputs.ndim == 3:
             outputs = outputs.view(-1, batch_size, hidden_size).transpose(0, 1)
@@ -203,7 +198,7 @@ def _differentiate(
     by_weight_hh = None if weight_hh is None else torch.empty_like(weight_hh)
     arguments = [None if weight_ih is None else rows, None, None, None, weight_hh, bias_hh, parameters, None, states]
     arguments += [None, saved, grad_outputs, grad_state, by_input, by_hidden, sums, by_weight_ih, by_weight_hh]
-    _call(_library(source).backward, kernel, batch_sizes, states, rows.shape[1], arguments)
+    call_library(library_of(source).backward, kernel.num_gates, batch_sizes, states, rows.shape[1], arguments)
 
     needs = ctx.needs_input_grad[3:]
     if weight_ih is not None:
@@ -230,40 +225,6 @@ def _differentiate(
     )
 
 
-_ARGUMENTS = struct.Struct("7q19P")  # `Arguments` in recurrence.h
-_NO_MEMORY = 1  # `no_memory` in recurrence.h
-
-
-def _call(
-    function: Callable[[bytes], int],
-    kernel: Kernel,
-    batch_sizes: Tensor,
-    states: Tensor,
-    num_features: int,
-    tensors: Sequence[Tensor | None],
-) -> None:
-    """Call a function of `_Library` for one model. `tensors` are in the order of `Arguments` in recurrence.h.
-
-    Missing tensors at the end are passed as null.
-
-    Raises:
-        MemoryError: if there is not enough memory.
-        RuntimeError: if the function fails otherwise.
-    """
-    num_steps, batch_size, hidden_size = len(batch_sizes), int(batch_sizes[0]), states.shape[-1]
-    num_rows = states.shape[1] - batch_size
-    large = num_rows * kernel.num_gates * hidden_size * hidden_size > _WORTH_A_THREAD
-    threads = torch.get_num_threads() if large else 1
-    pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
-    pointers += [0] * (18 - len(pointers))
-    sizes = (1, num_steps, batch_size, num_features, hidden_size, num_rows, threads)
-    status = function(_ARGUMENTS.pack(*sizes, batch_sizes.data_ptr(), *pointers))
-    if status == _NO_MEMORY:
-        raise MemoryError(f"a kernel with {hidden_size} units needs more memory than it can get; use smaller batches")
-    if status != 0:
-        raise RuntimeError(f"a kernel failed with status {status}")
-
-
 _thread = threading.local()
 
 
@@ -282,23 +243,3 @@ def _scratch(like: Tensor, *shape: int) -> Tensor:
 @functools.lru_cache(maxsize=16)
 def _full_batches(batch_size: int, num_steps: int) -> Tensor:
     return torch.full((num_steps,), batch_size, device="cpu")
-
-
-@dataclass(frozen=True)
-class _Library:
-    """The loop for one cell: functions of packed `Arguments` of recurrence.h, which return a `Status`."""
-
-    forward: Callable[[bytes], int]
-    backward: Callable[[bytes], int]
-
-
-@functools.cache
-def _library(source: Source) -> _Library:
-    loop, cell = load((source.loop, ("seqlight_forward", "seqlight_backward")), (source.text, ("seqlight_cell",)))
-    for function in (loop.seqlight_forward, loop.seqlight_backward):
-        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_char_p], ctypes.c_int
-    cell.seqlight_cell.restype = ctypes.c_void_p
-    interface = cell.seqlight_cell()
-    return _Library(
-        functools.partial(loop.seqlight_forward, interface), functools.partial(loop.seqlight_backward, interface)
-    )

@@ -22,6 +22,7 @@ import psutil
 
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.common.drafts import draft_suffix, remove_abandoned
+from seqlight.common.text import one_line
 
 HEADERS = Path(__file__).parent
 # They follow the arguments of $CXX, and override them. No fast math: it makes the whole process flush denormal numbers
@@ -137,7 +138,7 @@ def _open(path: Path, functions: tuple[str, ...]) -> ctypes.CDLL:
         for name in functions:
             getattr(library, name)
     except (OSError, AttributeError) as error:
-        reason = _printable(str(error).removeprefix(f"{path}: "))
+        reason = one_line(str(error).removeprefix(f"{path}: "))
         raise BuildError(f"the compiler's library can't be loaded: {reason}") from error
     return library
 
@@ -199,7 +200,7 @@ def _check(compiler: list[str], status: int, folder: Path) -> None:
     with (folder / "output").open("rb") as file:
         words = file.read(100_000).decode("utf-8", "backslashreplace").strip()
     line = next((line for line in words.splitlines() if "error" in line), words[:200])
-    reason = _printable(line) or (f"status {status}" if status else "it wrote no library")
+    reason = one_line(line) or (f"status {status}" if status else "it wrote no library")
     message = f"{shlex.join(compiler)} failed: {reason}"
     if -status in _STOPPING or status - 128 in _STOPPING or _INTERRUPTED.search(words):
         time.sleep(0.1)  # a signal to all processes of a machine or container may be about to reach this one
@@ -228,11 +229,6 @@ def _kill_unknown(scratch: Path) -> None:
         with contextlib.suppress(psutil.Error, OSError):
             if Path(child.cwd()).is_relative_to(scratch.resolve()):
                 _kill_group(child.pid)
-
-
-def _printable(text: str) -> str:
-    """A text with escapes in place of control characters."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _is_sound(path: Path, key: str) -> bool:

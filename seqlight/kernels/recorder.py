@@ -8,6 +8,7 @@ from torch import Tensor
 
 from seqlight.common.private_torch import TorchDispatchMode, decomposition_of, is_mutable, tree_leaves, tree_map
 from seqlight.kernels.labels import ANY_COLUMN, ANY_ROW, SUM_COLUMN, SUM_ROW, Labels, pack, unpack
+from seqlight.kernels.operations import CASTS, CONSTANTS, ELEMENTWISE, LINEAR, MOVES, SYNONYMS
 
 
 class UnsupportedUpdateError(Exception):
@@ -15,35 +16,6 @@ class UnsupportedUpdateError(Exception):
 
 
 LEAVES = ("constant", "input_gate", "hidden_gate", "state", "parameter", "grad")
-
-# torch's names of elementwise operations, and the number of operands of each.
-ELEMENTWISE = {
-    **dict.fromkeys(
-        (
-            "neg reciprocal exp expm1 log log1p log2 sqrt rsqrt abs sgn sin cos erf tanh sigmoid relu "
-            "floor round trunc logical_not isnan"
-        ).split(),
-        1,
-    ),
-    **dict.fromkeys("add sub mul div pow maximum minimum eq ne lt le gt ge logical_and logical_or".split(), 2),
-    "where": 3,
-}
-_SYNONYMS = {
-    "sign": "sgn",
-    "bitwise_not": "logical_not",
-    "bitwise_and": "logical_and",
-    "bitwise_or": "logical_or",
-    "__and__": "logical_and",
-    "__or__": "logical_or",
-    "true_divide": "div",
-}
-# The operands in which an operation is linear: such an operand can be a sum over the batch.
-LINEAR = {"neg": {0}, "mul": {0, 1}, "div": {0}, "add": {0, 1}, "sub": {0, 1}}
-# Operations that move elements and compute nothing.
-_MOVES = "cat stack clone slice_scatter select_scatter repeat flip roll index_select constant_pad_nd contiguous".split()
-_CASTS = ("_to_copy", "convert_element_type")
-# Operations that make a tensor of constants in the shape of another tensor.
-_CONSTANTS = "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty".split()
 
 
 class ExpressionRecorder(TorchDispatchMode):
@@ -139,13 +111,13 @@ class ExpressionRecorder(TorchDispatchMode):
             raise UnsupportedUpdateError(f"torch.{name}, which has complex numbers")
         in_place = is_mutable(func)
         base = name.removesuffix("_") if in_place else name
-        base = _SYNONYMS.get(base, base)
+        base = SYNONYMS.get(base, base)
         if args and all(isinstance(part, Tensor) and part.dtype == torch.bool for part in args[:2]):
             base = {"add": "logical_or", "mul": "logical_and"}.get(base, base)
         labels = self._result(func, base, args, kwargs)
         if labels is None and not in_place:
             decomposition = decomposition_of(func)
-            if decomposition is not None and name not in _CONSTANTS:
+            if decomposition is not None and name not in CONSTANTS:
                 try:
                     with self:
                         return decomposition(*args, **kwargs)
@@ -157,7 +129,7 @@ class ExpressionRecorder(TorchDispatchMode):
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for output in outputs:
             # Floating point represents integers exactly, but not operations on their bits.
-            by_bits = base.startswith("logical") or name in _CASTS
+            by_bits = base.startswith("logical") or name in CASTS
             integers = not output.is_floating_point() and output.dtype != torch.bool
             other = output.is_complex() or (output.is_floating_point() and output.dtype != self.dtype)
             if (integers and by_bits) or other:
@@ -165,7 +137,7 @@ class ExpressionRecorder(TorchDispatchMode):
         if labels is not None:
             [output] = outputs
             self._labels.write(output, labels)
-        elif name not in _CONSTANTS and not (
+        elif name not in CONSTANTS and not (
             outputs and all(self._labels.has(output) for output in outputs) and not in_place
         ):
             raise UnsupportedUpdateError(f"torch.{name.lstrip('_')}")
@@ -196,9 +168,9 @@ class ExpressionRecorder(TorchDispatchMode):
             if isinstance(source, Tensor) and source.dtype != args[0].dtype:
                 raise UnsupportedUpdateError(f"a conversion from {source.dtype} to {args[0].dtype}")
             return self._labels_of(source).expand(args[0].shape)
-        if name in _CASTS:
+        if name in CASTS:
             return self._cast(args[0], args[1] if len(args) > 1 else kwargs.get("dtype"))
-        if name in _MOVES:
+        if name in MOVES:
             arguments = tree_map(lambda leaf: self._read(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
             if name == "constant_pad_nd":
                 value = args[2] if len(args) > 2 else kwargs.get("value", 0)

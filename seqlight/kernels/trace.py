@@ -108,7 +108,7 @@ class _Update(nn.Module):
 
 
 def _memory(cell: GatedCell) -> dict[str, Any]:
-    """What an `update` could keep from one call to the next: all attributes, and the variables that its code names."""
+    """The attributes and variables that an `update` can change, with their values."""
     found = {}
     for path, module in cell.named_modules():
         parameters, buffers, _ = own_members(module)

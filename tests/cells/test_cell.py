@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from seqlight import ElmanCell, GatedCell, GRUCell, LSTMCell, RecurrentCell, RecurrentLayer, unroll
-from seqlight.kernels import autograd, build
+from seqlight.kernels import build, library
 from seqlight.recurrent import layer as layer_module
 from seqlight.recurrent import torch_backend
 from seqlight.recurrent.kernel_backend import KernelWarning
@@ -175,7 +175,7 @@ def test_auto_uses_a_kernel_if_one_supports_the_cell(cell, expected, monkeypatch
 )
 def test_without_a_compiler_auto_falls_back_and_warns_once(cell, expected, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    for cached in (build.load, autograd._library):
+    for cached in (build.load, library.library_of):
         cached.cache_clear()  # other tests have built kernels
     layer = RecurrentLayer(cell.to(torch.float64))
     inputs = torch.randn(3, 4, 2, dtype=torch.float64)

@@ -16,7 +16,7 @@ import torch
 
 from seqlight import GRUCell, LSTMCell, RecurrentLayer, unroll
 from seqlight.common import drafts
-from seqlight.kernels import autograd, build
+from seqlight.kernels import build, library
 from seqlight.recurrent.kernel_backend import KernelWarning
 from tests.user_cells import MinimalGatedUnit
 
@@ -24,7 +24,7 @@ UNOPTIMISED = [*build.FLAGS, "-O0"]
 
 
 def forget_loaded():
-    for cached in (build.load, autograd._library):
+    for cached in (build.load, library.library_of):
         cached.cache_clear()
 
 
@@ -113,7 +113,7 @@ def processes(tmp_path_factory):
     script = textwrap.dedent("""
         import multiprocessing, os, torch, seqlight
         from seqlight import GRUCell, RecurrentLayer
-        from seqlight.kernels import build
+        from seqlight.kernels import build, library
         print("exists", os.path.exists(os.environ["SEQLIGHT_CACHE"]), flush=True)
 
         def run():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seqlight import ElmanCell, GRUCell, LSTMCell, RecurrentLayer, RecurrentStack, unroll
-from seqlight.kernels import autograd
+from seqlight.kernels import autograd, library
 from tests.kernels.cells import (
     CELLS,
     Diagonal,
@@ -27,7 +27,7 @@ from tests.kernels.cells import (
 @pytest.fixture
 def set_threads(monkeypatch):
     """Set the number of threads; kernels use all of them, even for small sizes."""
-    monkeypatch.setattr(autograd, "_WORTH_A_THREAD", 0)
+    monkeypatch.setattr(library, "_WORTH_A_THREAD", 0)
     previous = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(previous)
@@ -128,8 +128,8 @@ def test_one_call_can_run_two_models():
     states, final = torch.empty(2, 2, 15, 5), torch.empty(2, 2, 3, 5)
     tensors = [sizes, rows, weights[0], weights[1], None, weights[2], weights[3], None, None, states, final]
     pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
-    arguments = autograd._ARGUMENTS.pack(2, 4, 3, 2, 5, 12, 1, *pointers, *[0] * (19 - len(pointers)))
-    autograd._library(kernel.source).forward(arguments)
+    arguments = library._ARGUMENTS.pack(2, 4, 3, 2, 5, 12, 1, *pointers, *[0] * (19 - len(pointers)))
+    library.library_of(kernel.source).forward(arguments)
     for index, cell in enumerate(cells):
         outputs, last = unroll(cell, inputs[index])
         torch.testing.assert_close(states[index, 0, 3:].view(4, 3, 5).transpose(0, 1), outputs)

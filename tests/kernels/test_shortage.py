@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from seqlight import LSTMCell
-from seqlight.kernels import autograd, build
+from seqlight.kernels import autograd, build, library
 from tests.kernels.cells import OwnProjection
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and linkers of Linux")
@@ -64,7 +64,7 @@ def scarce(request):
     """A function that runs a kernel on three threads with limited allocations and threads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "FLAGS", [*build.FLAGS, "-O0", "-Wl,-Bsymbolic"])
-        patch.setattr(autograd, "_WORTH_A_THREAD", 0)
+        patch.setattr(library, "_WORTH_A_THREAD", 0)
         threads = torch.get_num_threads()
         torch.set_num_threads(3)
         torch.manual_seed(0)
@@ -73,8 +73,8 @@ def scarce(request):
         source = replace(kernel.source, loop=SCARCE + kernel.source.loop)
         kernel = replace(kernel, source=source)
         functions = ("seqlight_forward", "seqlight_backward")
-        [library] = build.load((source.loop, functions))
-        left = {name: ctypes.c_long.in_dll(library, f"{name}_left") for name in ("allocations", "threads")}
+        [loop] = build.load((source.loop, functions))
+        left = {name: ctypes.c_long.in_dll(loop, f"{name}_left") for name in ("allocations", "threads")}
 
         def work(only_in_backward=False, **limits):
             def limit():
@@ -139,7 +139,7 @@ def _limited(subject, limit):
 
 def work_under_limits():
     """Print what happens under each limit. This process runs no kernel, so it has no memory or threads to reuse."""
-    autograd._WORTH_A_THREAD = 0
+    library._WORTH_A_THREAD = 0
     autograd.torch.get_num_threads = lambda: 4  # torch itself has one
     cell = LSTMCell(64, 256)
     subject = autograd.make_kernel(cell, torch.float32), cell, torch.randn(256, 3, 64)
@@ -176,14 +176,14 @@ def test_arguments_have_the_layout_that_python_packs(tmp_path):
     declarations = [text.strip() for text in re.sub("//.*", "", body).split(";")[:-1]]
     fields = [field for text in declarations for field in re.findall(r"(\*?)(\w+)\s*(?:,|$)", text)]
     letters = "".join("P" if star else "q" for star, _ in fields)
-    assert letters == re.sub(r"(\d+)(\w)", lambda run: int(run[1]) * run[2], autograd._ARGUMENTS.format)
-    checks = [f'static_assert(sizeof(Arguments) == {autograd._ARGUMENTS.size}, "size");']
+    assert letters == re.sub(r"(\d+)(\w)", lambda run: int(run[1]) * run[2], library._ARGUMENTS.format)
+    checks = [f'static_assert(sizeof(Arguments) == {library._ARGUMENTS.size}, "size");']
     for index, (star, name) in enumerate(fields):
         offset = struct.calcsize(letters[: index + 1]) - struct.calcsize(letters[index])
         kind = "std::is_pointer<decltype(Arguments::{})>" if star else "std::is_same<decltype(Arguments::{}), int64_t>"
         layout = f"offsetof(Arguments, {name}) == {offset} && {kind.format(name)}::value"
         checks.append(f'static_assert({layout}, "{name}");')
-    checks.append(f'static_assert(no_memory == {autograd._NO_MEMORY} && done == 0, "status");')
+    checks.append(f'static_assert(no_memory == {library._NO_MEMORY} && done == 0, "status");')
     lines = [
         "#define REAL float",
         "#include <cstddef>",

@@ -15,7 +15,7 @@ class OwnStrategy(SingleDeviceStrategy):
 
 
 class OwnDDP(DDPStrategy):
-    """As DeepSpeedStrategy and XLAStrategy are."""
+    """A subclass of DDPStrategy, like DeepSpeedStrategy and XLAStrategy."""
 
 
 @pytest.mark.parametrize("strategy", [FSDPStrategy, ModelParallelStrategy, OwnDDP])
