@@ -12,9 +12,9 @@ from typing import Any
 from lightning.pytorch import loggers
 from lightning.pytorch.utilities import rank_zero_only
 
-from seqlight.checkpoints.run_folder import new_folder
+from seqlight.checkpoints.numbered_folders import new_folder
 from seqlight.common.errors import WriteError
-from seqlight.common.private_lightning import event_file_named_after, has_writer
+from seqlight.common.private_lightning import event_file_named_after, forget_writer, has_writer
 
 
 class CurvesLogger(loggers.TensorBoardLogger):
@@ -46,6 +46,12 @@ class CurvesLogger(loggers.TensorBoardLogger):
             scalars = {name: float(value) for name, value in metrics.items() if name != "epoch"}
             values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
             self.experiment.file_writer.add_summary(Summary(value=values), step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the file. A Trainer that runs again, as `test` after `validate`, writes to a new one."""
+        super().finalize(status)
+        forget_writer(self)
 
 
 def logger_of(folder: Path, *, kind: str | None = None) -> CurvesLogger:

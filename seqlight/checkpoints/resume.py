@@ -15,9 +15,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
+from seqlight.checkpoints.event_files import event_sizes
 from seqlight.checkpoints.files import SealedCheckpointIO, rename
 from seqlight.checkpoints.random_state import random_state, set_random_state
-from seqlight.checkpoints.run_folder import event_sizes
 from seqlight.checkpoints.saveable import pack
 from seqlight.checkpoints.signals import Stopped, stop_requests
 from seqlight.common.errors import state_of_checkpoint

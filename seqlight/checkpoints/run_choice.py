@@ -9,18 +9,12 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from seqlight.checkpoints.contents import read
+from seqlight.checkpoints.event_files import rewind
 from seqlight.checkpoints.files import make_folder
+from seqlight.checkpoints.numbered_folders import versions
 from seqlight.checkpoints.resume import LAST, PREVIOUS
-from seqlight.checkpoints.run_folder import (
-    LOCK,
-    RunFolder,
-    RunInUseError,
-    drafts,
-    new_run_folder,
-    other_unfinished_run,
-    remove_parents,
-    versions,
-)
+from seqlight.checkpoints.run_folder import LOCK, RunFolder, RunInUseError, drafts, new_run_folder, remove_parents
+from seqlight.checkpoints.run_search import other_unfinished_run
 from seqlight.common.errors import CheckpointError, WriteError, state_of_checkpoint
 
 
@@ -141,7 +135,7 @@ def choose_run(
         folder = new_run_folder(parent, new_parents)
         folder.describe(training, finished=False)
     if folder is not None:
-        folder.rewind({} if resume is None else _event_sizes(resume.contents))
+        rewind(folder.path, {} if resume is None else _event_sizes(resume.contents))
     return ChosenRun(folder, unfinished, resume)
 
 

@@ -53,6 +53,26 @@ class GivenArguments:
             raise UsageError(
                 "last.ckpt and previous.ckpt are always saved; --checkpoint.* is for the best checkpoint only"
             )
+        # A configuration file can contain ckpt_path, so `check_parsed` checks this again. Parsing would first refuse
+        # flags about the checkpoint's data.
+        if not (self.verb is None or self.only_prints or self.configurations):
+            self._check_checkpoint(self.verb)
+
+    def check_parsed(self, config: Any) -> None:
+        """Raise UsageError if a configuration file has an argument that only the command line may give.
+
+        Args:
+            config: the parsed arguments of the command.
+        """
+        if config["import"] and not self.values_of("--import"):
+            raise UsageError("import is not allowed in a configuration file: give --import on the command line")
+        if config.ckpt_path != self.ckpt_path:
+            raise UsageError("ckpt_path is not allowed in a configuration file: give --ckpt_path on the command line")
+        self._check_checkpoint(str(self.verb))
+
+    def _check_checkpoint(self, verb: str) -> None:
+        if verb != "fit" and self.checkpoint is None:
+            raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
 
     def values_of(self, flag: str) -> list[str]:
         """All values of a flag, in order."""

@@ -8,37 +8,26 @@ from typing import Any
 
 from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from seqlight.callbacks.length_accuracy import AccuracyByLength
 from seqlight.callbacks.logger import CurvesLogger, logger_of
-from seqlight.callbacks.predictions import PredictionWriter
 from seqlight.callbacks.profiler import NoProfiler
-from seqlight.callbacks.progress_bar import TimedProgressBar
-from seqlight.callbacks.run_description import RunDescription
-from seqlight.checkpoints.files import SealedCheckpointIO, make_folder
+from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_choice import ChosenRun
-from seqlight.checkpoints.run_folder import new_folder
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_output, name_flag
 from seqlight.cli.devices import check_strategy, device_arguments
-from seqlight.cli.flag_errors import UsageError, explain, usage_error
+from seqlight.cli.finders import describe_found, keep_found
+from seqlight.cli.flag_errors import explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
-from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say
+from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say, skipped_batches
 from seqlight.cli.threads import choose_num_threads, limit_threads
-from seqlight.cli.training_run import (
-    clipping_of,
-    describe_found,
-    describe_run,
-    find_run,
-    keep_found,
-    record_backend,
-)
+from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, evaluation_logger
+from seqlight.cli.training_run import describe_run, find_run, record_backend
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_jsonargparse import classes_keep_own_defaults, limit_imports
@@ -49,20 +38,6 @@ from seqlight.common.validation import check_at_least
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.finite_results import check_evaluation
-
-_NEEDS_CHECKPOINT = "seqlight {} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt"
-
-
-class SaveConfiguration(SaveConfigCallback):
-    """Save config.yaml in the folder of a training run. Other commands do not change it."""
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Save at the start of training, unless the run continues and has the file."""
-        exists = trainer.log_dir and (Path(trainer.log_dir) / self.config_filename).exists()
-        if stage == "fit" and trainer.loggers and not exists:
-            self.config = self.config.clone()
-            self.config.ckpt_path = None  # so that the file can be used for another run
-            super().setup(trainer, pl_module, stage)
 
 
 class SeqlightCLI(LightningCLI):
@@ -120,10 +95,6 @@ class SeqlightCLI(LightningCLI):
         check_files(given.configurations)
         given.check()
         self._names_clipping = given.names_trainer_argument("gradient_clip_val")
-        # Before parsing, which would first refuse flags about the checkpoint's data. A configuration file can contain
-        # ckpt_path: then this is checked after parsing.
-        if given.verb not in (None, "fit") and not (given.checkpoint or given.only_prints or given.configurations):
-            raise UsageError(_NEEDS_CHECKPOINT.format(given.verb))
         self._set_defaults(given)
         try:
             with classes_keep_own_defaults():
@@ -135,18 +106,14 @@ class SeqlightCLI(LightningCLI):
                 message = f"{path}: the model or data it describes can't be used: {reason}"
                 raise CheckpointError(message, *others) from error
             raise
-        verb = self.config.subcommand
-        if self.config[verb]["import"] and not given.values_of("--import"):
-            raise UsageError("import is not allowed in a configuration file: give --import on the command line")
-        if self.config[verb].ckpt_path != given.ckpt_path:
-            raise UsageError("ckpt_path is not allowed in a configuration file: give --ckpt_path on the command line")
-        if verb != "fit" and given.checkpoint is None:
-            raise UsageError(_NEEDS_CHECKPOINT.format(verb))
-        lost = given.lost_with_classes(self.config[verb].as_dict())
-        if lost and global_rank(self.config[verb].trainer.num_nodes) == 0:
-            print(f"seqlight: a class that a flag names has its own defaults: {', '.join(lost)}", file=sys.stderr)
+        config = self.config[self.config.subcommand]
+        given.check_parsed(config)
+        lost = given.lost_with_classes(config.as_dict())
+        if lost and global_rank(config.trainer.num_nodes) == 0:
+            message = f"seqlight: a class that a flag names has its own defaults: {', '.join(lost)}"
+            show(one_line(message), file=sys.stderr)
         # Hidden until before_instantiate_classes: LightningCLI would let the checkpoint's arguments override flags.
-        self._ckpt_path, self.config[verb].ckpt_path = given.ckpt_path, None
+        self._ckpt_path, config.ckpt_path = given.ckpt_path, None
 
     def _set_defaults(self, given: GivenArguments) -> None:
         """Set the parser's defaults that depend on the arguments."""
@@ -208,7 +175,12 @@ class SeqlightCLI(LightningCLI):
             kwargs["enable_checkpointing"] = False
         if not any(isinstance(plugin, CheckpointIO) for plugin in given.plugins or []):
             kwargs["plugins"] = [*(given.plugins or []), SealedCheckpointIO(self._contents())]
-        self.trainer_defaults["callbacks"] = self._callbacks(saves)
+        report = functools.partial(record_backend, self._run and self._run.folder, self._training)
+        self.trainer_defaults["callbacks"] = callbacks_of(
+            str(self.subcommand), config, saves=saves, report_backend=report
+        )
+        if self.subcommand == "predict":
+            check_output(config.output, getattr(self.datamodule, "paths", {}).values())
         if self.subcommand == "predict":
             kwargs["logger"] = False
         elif given.logger in (None, True) and not given.fast_dev_run:
@@ -222,7 +194,7 @@ class SeqlightCLI(LightningCLI):
         for config in (self.config, self.config_init):  # config.yaml should be usable again
             config.fit.trainer.gradient_clip_val = value
         if message and global_rank(self.config_init.fit.trainer.num_nodes) == 0:
-            print(message)
+            show(one_line(message))
 
     def _choose_run(self, *, saves: bool) -> None:
         """Find the unfinished run or create the folder of a new one, and save checkpoints there."""
@@ -264,37 +236,15 @@ class SeqlightCLI(LightningCLI):
             return {str(resume.path): resume.contents}
         return {} if self._checkpoint is None else {self._checkpoint.path: self._checkpoint.contents}
 
-    def _callbacks(self, saves: bool) -> list[Callback]:
-        """The command's callbacks, in addition to the user's."""
-        config = self.config_init[self.subcommand]
-        callbacks = [config.checkpoint, config.resume] if saves else []
-        report = functools.partial(record_backend, self._run and self._run.folder, self._training)
-        callbacks += [config.figures, RunDescription(report)]
-        if self.subcommand == "predict":
-            check_output(config.output, getattr(self.datamodule, "paths", {}).values())
-            callbacks.append(PredictionWriter(config.output))
-        if self.subcommand == "test":
-            callbacks.append(AccuracyByLength())
-        has_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
-        if config.trainer.enable_progress_bar is not False and not has_bar:
-            callbacks.append(TimedProgressBar())
-        return callbacks
-
     def _logger(self) -> CurvesLogger:
         config = self.config_init[self.subcommand]
         if self._run is not None and self._run.folder is not None:
             return logger_of(self._run.folder.path)
-        root, name = config.trainer.default_root_dir, self._run_name()
+        root = Path(config.trainer.default_root_dir)
         # The first process sends the others its folder.
         if self.subcommand == "fit" or global_rank(config.trainer.num_nodes) != 0:
-            return CurvesLogger(root, name=name, default_hp_metric=False)
-        if (folder := Path(config.ckpt_path).parent).name == "checkpoints":
-            logger = logger_of(folder.parent, kind=self.subcommand)
-        else:  # the checkpoint is in no run's folder
-            self._new_folders = make_folder(Path(root) / name)
-            version = new_folder(Path(root) / name, "version", first=0).name
-            logger = CurvesLogger(root, name=name, version=version, default_hp_metric=False)
-        self._new_folders = [Path(logger.log_dir), *self._new_folders]
+            return CurvesLogger(root, name=self._run_name(), default_hp_metric=False)
+        logger, self._new_folders = evaluation_logger(str(self.subcommand), config.ckpt_path, root, self._run_name())
         return logger
 
     def before_fit(self) -> None:
@@ -337,12 +287,10 @@ class SeqlightCLI(LightningCLI):
         if self._run is not None and self._run.folder is not None:
             self._run.folder.describe(self._training, finished=True)
         stop_requests.done = True
-        if found := describe_found(self.model, self.datamodule, self.config.fit.as_dict()):
-            say(self.trainer, f"\n{found}")
-        if skipped := self.model.skipped_batches:
-            say(self.trainer, f"\nbatches skipped because of a non-finite loss or gradient: {skipped}")
-        if early := early_end(self.trainer):
-            say(self.trainer, f"\n{early}")
+        found = describe_found(self.model, self.datamodule, self.config.fit.as_dict())
+        for line in (found, skipped_batches(self.model), early_end(self.trainer)):
+            if line:
+                say(self.trainer, f"\n{line}")
         resume = self.config_init.fit.resume
         # If the run had no step left, the Trainer has no metrics: use those that the run saved.
         metrics = self.trainer.callback_metrics or resume.metrics

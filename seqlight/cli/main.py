@@ -18,7 +18,8 @@ from jsonargparse import ArgumentError
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import seqlight
-from seqlight.checkpoints.run_folder import RunInUseError, is_event_file
+from seqlight.checkpoints.event_files import is_event_file
+from seqlight.checkpoints.run_folder import RunInUseError
 from seqlight.checkpoints.signals import Stopped, signals_handled, stop_requests
 from seqlight.cli.check import check
 from seqlight.cli.flag_errors import UsageError, explain_import, usage_error, values_of

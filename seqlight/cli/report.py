@@ -33,6 +33,12 @@ def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> s
     return f"{num_parameters} parameters on {device}{threads}; seed {seed}; {results}"
 
 
+def skipped_batches(model: SequenceClassifier) -> str:
+    """A line about the batches that training skipped; empty if there are none."""
+    skipped = model.skipped_batches
+    return f"batches skipped because of a non-finite loss or gradient: {skipped}" if skipped else ""
+
+
 def early_end(trainer: Trainer) -> str:
     """A line about a run that ended before the number of steps that was asked for; empty if it did not."""
     steps = max(trainer.max_steps, trainer.min_steps or 0)

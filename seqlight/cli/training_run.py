@@ -4,14 +4,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
-
 from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run, choosing_run
-from seqlight.checkpoints.run_folder import RunFolder, RunInUseError, describe_training, unfinished_run
+from seqlight.checkpoints.run_folder import RunFolder, RunInUseError
+from seqlight.checkpoints.run_search import describe_training, unfinished_run
 from seqlight.cli.flag_errors import UsageError
-from seqlight.common.description import differences
-from seqlight.common.errors import CheckpointError, state_of_checkpoint
-from seqlight.common.text import one_line
+from seqlight.common.errors import CheckpointError
+from seqlight.common.text import one_line, show
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.training.classifier import SequenceClassifier
 
@@ -40,29 +38,6 @@ def describe_run(
     classes = [type(part) for part in parts if part is not None]
     flags = {f"--{name}": str(value) for name, value in _flatten(configuration)}
     return describe_training(flags, classes, [first_checkpoint, *getattr(datamodule, "paths", {}).values()])
-
-
-def clipping_of(model: SequenceClassifier, clip_value: float | None, *, named: bool) -> tuple[float | None, str]:
-    """The Trainer's gradient_clip_val for a model, and a message about it (empty if there is nothing to report).
-
-    Args:
-        model: the model; with manual optimization, its own steps clip.
-        clip_value: the value of `--trainer.gradient_clip_val`.
-        named: whether the user gave that value; otherwise it is the default.
-
-    Raises:
-        UsageError: if the user gave a value that can't be used.
-    """
-    if model.automatic_optimization or not clip_value:
-        return clip_value, ""
-    own = "clipping is left to its training_step: `self.clip_gradients(optimizer, ...)`"
-    name = type(model).__name__
-    if named:
-        raise UsageError(
-            f"--trainer.gradient_clip_val {clip_value} can't be used: {name} uses manual optimization, so {own}",
-            "give --trainer.gradient_clip_val null",
-        )
-    return None, f"{name} uses manual optimization, so {own}"
 
 
 def find_run(
@@ -145,7 +120,8 @@ def record_backend(
         folder.backend = text
         folder.describe(training, finished=False)
     if earlier not in (None, backend):
-        print(f"backend: {text}; before the checkpoint it was {earlier}, so results can differ in their last digits")
+        changed = f"backend: {text}; before the checkpoint it was {earlier}, so results can differ in their last digits"
+        show(one_line(changed))
 
 
 def describe_abandoned(run: AbandonedRun | None) -> str:
@@ -156,48 +132,6 @@ def describe_abandoned(run: AbandonedRun | None) -> str:
     return one_line(
         f"{run.folder} is unfinished, but differs in {differs}; to continue it: --ckpt_path {run.checkpoint}"
     )
-
-
-def keep_found(
-    contents: dict[str, Any], model: SequenceClassifier, datamodule: SequenceDataModule, callbacks: list[Any]
-) -> list[Any]:
-    """Keep the values that Lightning's finders found before a run was interrupted.
-
-    Args:
-        contents: the contents of the checkpoint from which the run continues.
-        model: its `learning_rate` is set, if a callback has found it.
-        datamodule: its `batch_size` is set, if a callback has found it.
-        callbacks: the user's callbacks.
-
-    Returns:
-        The callbacks without the finders: they would search again, from other weights.
-    """
-    found: dict[str, Any] = {"learning_rate": (LearningRateFinder, model), "batch_size": (BatchSizeFinder, datamodule)}
-    for (name, (finder, owner)), part in zip(found.items(), ("model", "data"), strict=True):
-        if any(isinstance(each, finder) for each in callbacks):
-            with state_of_checkpoint():
-                value = contents["seqlight"][part]["init_args"][name]
-            setattr(owner, name, value)
-            owner.hparams[name] = value
-    return [each for each in callbacks if not isinstance(each, LearningRateFinder | BatchSizeFinder)]
-
-
-def describe_found(model: SequenceClassifier, datamodule: SequenceDataModule, arguments: dict[str, Any]) -> str:
-    """A line about a learning rate or batch size that a callback has changed; empty if none has.
-
-    Args:
-        model: the model; its `hparams` have the rate in use.
-        datamodule: the data; its `hparams` have the batch size in use.
-        arguments: the parsed arguments, nested.
-    """
-    before: dict[str, Any] = {}
-    now: dict[str, Any] = {}
-    for name, part, owner in (("learning_rate", "model", model), ("batch_size", "data", datamodule)):
-        given = arguments[part].get("init_args", {})
-        if name in given and name in owner.hparams:
-            before[f"{part}.{name}"], now[f"{part}.{name}"] = given[name], owner.hparams[name]
-    changes = differences(before, now)
-    return f"a callback changed {', '.join(changes)}; the checkpoints have the new value" if changes else ""
 
 
 def _flatten(value: Any, name: str = "") -> list[tuple[str, Any]]:

@@ -138,6 +138,11 @@ def has_writer(logger: Any) -> bool:
     return logger._experiment is not None
 
 
+def forget_writer(logger: Any) -> None:
+    """Let a TensorBoardLogger begin a new file when it logs again."""
+    logger._experiment = None
+
+
 @contextlib.contextmanager
 def event_file_named_after(seconds: float) -> Iterator[None]:
     """Give TensorBoard's next file a name as of this time at least. Its name has the time, which can't be chosen."""

@@ -9,6 +9,7 @@ fails.
 import contextlib
 import copy
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -176,7 +177,15 @@ def without_compiler(function: Any, reason: str) -> Any:
     return disabled
 
 
-_FOUND, _ONE = torch.zeros(()), torch.ones(())  # created once: this takes longer than the check
+class _Flags(threading.local):
+    """Arguments of the check for finite values, created once for each thread: this takes longer than the check."""
+
+    def __init__(self) -> None:
+        self.found = torch.zeros((), dtype=torch.float32, device="cpu")
+        self.one = torch.ones_like(self.found)
+
+
+_flags = _Flags()
 
 
 def are_all_finite(tensors: Sequence[Tensor]) -> bool:
@@ -185,10 +194,11 @@ def are_all_finite(tensors: Sequence[Tensor]) -> bool:
     `GradScaler` checks gradients with this function of torch. It also multiplies the tensors by 1.
     `torch.nn.utils.get_total_norm` takes four times as long.
     """
-    torch._amp_foreach_non_finite_check_and_unscale_(list(tensors), _FOUND, _ONE)
-    if not _FOUND.item():
+    found = _flags.found
+    torch._amp_foreach_non_finite_check_and_unscale_(list(tensors), found, _flags.one)
+    if not found.item():
         return True
-    _FOUND.zero_()
+    found.zero_()
     return False
 
 

@@ -222,6 +222,14 @@ class SequenceClassifier(TrainingHooks):
         require_batch(batch)
         return to_probabilities(self(batch.inputs, batch.lengths), self.target)
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin the metrics."""
+        self.val_evaluation.begin()
+
+    def on_test_epoch_start(self) -> None:
+        """Begin the metrics."""
+        self.test_evaluation.begin()
+
     def on_validation_epoch_end(self) -> None:
         """Log `val/...`, and stop the training if the loss is not finite."""
         self._monitor.settle(self)

@@ -51,6 +51,12 @@ class Evaluation(nn.Module):
         self.metrics = evaluation_metrics(target, num_outputs)
         self.loss = MeanLoss()
 
+    def begin(self) -> None:
+        """Forget the batches of an evaluation that did not end."""
+        with torch.inference_mode(False):  # else a later training could not add to the sums
+            self.loss.reset()
+            self.metrics.reset()
+
     def add(
         self,
         logits: Float[Tensor, "batch *outputs"],
@@ -64,10 +70,9 @@ class Evaluation(nn.Module):
         return {"probabilities": probabilities, "targets": targets}
 
     def take(self) -> dict[str, Tensor]:
-        """Loss and metrics since the last call."""
+        """Loss and metrics since `begin`, which is called again: some metrics keep all batches."""
         values = {"loss": self.loss.compute(), **self.metrics.compute()}
-        self.loss.reset()
-        self.metrics.reset()
+        self.begin()
         return values
 
 

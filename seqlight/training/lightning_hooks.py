@@ -17,9 +17,10 @@ from seqlight.tasks.task import Target
 from seqlight.training.finite_check import OnNonFinite
 from seqlight.training.non_finite import check_metrics, check_weights
 from seqlight.training.restored_state import check_callbacks_and_loops, check_optimizers_and_schedules
-from seqlight.training.schedule import Schedule, ScheduleKind, check_settings, check_strategy, keep_patience
+from seqlight.training.schedule import Schedule, ScheduleKind, keep_patience
 from seqlight.training.step_monitor import StepMonitor
 from seqlight.training.trainer_data import datamodule_of, describe_with_data, fix_order, trainer_of
+from seqlight.training.trainer_settings import check_settings, check_strategy
 
 
 class TrainingHooks(FastHookName, pl.LightningModule):

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seqlight.common.private_lightning import lambda_schedule_state
@@ -89,29 +88,6 @@ class Schedule:
         if self.lr_schedule == "cosine":
             # The rate itself is set when training starts.
             checkpoint["lr_schedulers"] = [lambda_schedule_state(checkpoint["global_step"], self.learning_rate)]
-
-
-def check_settings(trainer: pl.Trainer) -> None:
-    """Raise MisconfigurationException for settings that Lightning accepts, but does not train with."""
-    if not (trainer.gradient_clip_val or 0) >= 0:
-        raise MisconfigurationException(f"gradient_clip_val must be at least 0, got {trainer.gradient_clip_val}")
-    if not trainer.accumulate_grad_batches >= 1:
-        raise MisconfigurationException(
-            f"accumulate_grad_batches must be at least 1, got {trainer.accumulate_grad_batches}"
-        )
-
-
-def check_strategy(strategy: Any) -> None:
-    """Raise MisconfigurationException for strategies other than one device and DDP.
-
-    Clipping, the check for finite numbers and checkpoints need whole parameters in each process. Subclasses are refused
-    too: DeepSpeedStrategy and XLAStrategy are subclasses of DDPStrategy.
-    """
-    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy):
-        name = type(strategy).__name__
-        raise MisconfigurationException(
-            f"seqlight trains on one device or with DDP, not with {name}: use the Trainer's strategy 'auto' or 'ddp'"
-        )
 
 
 def _cosine(trainer: pl.Trainer, *, within_epoch: bool) -> float:

@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from seqlight import CheckpointError, SealedCheckpointIO
+from seqlight.checkpoints.event_files import rewind
 from seqlight.checkpoints.files import read_plain, write_atomically
 from seqlight.checkpoints.run_choice import choose_run
-from seqlight.checkpoints.run_folder import RunFolder, new_run_folder, unfinished_run
+from seqlight.checkpoints.run_folder import RunFolder, new_run_folder
+from seqlight.checkpoints.run_search import unfinished_run
 from seqlight.common.drafts import draft_of
 from seqlight.common.errors import WriteError
 from tests.conftest import seqlight_run
@@ -55,7 +57,7 @@ def test_event_file_that_becomes_a_link_is_not_cut(tmp_path):
     run = RunFolder(tmp_path / "run")
     (run.path / "events.out.tfevents.1").symlink_to(precious)
     with pytest.raises(WriteError, match="expected a regular file"):
-        run.rewind({"events.out.tfevents.1": 1})
+        rewind(run.path, {"events.out.tfevents.1": 1})
     assert precious.read_text() == "a hundred lines"
     run.close(has_begun=True)
 

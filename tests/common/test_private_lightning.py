@@ -280,6 +280,15 @@ def test_has_writer(tmp_path):
     assert private_lightning.has_writer(logger)
 
 
+def test_forget_writer(tmp_path):
+    logger = pl.loggers.TensorBoardLogger(tmp_path)
+    before = logger.experiment
+    before.close()
+    private_lightning.forget_writer(logger)
+    assert logger.experiment is not before
+    logger.experiment.close()
+
+
 def test_event_file_named_after(tmp_path):
     for number, seconds in enumerate((0, 5e9)):
         with private_lightning.event_file_named_after(seconds):

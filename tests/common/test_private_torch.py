@@ -8,6 +8,7 @@ import functools
 import io
 import pickletools
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -242,6 +243,17 @@ def test_are_all_finite(value, dtype):
         assert private_torch.are_all_finite(tensors) == (value == 1.0)
     assert all(torch.equal(a, b) or value != value for a, b in zip(tensors, before, strict=True))
     assert private_torch.are_all_finite([torch.ones(1)])
+
+
+def test_are_all_finite_in_two_threads():
+    def answers(value):
+        tensors = [torch.full((1000,), value)]
+        return [private_torch.are_all_finite(tensors) for _ in range(3000)]
+
+    with ThreadPoolExecutor(2) as pool:
+        finite, infinite = pool.map(answers, (1.0, float("inf")))
+    assert all(finite)
+    assert not any(infinite)
 
 
 def test_norms_of():

@@ -5,7 +5,7 @@ from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParalle
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seqlight import SumSign, SyntheticSequences
-from seqlight.training.schedule import check_strategy
+from seqlight.training.trainer_settings import check_strategy
 from tests.conftest import seqlight_run
 from tests.training.small_models import model_for, trainer
 

@@ -1,0 +1,82 @@
+"""The search for the unfinished run of a training."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from seqlight.checkpoints.numbered_folders import versions
+from seqlight.checkpoints.run_folder import STATE, finished_meanwhile, read_state
+
+
+def describe_training(
+    configuration: dict[str, str], classes: Iterable[type], files: Iterable[str | None]
+) -> dict[str, str]:
+    """Everything that a training depends on, by name.
+
+    Args:
+        configuration: the settings, as text.
+        classes: the classes in use; modules outside seqlight and torch are added with their SHA-256.
+        files: data files, which are added with their SHA-256; paths that are not files are left out.
+    """
+    training = dict(configuration)
+    modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(("seqlight.", "torch."))}
+    sources = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
+    for path in sorted({str(path) for path in (*sources, *files) if path and os.path.isfile(path)}):
+        with open(path, "rb") as file:
+            training[os.path.basename(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    return training
+
+
+def unfinished_run(
+    parent: Path, training: dict[str, str], ignored: tuple[str, ...] = (), *, since: float = float("inf")
+) -> Path | None:
+    """The newest run in a folder with this training; None if that run is finished, or if there is none.
+
+    Args:
+        parent: the folder.
+        training: what is trained, from `describe_training`.
+        ignored: beginnings of names that earlier versions wrote, and that results do not depend on.
+        since: the time at which this command was started.
+
+    Raises:
+        RunInUseError: if the run was finished after that time.
+    """
+    for _, path in sorted(versions(parent), reverse=True):
+        state = read_state(path)
+        if _without(state.get("training"), ignored) == training:
+            if not state.get("finished"):
+                return path
+            if (path / STATE).stat().st_mtime > since:
+                raise finished_meanwhile(path)
+            return None
+    return None
+
+
+def other_unfinished_run(
+    parent: Path, training: dict[str, str], ignored: tuple[str, ...] = ()
+) -> tuple[Path, list[str]] | None:
+    """The newest run in a folder and the names that differ, if it trains something else and was interrupted.
+
+    The arguments are those of `unfinished_run`.
+    """
+    path = max(versions(parent), default=(0, None))[1]
+    state = {} if path is None else read_state(path)
+    before = _without(state.get("training"), ignored)
+    process = state.get("process")
+    if path is None or not (isinstance(before, dict) and isinstance(process, int)) or state.get("finished"):
+        return None
+    if psutil.pid_exists(process):
+        return None
+    names = [name for name in {**before, **training} if before.get(name) != training.get(name)]
+    return (path, names) if names else None
+
+
+def _without(training: Any, ignored: tuple[str, ...]) -> Any:
+    if not isinstance(training, dict):
+        return training
+    return {name: value for name, value in training.items() if not name.startswith(ignored)}

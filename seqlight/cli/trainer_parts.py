@@ -1,0 +1,92 @@
+"""Parts of the Trainer that a command adds: callbacks, the logger, clipping."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.cli import SaveConfigCallback
+
+from seqlight.callbacks.length_accuracy import AccuracyByLength
+from seqlight.callbacks.logger import CurvesLogger, logger_of
+from seqlight.callbacks.predictions import PredictionWriter
+from seqlight.callbacks.progress_bar import TimedProgressBar
+from seqlight.callbacks.run_description import RunDescription
+from seqlight.checkpoints.files import make_folder
+from seqlight.checkpoints.numbered_folders import new_folder
+from seqlight.cli.flag_errors import UsageError
+from seqlight.training.classifier import SequenceClassifier
+
+
+class SaveConfiguration(SaveConfigCallback):
+    """Save config.yaml in the folder of a training run. Other commands do not change it."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Save at the start of training, unless the run continues and has the file."""
+        exists = trainer.log_dir and (Path(trainer.log_dir) / self.config_filename).exists()
+        if stage == "fit" and trainer.loggers and not exists:
+            self.config = self.config.clone()
+            self.config.ckpt_path = None  # so that the file can be used for another run
+            super().setup(trainer, pl_module, stage)
+
+
+def clipping_of(model: SequenceClassifier, clip_value: float | None, *, named: bool) -> tuple[float | None, str]:
+    """The Trainer's gradient_clip_val for a model, and a message about it (empty if there is nothing to report).
+
+    Args:
+        model: the model; with manual optimization, its own steps clip.
+        clip_value: the value of `--trainer.gradient_clip_val`.
+        named: whether the user gave that value; otherwise it is the default.
+
+    Raises:
+        UsageError: if the user gave a value that can't be used.
+    """
+    if model.automatic_optimization or not clip_value:
+        return clip_value, ""
+    own = "clipping is left to its training_step: `self.clip_gradients(optimizer, ...)`"
+    name = type(model).__name__
+    if named:
+        raise UsageError(
+            f"--trainer.gradient_clip_val {clip_value} can't be used: {name} uses manual optimization, so {own}",
+            "give --trainer.gradient_clip_val null",
+        )
+    return None, f"{name} uses manual optimization, so {own}"
+
+
+def callbacks_of(verb: str, config: Any, *, saves: bool, report_backend: Callable[..., None]) -> list[Callback]:
+    """A command's callbacks, in addition to the user's.
+
+    Args:
+        verb: the command.
+        config: its arguments, with the callbacks that flags describe.
+        saves: whether it saves checkpoints.
+        report_backend: called with the backend of the recurrent layers, as `RunDescription` says.
+    """
+    callbacks = [config.checkpoint, config.resume] if saves else []
+    callbacks += [config.figures, RunDescription(report_backend)]
+    if verb == "predict":
+        callbacks.append(PredictionWriter(config.output))
+    if verb == "test":
+        callbacks.append(AccuracyByLength())
+    has_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
+    if config.trainer.enable_progress_bar is not False and not has_bar:
+        callbacks.append(TimedProgressBar())
+    return callbacks
+
+
+def evaluation_logger(verb: str, ckpt_path: str, root: Path, name: str) -> tuple[CurvesLogger, list[Path]]:
+    """The logger of a test or validation, and the folders that were made for it, the lowest first.
+
+    Args:
+        verb: "test" or "validate".
+        ckpt_path: the checkpoint; results go to the folder of its run, or to a new one if it is in none.
+        root: the folder of all runs.
+        name: the name of a new run's folder.
+    """
+    if (folder := Path(ckpt_path).parent).name == "checkpoints":
+        logger, parents = logger_of(folder.parent, kind=verb), []
+    else:
+        parents = make_folder(root / name)
+        version = new_folder(root / name, "version", first=0).name
+        logger = CurvesLogger(root, name=name, version=version, default_hp_metric=False)
+    return logger, [Path(logger.log_dir), *parents]

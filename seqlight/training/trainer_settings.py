@@ -1,0 +1,30 @@
+"""Checks of the Trainer's settings."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+
+def check_settings(trainer: pl.Trainer) -> None:
+    """Raise MisconfigurationException for settings that Lightning accepts, but does not train with."""
+    if not (trainer.gradient_clip_val or 0) >= 0:
+        raise MisconfigurationException(f"gradient_clip_val must be at least 0, got {trainer.gradient_clip_val}")
+    if not trainer.accumulate_grad_batches >= 1:
+        raise MisconfigurationException(
+            f"accumulate_grad_batches must be at least 1, got {trainer.accumulate_grad_batches}"
+        )
+
+
+def check_strategy(strategy: Any) -> None:
+    """Raise MisconfigurationException for strategies other than one device and DDP.
+
+    Clipping, the check for finite numbers and checkpoints need whole parameters in each process. Subclasses are refused
+    too: DeepSpeedStrategy and XLAStrategy are subclasses of DDPStrategy.
+    """
+    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy):
+        name = type(strategy).__name__
+        raise MisconfigurationException(
+            f"seqlight trains on one device or with DDP, not with {name}: use the Trainer's strategy 'auto' or 'ddp'"
+        )
