@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seqlight.common.private_torch import TorchDispatchMode, decomposition_of, is_mutable, tree_leaves, tree_map
+from seqlight.kernels.integers import EXACT, as_type, is_bool, largest
 from seqlight.kernels.labels import ANY_COLUMN, ANY_ROW, SUM_COLUMN, SUM_ROW, Labels, pack, unpack
 from seqlight.kernels.operations import CASTS, CONSTANTS, ELEMENTWISE, LINEAR, MOVES, SYNONYMS
 
@@ -30,10 +31,12 @@ class ExpressionRecorder(TorchDispatchMode):
         self.size = size
         self.dtype = dtype
         self.nodes: list[tuple[str, tuple[Any, ...]]] = []
+        self._largest: list[float] = []  # absolute value of each expression
         self._numbers: dict[tuple[str, tuple[Any, ...]], int] = {}
         self._labels = Labels()
         self._arguments: list[tuple[Tensor, Tensor]] = []
         self._forbidden: set[int] = set()
+        self._own_integers = False  # whether torch's decompositions make integers, which are small
 
     def node(self, operation: str, *operands: Any) -> int:
         """The number of an expression; equal expressions have the same number."""
@@ -41,6 +44,7 @@ class ExpressionRecorder(TorchDispatchMode):
         if key not in self._numbers:
             self._numbers[key] = len(self.nodes)
             self.nodes.append(key)
+            self._largest.append(largest(operation, operands, self._largest))
         return self._numbers[key]
 
     def constant(self, value: float) -> int:
@@ -70,6 +74,10 @@ class ExpressionRecorder(TorchDispatchMode):
         for tensor, labels in self._arguments:
             if not torch.equal(self._read(tensor), labels):
                 raise UnsupportedUpdateError("update() changes its arguments in place")
+
+    def is_recorded(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on an argument of `update`."""
+        return self._labels.has(tensor)
 
     def blocks(self, value: Tensor, *, of_parameter: bool = False) -> tuple[int, ...]:
         """The expression of each block of H columns; refuse blocks whose units or sequences differ.
@@ -112,12 +120,13 @@ class ExpressionRecorder(TorchDispatchMode):
         in_place = is_mutable(func)
         base = name.removesuffix("_") if in_place else name
         base = SYNONYMS.get(base, base)
-        if args and all(isinstance(part, Tensor) and part.dtype == torch.bool for part in args[:2]):
+        if args and all(is_bool(part) for part in args[:2]):
             base = {"add": "logical_or", "mul": "logical_and"}.get(base, base)
         labels = self._result(func, base, args, kwargs)
         if labels is None and not in_place:
             decomposition = decomposition_of(func)
             if decomposition is not None and name not in CONSTANTS:
+                before, self._own_integers = self._own_integers, True
                 try:
                     with self:
                         return decomposition(*args, **kwargs)
@@ -125,14 +134,16 @@ class ExpressionRecorder(TorchDispatchMode):
                     # Name the operation that the author wrote, not a part of it.
                     whole = f"torch.{name.lstrip('_')}" if str(error).startswith("torch.") else str(error)
                     raise UnsupportedUpdateError(whole) from error
+                finally:
+                    self._own_integers = before
         result = func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for output in outputs:
-            # Floating point represents integers exactly, but not operations on their bits.
-            by_bits = base.startswith("logical") or name in CASTS
-            integers = not output.is_floating_point() and output.dtype != torch.bool
-            other = output.is_complex() or (output.is_floating_point() and output.dtype != self.dtype)
-            if (integers and by_bits) or other:
+            if output.dtype == torch.int64 and not base.startswith("logical"):
+                numbers = [] if labels is None else unpack(labels)[0].unique().tolist()
+                if self._own_integers or (numbers and all(self._largest[number] <= EXACT for number in numbers)):
+                    continue
+            if output.dtype not in (self.dtype, torch.bool) and name not in CONSTANTS:
                 raise UnsupportedUpdateError(f"torch.{name.lstrip('_')}, which gives {output.dtype}, not {self.dtype}")
         if labels is not None:
             [output] = outputs
@@ -162,9 +173,9 @@ class ExpressionRecorder(TorchDispatchMode):
         if name in ("clamp", "clamp_min", "clamp_max"):
             return self._clamp(name, *args, **kwargs)
         if name == "masked_fill":
-            return self._elementwise("where", [args[1], args[2], args[0]])
+            return self._elementwise("where", [args[1], as_type(args[2], args[0]), args[0]])
         if name in ("copy", "fill", "zero"):
-            source = args[1] if name != "zero" else 0.0
+            source = as_type(args[1], args[0]) if name != "zero" else 0.0
             if isinstance(source, Tensor) and source.dtype != args[0].dtype:
                 raise UnsupportedUpdateError(f"a conversion from {source.dtype} to {args[0].dtype}")
             return self._labels_of(source).expand(args[0].shape)
@@ -173,7 +184,7 @@ class ExpressionRecorder(TorchDispatchMode):
         if name in MOVES:
             arguments = tree_map(lambda leaf: self._read(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
             if name == "constant_pad_nd":
-                value = args[2] if len(args) > 2 else kwargs.get("value", 0)
+                value = as_type(args[2] if len(args) > 2 else kwargs.get("value", 0), args[0])
                 padding = int(pack(torch.tensor(self.constant(value)), ANY_ROW, ANY_COLUMN))
                 return torch.constant_pad_nd(arguments[0][0], args[1], padding)
             moved: Tensor = func(*arguments[0], **{key: arguments[1][key] for key in kwargs if key != "memory_format"})

@@ -2,12 +2,15 @@
 
 import inspect
 import math
-from collections.abc import Container, Iterable, Sequence
+import random
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from seqlight.cells.cell import GatedCell
 from seqlight.cells.state import State
@@ -22,6 +25,9 @@ from seqlight.common.private_torch import (
 from seqlight.kernels.recorder import LEAVES, ExpressionRecorder, UnsupportedUpdateError
 
 AFFINE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_AFFINE = set(AFFINE)
+# Functions that read a tensor's values in Python, unseen by torch's dispatcher.
+_READING = {"numpy", "tolist", "__array__", "__dlpack__"}
 
 
 class ChangingUpdateError(UnsupportedUpdateError):
@@ -68,6 +74,26 @@ def own_tensors(cell: GatedCell) -> dict[str, Tensor]:
     return found
 
 
+def tensor_layout(cell: GatedCell) -> tuple[Any, ...]:
+    """The names, ties, shapes and types of all parameters and buffers, on which a Program depends; not their values.
+
+    A cell that has the weights of the gates only has an empty layout.
+    """
+    parameters, buffers, children = own_members(cell)
+    if children:
+        tensors = [*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False)]
+    elif not buffers and parameters.keys() <= _AFFINE:
+        return ()
+    else:
+        tensors = [*parameters.items(), *buffers.items()]
+    numbers: dict[int, int] = {}  # tensors with the same number are one tensor
+    return tuple(
+        (name, numbers.setdefault(id(tensor), len(numbers)), tensor.shape, tensor.dtype, tensor.device)
+        for name, tensor in tensors
+        if tensor is not None
+    )
+
+
 def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
     """Trace `cell.update` and its vector-Jacobian product.
 
@@ -78,14 +104,17 @@ def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
     try:
         with unobserved(), without_function_modes():
             program, again = _trace(cell, dtype, 2, 1.0), _trace(cell, dtype, 3, -0.7)
+            without_grad = _trace(cell, dtype, 67, 0.4, grad=False)
     except UnsupportedUpdateError:
         raise
     except Exception as error:  # any error of `update` on a traced tensor; if it is the cell's own, the loop raises it
         message = str(error).partition("\n")[0]
         raise UnsupportedUpdateError(f"update() can't be traced: {type(error).__name__}: {message}") from error
-    # The two differ if `update` uses random numbers, Python state, the batch size, or values read outside torch.
+    # The two differ if `update` uses Python state, the batch size, or values read outside torch.
     if again != program:
         raise UnsupportedUpdateError("update() gives different expressions when it is called with another batch")
+    if without_grad != _live_program(program.nodes, (program.next_state, (), (), (), ())):
+        raise UnsupportedUpdateError("update() gives different expressions with another batch or without gradients")
     return program
 
 
@@ -118,6 +147,12 @@ def _memory(cell: GatedCell) -> dict[str, Any]:
     if inspect.ismethod(cell.update) or inspect.isfunction(cell.update):
         variables = inspect.getclosurevars(cell.update)
         for name, value in (*variables.globals.items(), *variables.nonlocals.items()):
+            of_generator = isinstance(getattr(value, "__self__", None), random.Random | np.random.RandomState)
+            of_numpy = value is np.random or (value is np and "random" in variables.unbound)
+            if value is random or of_generator or of_numpy:
+                raise UnsupportedUpdateError(f"update() uses random numbers ({name})")
+            if isinstance(value, Iterator):
+                raise ChangingUpdateError(f"update() reads the iterator {name}, which would be constant in a kernel")
             found[f"the variable {name}"] = value
     return found
 
@@ -125,17 +160,31 @@ def _memory(cell: GatedCell) -> dict[str, Any]:
 _INTERNAL = module_internals()
 
 
-def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -> Program:
-    """Trace once; all values that `update` reads are multiplied by `scale`."""
+class _NoReading(TorchFunctionMode):
+    """Refuse functions that read the values of recorded tensors in Python."""
+
+    def __init__(self, recorder: ExpressionRecorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", None) in _READING and self._recorder.is_recorded(args[0]):
+            raise UnsupportedUpdateError("update() reads a tensor's value in Python, for example in an if")
+        return func(*args, **(kwargs or {}))
+
+
+def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float, *, grad: bool = True) -> Program:
+    """Trace once; all values that `update` reads are multiplied by `scale`. Without `grad`, trace `update` alone."""
     size, num_gates, num_states = cell.hidden_size, cell.num_gates, len(cell.state_names)
 
     def leaf(*shape: int) -> Tensor:
-        return torch.linspace(0.1 * scale, 0.9 * scale, math.prod(shape), dtype=dtype).view(shape).requires_grad_()
+        values = torch.linspace(0.1 * scale, 0.9 * scale, math.prod(shape), dtype=dtype)
+        return values.view(shape).requires_grad_(grad)
 
     # The first use of the cell can be in any of these modes. Anomaly detection looks at the traced gradients.
     with (
         torch.inference_mode(False),
-        torch.enable_grad(),
+        torch.set_grad_enabled(grad),
         torch.autocast("cpu", enabled=False),
         torch.autograd.set_detect_anomaly(False),
     ):
@@ -152,7 +201,7 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -
                 )
             if tensor.ndim > 0 and tensor.dtype != dtype:
                 raise UnsupportedUpdateError(f"{name} must be {dtype}, got {tensor.dtype}")
-            own[name] = (scale * tensor.detach().to("cpu", dtype)).requires_grad_()
+            own[name] = (scale * tensor.detach().to("cpu", dtype)).requires_grad_(grad)
 
         recorder = ExpressionRecorder(size, dtype)
         for name in AFFINE:
@@ -168,13 +217,13 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -
         for tensor in own.values():
             num_blocks += recorder.add_argument(tensor, "parameter", num_blocks, per_sequence=False)
 
-        with recorder:
+        with recorder, _NoReading(recorder):
             wrapped = {f"cell.{name}": tensor for name, tensor in own.items()}
             arguments = (input_gates, hidden_gates, state)
             next_state = torch.func.functional_call(_Update(shallow_copy(cell)), wrapped, arguments)
             check_next_state(cell, next_state, batch_size)
             leaves = [input_gates, *state, *own.values(), hidden_gates]
-            used = [(new, grad) for new, grad in zip(next_state, grads, strict=True) if new.requires_grad]
+            used = [(new, by) for new, by in zip(next_state, grads, strict=True) if new.requires_grad]
             found: Sequence[Tensor | None] = [None] * len(leaves)
             if used:
                 outputs, output_grads = zip(*used, strict=True)
@@ -185,20 +234,23 @@ def _trace(cell: GatedCell, dtype: torch.dtype, batch_size: int, scale: float) -
         zeros = (recorder.constant(0.0),) * count
         return zeros if value is None else recorder.blocks(value, of_parameter=of_parameter)
 
+    recorder.check_arguments_unchanged()
+    next_nodes = tuple(node for new in next_state for node in recorder.blocks(new))
+    if not grad:
+        return _live_program(recorder.nodes, (next_nodes, (), (), (), ()))
     grad_input_gates, *others, grad_hidden_gates = found
     grad_state, grad_own = others[:num_states], others[num_states:]
     roots = (
-        tuple(node for new in next_state for node in recorder.blocks(new)),
+        next_nodes,
         blocks(grad_input_gates, cell.num_input_gates),
         blocks(grad_hidden_gates, num_gates) if cell.recurrent else (),
-        tuple(node for grad in grad_state for node in blocks(grad, 1)),
+        tuple(node for by in grad_state for node in blocks(by, 1)),
         tuple(
             node
-            for tensor, grad in zip(own.values(), grad_own, strict=True)
-            for node in blocks(grad, max(1, tensor.numel() // size), of_parameter=True)
+            for tensor, by in zip(own.values(), grad_own, strict=True)
+            for node in blocks(by, max(1, tensor.numel() // size), of_parameter=True)
         ),
     )
-    recorder.check_arguments_unchanged()
     return _live_program(recorder.nodes, roots)
 
 

@@ -18,7 +18,7 @@ from seqlight.common.private_torch import has_hooks, is_transformed, module_inte
 from seqlight.kernels.autograd import Kernel, make_kernel, run_kernel
 from seqlight.kernels.build import BuildError
 from seqlight.kernels.recorder import UnsupportedUpdateError
-from seqlight.kernels.trace import ChangingUpdateError
+from seqlight.kernels.trace import ChangingUpdateError, tensor_layout
 from seqlight.recurrent.lengths import CheckedLengths, run_packed
 from seqlight.recurrent.unroll import unroll
 
@@ -174,7 +174,7 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
     Raises:
         UnsupportedUpdateError: if changes of an attribute can't be detected.
     """
-    values: list[Any] = []
+    values: list[Any] = [tensor_layout(cell)]
     for module in cell.modules() if own_members(cell)[2] else (cell,):
         if module is not cell and has_hooks(module):
             raise UnsupportedUpdateError(f"its module {type(module).__name__} has hooks")
@@ -207,14 +207,14 @@ def _class_attributes(cls: type) -> tuple[tuple[type, str, Any, Any], ...]:
 
 
 def _constant(owner: object, name: str, value: Any) -> Any:
-    """A value to compare configurations by. It distinguishes -0.0 from 0.0, and True from 1."""
+    """A value to compare configurations by. It distinguishes -0.0 from 0.0, True from 1, and 1.0 from "1.0"."""
     kind = type(value)
     if kind is int or kind is str:
         return value
     if kind in (float, bool, complex):
-        return repr(value)
+        return kind, repr(value)
     if kind is tuple:
-        return tuple(_constant(owner, name, part) for part in value)
+        return kind, *(_constant(owner, name, part) for part in value)
     if kind is functools.partial:
         parts = (value.func, *value.args, *(part for item in value.keywords.items() for part in item))
         return _constant(owner, name, parts)

@@ -1,9 +1,13 @@
 """Refusals: an `update` that no kernel can express."""
 
+import itertools
 import math
+import random
 import re
 import warnings
+from random import randint
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -22,6 +26,7 @@ def update_with(change):
     return Unusual
 
 
+LEAST = torch.tensor(-128, dtype=torch.int8)
 REFUSED = {
     "units": (lambda cell, new, old: new.roll(1, -1), "mixes the units"),
     "product": (lambda cell, new, old: new @ torch.eye(5), "torch.mm"),
@@ -36,7 +41,20 @@ REFUSED = {
     "view": (lambda cell, new, old: new + old.view(torch.int32), "view"),
     "precision": (lambda cell, new, old: (new.double() * 0.1).float(), "a conversion from"),
     "affine": (lambda cell, new, old: new / (1 + cell.weight_hh.norm()), "reads the weights of the gates"),
-    "numpy": (lambda cell, new, old: new * float(old.detach().numpy().max()), "gives different expressions"),
+    "numpy": (lambda cell, new, old: new * float(old.detach().numpy().max()), "reads a tensor's value in Python"),
+    "numpy-array": (
+        lambda cell, new, old: new * np.asarray(old.detach()).max(),
+        "reads a tensor's value in Python",
+    ),
+    "tolist": (lambda cell, new, old: new if max(old.tolist()[0]) < 9 else old, "reads a tensor's value in Python"),
+    "batch-size": (lambda cell, new, old: new if len(new) < 9 else 2 * new, "with another batch"),
+    "grad-mode": (lambda cell, new, old: new if torch.is_grad_enabled() else 2 * new, "without gradients"),
+    "requires-grad": (lambda cell, new, old: new if old.requires_grad else 2 * new, "without gradients"),
+    "int64": (lambda cell, new, old: new * ((old > 0) * (2**62 + 1) * 4), "torch.mul, which gives torch.int64"),
+    "rounded": (lambda cell, new, old: new * ((old > 0) * (2**24 + 1)), "torch.mul, which gives torch.int64"),
+    "remainder": (lambda cell, new, old: new * (-((old > 0) * 7) % 3), "torch.remainder"),
+    "uint8": (lambda cell, new, old: new * (torch.ones_like(old, dtype=torch.uint8) * (old > 0)), "torch.uint8"),
+    "int8": (lambda cell, new, old: new * torch.where(old > 0, LEAST, -LEAST).abs(), "which gives torch.int8"),
     "complex-scalar": (lambda cell, new, old: (1j * new).imag, "torch.mul, which has complex numbers"),
     "complex": (lambda cell, new, old: torch.complex(new, old).abs(), "torch.complex"),
     "polar": (lambda cell, new, old: torch.polar(new, old).real, "torch.polar"),
@@ -65,7 +83,36 @@ def test_unsupported_operation_is_named_and_runs_in_the_loop(name):
         RecurrentLayer(cell, backend="kernel")(inputs)
 
 
-MEMORY = 0
+def set_true(mask):
+    mask += True
+    return mask
+
+
+BOOLS = {
+    "plus": lambda mask, old: mask + True,
+    "plus-in-place": lambda mask, old: set_true(mask),
+    "add": lambda mask, old: torch.add(mask, True),
+    "times": lambda mask, old: mask * False,
+    "fill": lambda mask, old: mask.fill_(2),
+    "fill-zero": lambda mask, old: mask.fill_(0.0),
+    "masked-fill": lambda mask, old: mask.masked_fill(old > 0, 3),
+    "fill-integer": lambda mask, old: (mask * 3).fill_(2.5),
+    "masked-fill-integer": lambda mask, old: (mask * 3 - 1).masked_fill(old > 0, 7),
+    "largest-integer": lambda mask, old: (mask * 3 - 1) * 2**22,
+    "power": lambda mask, old: (mask * 3 - 1) ** 3,
+    "pad": lambda mask, old: functional.pad(mask[:, :0], (0, 5), value=2),
+}
+
+
+@pytest.mark.parametrize("name", BOOLS)
+def test_bools_and_small_integers(name):
+    torch.manual_seed(0)
+    cell = update_with(lambda cell, new, old: BOOLS[name](new > 0.1, old) * new + old / 2)(2, 5).double()
+    inputs = torch.randn(3, 4, 2, dtype=torch.float64)
+    torch.testing.assert_close(RecurrentLayer(cell, backend="kernel")(inputs)[0], unroll(cell, inputs)[0])
+
+
+MEMORY, NUMBERS = 0, itertools.count()
 
 
 class Counts(GatedCell):
@@ -150,11 +197,22 @@ class KeepsItsState(Counts):
         return (self.scale * self.last,)
 
 
+class CountsByIterator(Counts):
+    def start(self):
+        global NUMBERS
+        NUMBERS = itertools.count()
+
+    def update(self, input_gates, hidden_gates, state):
+        new = self.scale * torch.tanh(input_gates + hidden_gates)
+        return (new if next(NUMBERS) % 100 < 50 else state[0],)
+
+
 REMEMBERED = {
     CountsOnClass: "attribute of its class",
     CountsOnItself: "the attribute steps",
     CountsBelow: "the attribute child.steps",
     CountsInGlobal: "the variable MEMORY",
+    CountsByIterator: "the iterator NUMBERS",
     CountsInBuffer: "the attribute steps",
     KeepsItsState: "attribute last",
 }
@@ -177,6 +235,29 @@ def test_update_with_memory_is_refused_and_runs_in_the_loop(cell):
     torch.testing.assert_close(found["auto"], found["eager"])
     with pytest.raises(ValueError, match=f"can't serve {cell.__name__}: "):
         RecurrentLayer(cell(2), backend="kernel")(inputs)
+
+
+class UsesPythonsRandom(GatedCell):
+    num_gates = 1
+
+    def update(self, input_gates, hidden_gates, state):
+        return (torch.tanh(input_gates + hidden_gates) if random.random() < 1.5 else state[0],)
+
+
+class UsesARandomFunction(UsesPythonsRandom):
+    def update(self, input_gates, hidden_gates, state):
+        return (torch.tanh(input_gates + hidden_gates) if randint(1, 9) else state[0],)
+
+
+class UsesNumPysRandom(UsesPythonsRandom):
+    def update(self, input_gates, hidden_gates, state):
+        return (torch.tanh(input_gates + hidden_gates) if np.random.rand() < 1.5 else state[0],)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("cell", [UsesPythonsRandom, UsesARandomFunction, UsesNumPysRandom])
+def test_random_functions_of_other_libraries_are_refused(cell):
+    with pytest.raises(ValueError, match=r"update\(\) uses random numbers"):
+        RecurrentLayer(cell(2, 5), backend="kernel")(torch.randn(3, 4, 2))
 
 
 def test_closure_with_memory_is_refused():

@@ -41,6 +41,97 @@ def test_changed_attribute_makes_a_new_kernel(before, after, monkeypatch):
     torch.testing.assert_close(layer(inputs)[0], unroll(cell, inputs)[0])
 
 
+def test_configuration_distinguishes_a_value_from_its_text():
+    class Flag(Configured):
+        def update(self, input_gates, hidden_gates, state):
+            return (torch.tanh(input_gates + hidden_gates) * (1 if self._value else 2),)
+
+    layer, inputs = RecurrentLayer(Flag(False), backend="kernel"), torch.randn(3, 4, 2)
+    for value in (False, "False", 0.0, "0.0"):
+        layer.cell._value = value
+        torch.testing.assert_close(layer(inputs)[0], unroll(layer.cell, inputs)[0])
+
+
+class TwoParameters(GatedCell):
+    num_gates = 1
+
+    def __init__(self, *, tied=False):
+        super().__init__(2, 4)
+        self.a = nn.Parameter(torch.randn(8))
+        self.b = self.a if tied else nn.Parameter(torch.randn(8))
+
+    def update(self, input_gates, hidden_gates, state):
+        return (torch.tanh(input_gates + hidden_gates) * self.a[-4:] + self.a[:4] + self.b[:4],)
+
+
+class NestedParameters(TwoParameters):
+    """Its parameters are in a submodule."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.child = nn.Identity()
+        self.child.a, self.child.b = self.a, self.b
+        del self.a, self.b
+
+    def update(self, input_gates, hidden_gates, state):
+        return TwoParameters.update(self.child, input_gates, hidden_gates, state)
+
+
+def new_order(module):
+    a = module.a
+    del module.a
+    module.a = a
+
+
+def to_buffer(module):
+    a = module.a.detach()
+    del module.a
+    module.register_buffer("a", a)
+
+
+# What can happen to the parameters `a` and `b` after a first use.
+LAYOUT_CHANGES = {
+    "tie": lambda module: setattr(module, "b", module.a),
+    "untie": lambda module: setattr(module, "b", nn.Parameter(2 * module.a.detach())),
+    "order": new_order,
+    "buffer": to_buffer,
+    "longer": lambda module: setattr(module, "a", nn.Parameter(torch.randn(12, dtype=module.a.dtype))),
+    "shorter": lambda module: setattr(module, "a", nn.Parameter(torch.randn(4, dtype=module.a.dtype))),
+    "other-names": lambda module: module.__dict__["_parameters"].update(a=module.b, b=module.a),
+}
+
+
+@pytest.mark.parametrize("cell", [TwoParameters, NestedParameters])
+@pytest.mark.parametrize("change", LAYOUT_CHANGES)
+def test_changed_parameters_make_a_new_kernel(change, cell):
+    torch.manual_seed(0)
+    cell = cell(tied=change == "untie").double()
+    layer, inputs = RecurrentLayer(cell, backend="kernel"), torch.randn(3, 5, 2, dtype=torch.float64)
+    layer(inputs)
+    LAYOUT_CHANGES[change](getattr(cell, "child", cell))
+    parameters = list(cell.parameters())
+    found = [
+        [outputs, *torch.autograd.grad(outputs.square().sum(), parameters)]
+        for outputs in (layer(inputs)[0], unroll(cell, inputs)[0])
+    ]
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("names", ["a", "b", "ab"])
+def test_replaced_parameters_make_a_new_kernel(names):
+    """As `torch.func.functional_call` replaces them, for example by one tensor for both."""
+    torch.manual_seed(0)
+    cell = TwoParameters().double()
+    layer, inputs = RecurrentLayer(cell), torch.randn(3, 5, 2, dtype=torch.float64)
+    layer(inputs)
+    other = {"a": cell.b, "b": cell.a, "ab": torch.randn(8, dtype=torch.float64)}[names]
+    outputs, _ = torch.func.functional_call(layer, {f"cell.{name}": other for name in names}, (inputs,))
+    for name in names:
+        del cell._parameters[name]
+        setattr(cell, name, other)
+    torch.testing.assert_close(outputs, unroll(cell, inputs)[0])
+
+
 @pytest.mark.parametrize(
     "value", [torch.tensor(0.5), [0.5], {"a": 1}, object()], ids=["tensor", "list", "dict", "object"]
 )
