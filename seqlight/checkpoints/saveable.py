@@ -1,7 +1,8 @@
 """Which entry of a checkpoint can't be saved, and whose state it is."""
 
+import copy
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,17 +22,24 @@ _OWNERS = {
 
 
 def pack(value: dict[str, Any]) -> bytes:
-    """The bytes that `torch.save` writes, after a check that `unpack` reads them.
+    """The bytes that `torch.save` writes, after a check that they can be restored.
+
+    That is, `unpack` reads them, and the states of callbacks can be copied, as Lightning does before it restores them.
 
     Raises:
-        CheckpointError: if it does not; the message names the entry.
+        CheckpointError: if they can't; the message names the entry.
     """
+    check: Callable[[Any], Any] = _pack
     try:
-        return _pack(value)
+        packed = _pack(value)
+        check = copy.deepcopy
+        check(value.get("callbacks"))
     except MemoryError:
         raise
-    except Exception as error:  # pickle calls methods of users' classes
-        places, part, reason = _find(value, error)
+    except Exception as error:  # pickle and deepcopy call methods of users' classes
+        places, part, reason = _find(value, error, check)
+    else:
+        return packed
     path = "".join(f"[{place!r}]" for place in places)
     owner = _OWNERS.get(str(places[0]), f"hook or data module that wrote {places[0]!r}") if places else "checkpoint"
     named = f" {places[1]!r:.100}" if owner == "callback" and len(places) > 1 else ""
@@ -48,8 +56,8 @@ def _pack(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _find(value: Any, error: Exception) -> tuple[list[Any], Any, Exception]:
-    """The keys of the innermost part that can't be saved by itself, the part, and the error about it."""
+def _find(value: Any, error: Exception, check: Callable[[Any], Any]) -> tuple[list[Any], Any, Exception]:
+    """The keys of the innermost part that fails the check by itself, the part, and the error about it."""
     places: list[Any] = []
     outer = []  # a list can be in itself
     while True:
@@ -58,7 +66,7 @@ def _find(value: Any, error: Exception) -> tuple[list[Any], Any, Exception]:
             if any(part is each for each in outer):
                 continue
             try:
-                _pack(part)
+                check(part)
             except Exception as inner:
                 places.append(place)
                 value, error = part, inner

@@ -47,5 +47,6 @@ def check_strategy(strategy: Any) -> None:
         strategy: the parsed value: a name, a namespace with `class_path`, or an object.
     """
     name = strategy if isinstance(strategy, str) else getattr(strategy, "class_path", type(strategy).__name__)
-    if name.rpartition(".")[2] not in ("auto", "SingleDeviceStrategy", "DDPStrategy") and not name.startswith("ddp"):
+    is_ddp = name.startswith("ddp") and "spawn" not in name  # spawn would copy this command, with its locks
+    if name.rpartition(".")[2] not in ("auto", "SingleDeviceStrategy", "DDPStrategy") and not is_ddp:
         raise UsageError(f"--trainer.strategy {name}: seqlight trains on one device or with DDP; expected auto or ddp")

@@ -73,6 +73,8 @@ def explain(message: str) -> str:
     if failure := private_jsonargparse.import_failure(message) or private_jsonargparse.callable_refusal(message):
         module = re.search(r"module '([^']+)'", failure)
         return f"{flag}: {failure}\n{explain_import(module[1]) if module else ''}".rstrip()
+    if not key and (problem := private_jsonargparse.class_problem(message)):
+        return problem
     value = private_jsonargparse.given_value(message)
     if choices := private_jsonargparse.literal_choices(message):
         return f"{flag}: expected one of {choices}; got {value}"

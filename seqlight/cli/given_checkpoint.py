@@ -91,15 +91,16 @@ class GivenCheckpoint:
         self._check_fit(partial(model.load_state_dict, self.contents["state_dict"]))
         check_finite(self.path, self.contents, model)
 
-    def check_training(self, max_epochs: int | None) -> None:
+    def check_training(self, max_epochs: int | None, max_steps: int) -> None:
         """Check that training can continue from this checkpoint.
 
         Args:
             max_epochs: the total number of epochs to train; None or -1 for no limit.
+            max_steps: the total number of steps to train; -1 for no limit.
 
         Raises:
             CheckpointError: if the checkpoint does not hold the number of epochs trained.
-            UsageError: if it holds weights only, or no epoch is left.
+            UsageError: if it holds weights only, or no epoch or step is left.
         """
         if "optimizer_states" not in self.contents:
             raise UsageError(f"{self.path} holds weights only: training can't continue from it")
@@ -108,6 +109,12 @@ class GivenCheckpoint:
             raise UsageError(
                 f"{self.path} has been trained for {epochs} epochs: expected --trainer.max_epochs above that, "
                 f"got {max_epochs}"
+            )
+        steps = self.contents["global_step"]
+        if 0 <= max_steps <= steps:
+            raise UsageError(
+                f"{self.path} has been trained for {steps} steps: expected --trainer.max_steps above that, "
+                f"got {max_steps}"
             )
 
     def _check_fit(self, check: Callable[[], Any]) -> None:

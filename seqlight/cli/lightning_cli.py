@@ -268,7 +268,7 @@ class SeqlightCLI(LightningCLI):
         """Check the weights, choose the number of threads, and print the data."""
         if self._checkpoint is not None:
             if self.subcommand == "fit":
-                self._checkpoint.check_training(self.trainer.max_epochs)
+                self._checkpoint.check_training(self.trainer.max_epochs, self.trainer.max_steps)
             self._checkpoint.check_weights(self.model)
             self._checkpoint.contents = {}  # the Trainer has them
         num_threads = self.config_init[self.subcommand].num_threads

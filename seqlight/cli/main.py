@@ -95,6 +95,14 @@ def run(arguments: list[str], *, started: float | None = None) -> int:
             return status
     except Stopped as stop:
         return _stopped(stop, arguments)
+    except SystemExit as stop:
+        if private_jsonargparse.is_own_exit(stop):
+            raise
+        place = traceback.extract_tb(stop.__traceback__)[-1]
+        return _fail(
+            UsageError(f"{place.filename}, line {place.lineno} ended the command: SystemExit({stop.code!r})"),
+            USAGE_ERROR,
+        )
     except SIGTERMException:  # from Lightning, if seqlight could not save
         print("seqlight: stopped by SIGTERM; the same command continues from the last checkpoint", file=sys.stderr)
         return 128 + signal.SIGTERM
@@ -154,6 +162,8 @@ def _reported(error: Exception) -> Exception | None:
         return ProcessLostError("another process of this run has ended, so this one ends too")
     if private_lightning.is_raised_in(error, os.path.dirname(lightning.__file__)):
         return UsageError(f"Lightning refuses these settings: {error}")
+    if isinstance(error, AttributeError) and private_lightning.is_raised_for_callback(error):
+        return UsageError(f"a callback does not suit the model: {error}")
     return error if is_deliberate(error) else None
 
 

@@ -8,10 +8,12 @@ fails.
 Nothing here imports jsonargparse before it is needed, because cells and tasks do not need it.
 """
 
+import argparse
 import contextlib
 import functools
 import importlib
 import re
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -89,6 +91,17 @@ def import_paths_noted(note: Callable[[str], None]) -> Iterator[None]:
 def error_key(message: str) -> str:
     """The full name of the argument in an error, such as `data.task`; empty if there is none."""
     return ".".join(re.findall(r'Parser key "([^"]+)"', message))
+
+
+def is_own_exit(stop: SystemExit) -> bool:
+    """Whether the parser ended the command, after --help and --print_config."""
+    return traceback.extract_tb(stop.__traceback__)[-1].filename == argparse.__file__
+
+
+def class_problem(message: str) -> str | None:
+    """The class that could not be built from its arguments, and why."""
+    found = re.search(r"Problem with given class_path '([^']+)':\n\s*(\S.*)", message)
+    return found and f"{found[1]}: {found[2]}"
 
 
 def unaccepted_option(message: str) -> str | None:

@@ -167,6 +167,19 @@ def is_raised_in(error: Exception, folder: str) -> bool:
     return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(folder + os.sep)
 
 
+def is_of_finder(path: Any) -> bool:
+    """Whether a checkpoint is one that Lightning's finders write before their search, and restore after it."""
+    return os.path.basename(str(path)).startswith((".lr_find_", ".scale_batch_size_"))
+
+
+def is_raised_for_callback(error: Exception) -> bool:
+    """Whether one of Lightning's callbacks reads something that the model or data module does not have."""
+    callers = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    while callers and os.sep + "torch" + os.sep in callers[-1]:  # Module.__getattr__
+        callers.pop()
+    return bool(callers) and os.path.join("lightning", "pytorch", "callbacks") in callers[-1]
+
+
 def is_raised_while_restoring(error: Exception) -> bool:
     """Whether Lightning raised the error while it restored a checkpoint, from the file names in the traceback."""
     return any(

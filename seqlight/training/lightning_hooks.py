@@ -20,7 +20,7 @@ from seqlight.training.restored_state import check_callbacks_and_loops, check_op
 from seqlight.training.schedule import Schedule, ScheduleKind, keep_patience
 from seqlight.training.step_monitor import StepMonitor
 from seqlight.training.trainer_data import datamodule_of, describe_with_data, fix_order, trainer_of
-from seqlight.training.trainer_settings import check_settings, check_strategy
+from seqlight.training.trainer_settings import check_callbacks, check_settings, check_strategy
 
 
 class TrainingHooks(FastHookName, pl.LightningModule):
@@ -80,7 +80,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         return type(self).configure_optimizers is not TrainingHooks.configure_optimizers
 
     def setup(self, stage: str) -> None:
-        """Refuse strategies that shard the model. Raises MisconfigurationException."""
+        """Refuse settings that training does not support. Raises MisconfigurationException."""
         check_strategy(self.trainer.strategy)
 
     def on_fit_start(self) -> None:
@@ -164,6 +164,8 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         """
         trainer = trainer_of(self)
         if trainer is not None:
+            if trainer.state.fn == TrainerFn.FITTING:
+                check_callbacks(trainer)
             check_callbacks_and_loops(trainer, checkpoint, self._monitor.state_dict(trainer))
             check_finite(str(trainer.ckpt_path), checkpoint, self)
             self._loaded = checkpoint if trainer.state.fn == TrainerFn.FITTING else None

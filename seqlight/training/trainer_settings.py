@@ -3,8 +3,11 @@
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from seqlight.common.private_lightning import is_of_finder
 
 
 def check_settings(trainer: pl.Trainer) -> None:
@@ -15,6 +18,21 @@ def check_settings(trainer: pl.Trainer) -> None:
         raise MisconfigurationException(
             f"accumulate_grad_batches must be at least 1, got {trainer.accumulate_grad_batches}"
         )
+
+
+def check_callbacks(trainer: pl.Trainer) -> None:
+    """Raise MisconfigurationException for callbacks that would drop the training state of `ckpt_path`.
+
+    Lightning would restore it after their search, but they end by restoring a checkpoint of their own.
+    """
+    if is_of_finder(trainer.ckpt_path):
+        return
+    for callback in trainer.callbacks:  # type: ignore[attr-defined] # missing in Lightning's annotations
+        if isinstance(callback, LearningRateFinder | BatchSizeFinder):
+            name = type(callback).__name__
+            raise MisconfigurationException(
+                f"{name} would begin training anew, but ckpt_path continues it: use one of the two"
+            )
 
 
 def check_strategy(strategy: Any) -> None:

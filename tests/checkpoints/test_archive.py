@@ -103,9 +103,10 @@ def test_what_torch_allows_is_saved_and_read_as_torch_reads_it(name, tmp_path):
     content = saved(ALLOWED[name]())
     expected = saved(torch.load(io.BytesIO(content), weights_only=True))
     assert saved(unpack(content)) == expected  # types, values, and what shares a storage
-    SealedCheckpointIO().save_checkpoint({"callbacks": {"Mine": ALLOWED[name]()}}, tmp_path / "a.ckpt")
-    plainly = torch.load(tmp_path / "a.ckpt", weights_only=True)["callbacks"]["Mine"]
-    assert saved(plainly) == saved(SealedCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")["callbacks"]["Mine"])
+    part = "MyData" if name == "compressed" else "callbacks"
+    SealedCheckpointIO().save_checkpoint({part: {"Mine": ALLOWED[name]()}}, tmp_path / "a.ckpt")
+    plainly = torch.load(tmp_path / "a.ckpt", weights_only=True)[part]["Mine"]
+    assert saved(plainly) == saved(SealedCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")[part]["Mine"])
     assert saved(plainly) == expected
 
 
@@ -141,6 +142,15 @@ def test_other_values_are_refused_when_read_and_when_saved(value, message, tmp_p
     assert "checkpoint['callbacks']['Mine']['seen'][1][1]" in str(error.value)
     assert "in the state of the callback 'Mine'" in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("number", range(4))
+def test_state_of_a_callback_that_lightning_cannot_restore_is_refused(number, tmp_path):
+    """It copies the states of callbacks first, which torch can't do for these tensors."""
+    checkpoint = {"callbacks": {"Mine": {"seen": [1, ALLOWED["compressed"]()[number]]}}}
+    with pytest.raises(CheckpointError, match=r"checkpoint\['callbacks'\]\['Mine'\]\['seen'\]\[1\] is a torch.Tensor"):
+        SealedCheckpointIO().save_checkpoint(checkpoint, tmp_path / "a.ckpt")
 
 
 def test_values_that_pickle_refuses_are_named_too(tmp_path):

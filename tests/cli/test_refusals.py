@@ -101,6 +101,35 @@ def test_loader_of_other_objects_than_batches_is_refused():
     refused(2, message, "fit", *QUIET, "--data=owndata.Mine", "--data.loader=true", "--trainer.max_epochs=1")
 
 
+def test_logger_whose_package_is_missing_is_refused():
+    refused(
+        2, r"error: lightning\.pytorch\.loggers\.WandbLogger: .*wandb", "fit", *QUIET, "--trainer.logger=WandbLogger"
+    )
+
+
+def test_callback_that_does_not_suit_the_model_is_refused():
+    message = "a callback does not suit the model: 'SequenceClassifier' object has no attribute 'backbone'"
+    refused(2, message, "fit", *TINY, *QUIET, "--trainer.callbacks+=BackboneFinetuning")
+
+
+@pytest.mark.parametrize("command", ["fit", "check"])
+def test_exit_within_a_users_class_is_an_error(command):
+    Path("ends.py").write_text(
+        "import seqlight\n\nclass Ends(seqlight.GatedCell):\n    num_gates = 1\n\n"
+        "    def update(self, input_gates, hidden_gates, state):\n        raise SystemExit(0)\n"
+    )
+    flags = ("--model.cell=ends.Ends", *TINY, *QUIET) if command == "fit" else ("ends.Ends",)
+    refused(2, r"ends\.py, line 7 ended the command: SystemExit\(0\)", command, *flags)
+    forget("ends")
+
+
+@pytest.mark.parametrize("name", ["LearningRateFinder", "BatchSizeFinder"])
+def test_finder_is_refused_if_training_continues(name, trained):
+    last = str(Path(trained).with_name("last.ckpt"))
+    flags = ("--trainer.max_epochs=3", f"--trainer.callbacks+={name}")
+    refused(2, f"{name} would begin training anew, but", "fit", *QUIET, "--ckpt_path", last, *flags)
+
+
 def test_backend_that_does_not_support_the_cell_is_refused():
     message = r"backend='kernel' can't serve LayerNormLSTMCell"
     err = refused(2, message, "fit", *TINY, *QUIET, "--model.cell=LayerNormLSTMCell", "--model.backend=kernel")

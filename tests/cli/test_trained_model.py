@@ -135,6 +135,12 @@ def test_training_with_no_epoch_left_is_refused(trained):
     status, _, err = seqlight_run("fit", "--ckpt_path", str(last), *SMALL, *QUIET, "--device=cpu")
     assert status == 2
     assert "has been trained for 1 epochs: expected --trainer.max_epochs above that, got 1" in err
+    status, _, err = seqlight_run(
+        *("fit", "--ckpt_path", str(last), *SMALL, *QUIET, "--device=cpu", "--trainer.max_epochs=2"),
+        "--trainer.max_steps=1",
+    )
+    assert status == 2
+    assert re.search(r"has been trained for \d+ steps: expected --trainer.max_steps above that, got 1\n", err)
 
 
 def test_continuing_within_an_epoch_needs_the_same_batch_size():

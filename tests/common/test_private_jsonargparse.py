@@ -85,6 +85,32 @@ def test_error_key():
     assert private_jsonargparse.error_key("no key") == ""
 
 
+class Refuses:
+    """A class that can't be built."""
+
+    def __init__(self):
+        raise ModuleNotFoundError("it needs a package")
+
+
+def test_class_problem():
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--part", type=Refuses | bool)
+    arguments = parser.parse_args([f"--part={__name__}.Refuses"])
+    with pytest.raises(Exception, match="it needs a package") as caught:
+        parser.instantiate_classes(arguments)
+    assert private_jsonargparse.class_problem(str(caught.value)) == f"{__name__}.Refuses: it needs a package"
+    assert private_jsonargparse.class_problem(message_of("--count=many")) is None
+
+
+def test_is_own_exit(capsys):
+    with pytest.raises(SystemExit) as caught:
+        jsonargparse.ArgumentParser().parse_args(["--help"])
+    assert private_jsonargparse.is_own_exit(caught.value)
+    with pytest.raises(SystemExit) as caught:
+        raise SystemExit(0)
+    assert not private_jsonargparse.is_own_exit(caught.value)
+
+
 def test_unaccepted_option():
     assert private_jsonargparse.unaccepted_option(message_of(f"--whole={NAME}", "--whole.colour=3")) == "colour"
 

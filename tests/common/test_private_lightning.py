@@ -248,6 +248,30 @@ def test_is_raised_in():
     assert not private_lightning.is_raised_in(caught.value, folder)
 
 
+def test_is_raised_for_callback():
+    with pytest.raises(AttributeError) as caught:
+        train(pl.callbacks.BackboneFinetuning())
+    assert private_lightning.is_raised_for_callback(caught.value)
+    with pytest.raises(AttributeError) as caught:
+        torch.nn.Identity().backbone  # noqa: B018
+    assert not private_lightning.is_raised_for_callback(caught.value)
+
+
+def test_is_of_finder(tmp_path, monkeypatch):
+    restored, model = [], SequenceClassifier(input_size=1)
+    monkeypatch.setattr(
+        SequenceClassifier, "on_load_checkpoint", lambda self, _: restored.append(self.trainer.ckpt_path)
+    )
+    data = SyntheticSequences(SumSign(), num_train=96, num_val=32)
+    trainer = pl.Trainer(max_epochs=1, enable_checkpointing=False, default_root_dir=tmp_path, **OPTIONS)
+    tuner = pl.tuner.Tuner(trainer)
+    tuner.lr_find(model, data, num_training=3)
+    tuner.scale_batch_size(model, datamodule=data, max_trials=1)
+    assert len(restored) == 2
+    assert all(private_lightning.is_of_finder(path) for path in restored)
+    assert not private_lightning.is_of_finder("runs/a/checkpoints/last.ckpt")
+
+
 def test_is_raised_while_restoring(tmp_path):
     class Forgetful(pl.Callback):
         def state_dict(self):

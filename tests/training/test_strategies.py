@@ -39,6 +39,7 @@ def test_strategy_is_refused_before_the_first_batch(command, tmp_path):
     "strategy",
     [
         *("fsdp", "fsdp_cpu_offload", "deepspeed", "deepspeed_stage_2", "deepspeed_stage_3_offload", "xla", "xla_fsdp"),
+        *("ddp_spawn", "ddp_spawn_find_unused_parameters_true"),
         *("model_parallel", "lightning.pytorch.strategies.FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy"),
     ],
 )
