@@ -26,6 +26,13 @@ def update_with(change):
     return Unusual
 
 
+def written(new):
+    memory = torch.empty_like(new)
+    memory[:, :1] = new[:, :1]
+    return memory
+
+
+FIRST = torch.tensor([0])
 LEAST = torch.tensor(-128, dtype=torch.int8)
 REFUSED = {
     "units": (lambda cell, new, old: new.roll(1, -1), "mixes the units"),
@@ -63,6 +70,8 @@ REFUSED = {
         "torch.view_as_complex, which gives torch.complex64",
     ),
     "complex-constant": (lambda cell, new, old: (new * torch.tensor(1j)).imag, "torch.mul, which has complex numbers"),
+    "unwritten": (lambda cell, new, old: torch.empty_like(new).index_copy_(1, FIRST, new[:, :1]) + old, "index_copy"),
+    "unwritten-part": (lambda cell, new, old: written(new) + old, "reads memory that it has not written"),
     "uneven": (lambda cell, new, old: torch.cat((new[:, :2], old[:, 2:]), -1), "treats units"),
 }
 
