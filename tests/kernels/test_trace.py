@@ -13,6 +13,8 @@ import torch
 from torch.nn import functional
 
 from seqlight import GatedCell, RecurrentLayer, unroll
+from seqlight.kernels.recorder import UnsupportedUpdateError
+from seqlight.kernels.trace import trace_update
 from seqlight.recurrent.kernel_backend import KernelWarning
 
 
@@ -26,13 +28,6 @@ def update_with(change):
     return Unusual
 
 
-def written(new):
-    memory = torch.empty_like(new)
-    memory[:, :1] = new[:, :1]
-    return memory
-
-
-FIRST = torch.tensor([0])
 LEAST = torch.tensor(-128, dtype=torch.int8)
 REFUSED = {
     "units": (lambda cell, new, old: new.roll(1, -1), "mixes the units"),
@@ -70,8 +65,6 @@ REFUSED = {
         "torch.view_as_complex, which gives torch.complex64",
     ),
     "complex-constant": (lambda cell, new, old: (new * torch.tensor(1j)).imag, "torch.mul, which has complex numbers"),
-    "unwritten": (lambda cell, new, old: torch.empty_like(new).index_copy_(1, FIRST, new[:, :1]) + old, "index_copy"),
-    "unwritten-part": (lambda cell, new, old: written(new) + old, "reads memory that it has not written"),
     "uneven": (lambda cell, new, old: torch.cat((new[:, :2], old[:, 2:]), -1), "treats units"),
 }
 
@@ -244,6 +237,16 @@ def test_update_with_memory_is_refused_and_runs_in_the_loop(cell):
     torch.testing.assert_close(found["auto"], found["eager"])
     with pytest.raises(ValueError, match=f"can't serve {cell.__name__}: "):
         RecurrentLayer(cell(2), backend="kernel")(inputs)
+
+
+def test_unwritten_memory_is_refused():
+    def partly_written(new):
+        memory = torch.empty_like(new)
+        memory[:, :1] = new[:, :1]
+        return memory
+
+    with pytest.raises(UnsupportedUpdateError, match="reads memory that it has not written"):
+        trace_update(update_with(lambda cell, new, old: partly_written(new) + old)(2, 5), torch.float32)
 
 
 class UsesPythonsRandom(GatedCell):
