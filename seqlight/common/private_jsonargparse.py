@@ -94,7 +94,7 @@ def error_key(message: str) -> str:
 
 
 def is_own_exit(stop: SystemExit) -> bool:
-    """Whether the parser ended the command, after --help and --print_config."""
+    """Whether the parser ended the command, after it printed help or the configuration."""
     return traceback.extract_tb(stop.__traceback__)[-1].filename == argparse.__file__
 
 
