@@ -14,6 +14,21 @@ import pytest
 os.environ["SEQLIGHT_CACHE"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "kernels")
 
 
+def pytest_configure(config):
+    # Tests compare values with those of the CPU, and fork processes, which CUDA does not survive. So only the tests
+    # that ask for a GPU see it.
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs `pytest -m gpu` and a CUDA device")
+
+
 @pytest.fixture
 def without_type_checks(monkeypatch):
     """Turn off beartype, which only the tests use, so that seqlight's own checks see wrong arguments."""

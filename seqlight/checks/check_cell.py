@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-import seqlight
 from seqlight.cells.cell import RecurrentCell
 from seqlight.checks import copies, gradients, kernel, measures, values
 from seqlight.checks.case import Case, PropertyError, Subject
 from seqlight.checks.cell_report import CellError, CellReport, Row
+from seqlight.common.tracebacks import is_in
 from seqlight.common.validation import check_at_least
 
 
@@ -169,6 +169,9 @@ def _one_line(text: str) -> str:
 
 def _place(error: Exception) -> str:
     """The last line of the traceback outside torch and seqlight, which is the cell author's own."""
-    libraries = ("<", *(os.path.dirname(module.__file__ or "") + os.sep for module in (torch, seqlight)))
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(libraries)]
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not (frame.filename.startswith("<") or is_in(frame.filename, "torch") or is_in(frame.filename, "seqlight"))
+    ]
     return f" ({os.path.basename(own[-1].filename)}:{own[-1].lineno})" if own else ""

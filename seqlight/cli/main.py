@@ -13,7 +13,6 @@ import traceback
 import warnings
 from collections.abc import Iterator
 
-import lightning
 from jsonargparse import ArgumentError
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -31,6 +30,7 @@ from seqlight.common.batch import BatchError
 from seqlight.common.errors import CheckpointError, ShownError, WriteError
 from seqlight.common.processes import end_with_parent, is_first_here, is_peer_lost, is_reported_elsewhere
 from seqlight.common.text import libraries_show_text, visible
+from seqlight.common.tracebacks import error_files, is_in
 from seqlight.common.user_modules import allow, folder_importable
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
@@ -160,7 +160,7 @@ def _reported(error: Exception) -> Exception | None:
         return CheckpointError(f"training can't continue from the checkpoint: {reason}")
     if isinstance(error, RuntimeError) and is_peer_lost(error):
         return ProcessLostError("another process of this run has ended, so this one ends too")
-    if private_lightning.is_raised_in(error, os.path.dirname(lightning.__file__)):
+    if is_in(error_files(error)[-1], "lightning"):
         return UsageError(f"Lightning refuses these settings: {error}")
     if isinstance(error, AttributeError) and private_lightning.is_raised_for_callback(error):
         return UsageError(f"a callback does not suit the model: {error}")
@@ -185,7 +185,7 @@ def out_of_memory(error: Exception) -> UsageError:
 def is_deliberate(error: Exception) -> bool:
     """Whether a `raise` statement of seqlight raised the error: a check of an argument, not a mistake in the code."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return os.path.dirname(seqlight.__file__) in last.filename and (last.line or "").startswith("raise ")
+    return is_in(last.filename, "seqlight") and (last.line or "").startswith("raise ")
 
 
 def _fail(error: Exception, status: int) -> int:

@@ -10,10 +10,11 @@ Nothing here imports Lightning, because cells and tasks do not need it.
 
 import contextlib
 import os
-import traceback
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+from seqlight.common.tracebacks import error_files, is_in
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -162,11 +163,6 @@ def subcommand_parser(cli: Any, subcommand: str) -> Any:
     return cli._subcommand_parsers[subcommand]
 
 
-def is_raised_in(error: Exception, folder: str) -> bool:
-    """Whether code in a folder raised the error. Lightning's own errors are ValueError, TypeError and others."""
-    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(folder + os.sep)
-
-
 def is_of_finder(path: Any) -> bool:
     """Whether a checkpoint is one that Lightning's finders write before their search, and restore after it."""
     return os.path.basename(str(path)).startswith((".lr_find_", ".scale_batch_size_"))
@@ -174,14 +170,12 @@ def is_of_finder(path: Any) -> bool:
 
 def is_raised_for_callback(error: Exception) -> bool:
     """Whether one of Lightning's callbacks reads something that the model or data module does not have."""
-    callers = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    while callers and os.sep + "torch" + os.sep in callers[-1]:  # Module.__getattr__
+    callers = error_files(error)
+    while callers and is_in(callers[-1], "torch"):  # Module.__getattr__
         callers.pop()
-    return bool(callers) and os.path.join("lightning", "pytorch", "callbacks") in callers[-1]
+    return bool(callers) and is_in(callers[-1], "lightning.pytorch.callbacks")
 
 
 def is_raised_while_restoring(error: Exception) -> bool:
     """Whether Lightning raised the error while it restored a checkpoint, from the file names in the traceback."""
-    return any(
-        frame.filename.endswith("checkpoint_connector.py") for frame in traceback.extract_tb(error.__traceback__)
-    )
+    return any(is_in(file, "lightning") and file.endswith("checkpoint_connector.py") for file in error_files(error))

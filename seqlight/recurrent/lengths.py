@@ -99,15 +99,14 @@ def run_packed(
     Returns:
         Outputs (B, T, H), 0 past the lengths, and the final state.
     """
-    packed = pack_padded_sequence(inputs, lengths.values, batch_first=True, enforce_sorted=False)
-    assert packed.sorted_indices is not None
-    assert packed.unsorted_indices is not None
+    sorted_lengths, order = lengths.values.sort(descending=True)
+    # The functions below can sort, too, but their copies of the indices wait for the device.
+    order, places = (each.to(inputs.device, non_blocking=True) for each in (order, order.argsort()))
+    packed = pack_padded_sequence(inputs.index_select(0, order), sorted_lengths, batch_first=True)
     if state is not None:
-        state = tuple(part.index_select(0, packed.sorted_indices) for part in state)
+        state = tuple(part.index_select(0, order) for part in state)
     data, final = run(packed.data, packed.batch_sizes, state)
     outputs, _ = pad_packed_sequence(
-        PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices),
-        batch_first=True,
-        total_length=inputs.shape[1],
+        PackedSequence(data, packed.batch_sizes), batch_first=True, total_length=inputs.shape[1]
     )
-    return outputs, tuple(part.index_select(0, packed.unsorted_indices) for part in final)
+    return outputs.index_select(0, places), tuple(part.index_select(0, places) for part in final)

@@ -82,7 +82,7 @@ def test_ckpt_path_in_a_configuration_file_is_refused():
     assert "--ckpt_path on the command line" in err
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is another accelerator")
 @pytest.mark.parametrize("flag", ["--device", "--trainer.accelerator"])
 def test_missing_gpu_is_reported_in_one_line(flag):
     status, _, err = seqlight_run("fit", f"{flag}=gpu")

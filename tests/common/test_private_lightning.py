@@ -7,10 +7,8 @@ has changed what the function of the same name uses.
 import inspect
 import time
 import warnings
-from pathlib import Path
 from typing import ClassVar
 
-import lightning
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -31,7 +29,7 @@ from seqlight.data.loader import SequenceLoader
 from tests.common.has_tests import functions_without_test
 
 OPTIONS = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
+pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
 
 
 def test_each_function_has_a_test():
@@ -236,16 +234,6 @@ def test_subcommand_parser(command_line_state, monkeypatch):
 
     with pytest.raises(Parsed, match="7"):
         Cli(SequenceClassifier, SyntheticSequences, args=["fit", "--data.task=seqlight.SumSign"])
-
-
-def test_is_raised_in():
-    folder = str(Path(lightning.__file__).parent)
-    with pytest.raises(ValueError, match="val_check_interval") as caught:
-        train(val_check_interval=1000)
-    assert private_lightning.is_raised_in(caught.value, folder)
-    with pytest.raises(ValueError, match="own") as caught:
-        raise ValueError("own")
-    assert not private_lightning.is_raised_in(caught.value, folder)
 
 
 def test_is_raised_for_callback():

@@ -1,10 +1,11 @@
-"""The core on a CUDA device; skipped where there is none."""
+"""The core on a CUDA device: `pytest -m gpu`."""
 
 import copy
 import math
 from functools import partial
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 
@@ -20,12 +21,17 @@ from seqlight import (
     memory_curve,
 )
 from seqlight.recurrent.kernel_backend import KernelWarning
+from tests.conftest import seqlight_run
 from tests.training.breaking import BATCHES, Breaking, data, hashes, saver, trainer_for
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-    pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:Checkpoint directory"),
+    pytest.mark.filterwarnings(
+        "ignore:The number of training batches",
+        "ignore:Checkpoint directory",
+        "ignore:GPU available but not used",
+        "ignore:Synchronization debug mode is a prototype",
+    ),
 ]
 
 
@@ -128,3 +134,23 @@ def test_figures_are_computed():
     batch = data().split("train")
     assert memory_curve(model, batch).isfinite().all()
     cell_figure(model, batch)
+
+
+def test_commands(tmp_path, monkeypatch, command_line_state):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        status, out, err = seqlight_run(*arguments)
+        assert status == 0, err
+        return out
+
+    run("fit", "--device=gpu", "--trainer.max_epochs=2", "--data.num_train=64", "--data.num_val=32")
+    flags = ["--ckpt_path=runs/SumSign-LSTMCell/version_0/checkpoints/best.ckpt"]
+    probabilities = {}
+    for device in ("gpu", "cpu"):
+        assert "accuracy" in run("test", *flags, f"--device={device}")
+        run("predict", *flags, f"--device={device}", f"--output={device}.csv")
+        with open(f"{device}.csv") as file:
+            next(file)
+            probabilities[device] = np.array([float(line.split(",")[1]) for line in file])
+    np.testing.assert_allclose(probabilities["gpu"], probabilities["cpu"], atol=1e-4)

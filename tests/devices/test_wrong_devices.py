@@ -10,10 +10,11 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqlight
 from seqlight import GatedCell, RecurrentCell, SequenceClassifier
-from seqlight.recurrent.lengths import CheckedLengths
+from seqlight.recurrent.lengths import CheckedLengths, reverse_within_lengths, run_packed, step_mask
 from seqlight.training.metrics import classification_loss, count_correct
 
 # Lengths that are checked already, which only modules of seqlight pass on.
@@ -80,7 +81,9 @@ class Waiting(seqlight.GRUCell):
         return super().update(input_gates, hidden_gates, state)
 
 
-@pytest.mark.parametrize(("cell", "message"), [(Misplaced, "same device"), (Waiting, "_local_scalar_dense")])
+@pytest.mark.parametrize(
+    ("cell", "message"), [(Misplaced, "same device|two different devices"), (Waiting, "_local_scalar_dense")]
+)
 def test_a_planted_fault_is_found(cell, message):
     model = on_meta(cell)
     with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(Exception, match=message):
@@ -108,3 +111,35 @@ def test_a_training_step_does_not_wait_for_the_device(clip, skips_on_device, acc
             optimizer.zero_grad()
         with pytest.raises(DataDependentOutputException):
             model._monitor.settle(model)  # the only place that waits
+
+
+class CopiesThatWait(TorchDispatchMode):
+    """Collects the copies from the CPU to the device that wait for what the device does."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        to_device = operation is torch.ops.aten._to_copy.default and torch.device(kwargs["device"]).type == "meta"
+        if to_device and args[0].is_cpu and not kwargs.get("non_blocking"):
+            self.found.append(args[0])
+        return operation(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("use", "waits"),
+    [
+        (lambda inputs: step_mask(LENGTHS.values, 5, inputs.device), False),
+        (lambda inputs: reverse_within_lengths(inputs, LENGTHS), False),
+        (lambda inputs: run_packed(lambda rows, *_: (rows, (inputs[:, 0],)), inputs, LENGTHS, (inputs[:, 0],)), False),
+        (lambda inputs: inputs * LENGTHS.values.to("meta")[:, None, None], True),
+    ],
+    ids=["mask", "reversal", "packed", "a planted fault"],
+)
+def test_copies_of_lengths_do_not_wait_for_the_device(use, waits):
+    inputs = torch.randn(2, 5, 2, device="meta")
+    with CopiesThatWait() as copies:
+        use(inputs)
+    assert bool(copies.found) == waits

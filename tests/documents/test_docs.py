@@ -73,7 +73,7 @@ def test_each_guarantee_names_its_tests():
         assert re.search(r"\(tests/\w+/test_\w+\.py\)", guarantee), guarantee
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
+@pytest.mark.filterwarnings("ignore:The number of training batches")
 def test_python_of_reliability_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reliability.md").read_text(), re.DOTALL)

@@ -45,10 +45,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(each, marks=pytest.mark.gpu if "--device gpu" in each else ()) for each in COMMANDS]
+)
 def test_command_runs(command, folder, monkeypatch, command_line_state):
-    if "--device gpu" in command:
-        pytest.skip("needs a GPU")
     monkeypatch.chdir(folder)
     if " fit " in command and ">" not in command:
         command += " --trainer.max_epochs 2"  # in place of a number that the command itself gives
@@ -67,7 +67,7 @@ def test_cell_has_at_most_ten_lines():
     assert len([line for line in body.splitlines() if line.strip()]) <= 10
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
+@pytest.mark.filterwarnings("ignore:The number of training batches")
 def test_python_block_runs(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     exec(PYTHON[3].replace("max_epochs=10", "max_epochs=1, limit_train_batches=3, enable_progress_bar=False"), {})

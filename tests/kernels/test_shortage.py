@@ -167,7 +167,8 @@ def test_limits_of_the_system_raise_or_change_nothing():
     expected = dict(found)["free"]
     assert dict(found)["threads"] == expected
     assert found[-1] == ("space", expected)
-    assert {text for name, text in found if name == "space"} - {"torch's error"} == {expected, "MemoryError"}
+    # Whether torch or the kernel runs out of memory first depends on what the process has mapped.
+    assert {expected} < {text for name, text in found if name == "space"} <= {expected, "torch's error", "MemoryError"}
 
 
 def test_arguments_have_the_layout_that_python_packs(tmp_path):
