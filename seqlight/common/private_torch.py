@@ -165,6 +165,14 @@ def without_function_modes() -> Iterator[None]:
             _push_mode(mode)
 
 
+def is_exporting() -> bool:
+    """Whether torch.export traces a model.
+
+    The public function of the same name is always true in what torch.compile of torch 2.11 traces.
+    """
+    return bool(torch.compiler._is_exporting_flag)
+
+
 def without_compiler(function: Any, reason: str) -> Any:
     """A function that `torch.compile` calls as it is, outside its graph, with all that the function calls.
 

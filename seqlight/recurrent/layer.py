@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_given_state, check_one_step
-from seqlight.common.private_torch import is_transformed, unobserved, without_compiler
+from seqlight.common.private_torch import is_exporting, is_transformed, unobserved, without_compiler
 from seqlight.common.validation import check_choice
 from seqlight.kernels.autograd import Kernel
 from seqlight.recurrent import torch_backend
@@ -74,7 +74,7 @@ class RecurrentLayer(nn.Module):
         if self.reverse:
             inputs = reverse_within_lengths(inputs, checked)
         # A compiled model leaves its graph for the layer; only the loop of "eager" becomes a part of the graph.
-        compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+        compiling = torch.compiler.is_compiling() and not is_exporting()
         run = self._run if self.backend == "eager" or not compiling else self._run_uncompiled
         outputs, state = run(inputs, state, checked)
         if self.reverse:

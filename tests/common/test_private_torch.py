@@ -219,6 +219,18 @@ def test_without_function_modes():
         assert torch.zeros(2).is_meta
 
 
+def test_is_exporting(without_type_checks):
+    class Model(torch.nn.Module):
+        def forward(self, inputs):
+            return inputs + (10 if private_torch.is_exporting() else 1)
+
+    model, inputs = Model(), torch.zeros(1)
+    assert model(inputs) == 1
+    assert torch.compile(model, backend="eager", fullgraph=True)(inputs) == 1
+    for strict in (True, False):
+        assert torch.export.export(model, (inputs,), strict=strict).module()(inputs) == 10
+
+
 def test_without_compiler():
     @functools.partial(private_torch.without_compiler, reason="it is outside")
     def outside(value):
