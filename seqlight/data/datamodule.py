@@ -83,7 +83,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         return data
 
     def train_dataloader(self) -> SequenceLoader:
-        """Training batches, shuffled again in each epoch; in the order of the samples with `overfit_batches`."""
+        """Training batches, shuffled again in each epoch; a Trainer with `overfit_batches` turns that off."""
         return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> SequenceLoader:
@@ -115,7 +115,6 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
-            shuffle = shuffle and not self.trainer.overfit_batches  # type: ignore[attr-defined]
             if _fits(data, self.trainer.strategy.root_device):
                 data = data.to(self.trainer.strategy.root_device)
         return SequenceLoader(

@@ -19,7 +19,7 @@ from tests.processes import Command
 from tests.small_training import result, start, train, uninterrupted_result
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-SMALL = ("--data.num_train=8", "--data.num_val=8", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
+SMALL = ("--data.num_train=8", "--data.num_val=8", "--trainer.max_epochs=1", "--figures.every_n_epochs=0")
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
