@@ -81,7 +81,8 @@ def result_paths(trainer: Trainer, last: Path | None) -> str:
     lines = []
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path:
-        lines.append(f"best checkpoint  {os.path.relpath(best.best_model_path)}")
+        kind = "best" if best.monitor else "last"  # without a metric it is the latest that was saved
+        lines.append(f"{kind} checkpoint  {os.path.relpath(best.best_model_path)}")
     elif last is not None and last.is_file():  # without validation there is no best checkpoint
         lines.append(f"last checkpoint  {os.path.relpath(last)}")
     if isinstance(trainer.logger, TensorBoardLogger):

@@ -1,5 +1,6 @@
 """Short commands for the tests."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ def run(*arguments):
 def fit(*arguments):
     """Train on a few samples; return the path of the best checkpoint."""
     out = run("fit", *SMALL, *QUIET, *arguments)
-    [path] = [line.split()[-1] for line in out.splitlines() if line.startswith("best checkpoint")]
+    [path] = [line.split()[-1] for line in out.splitlines() if re.match("(best|last) checkpoint", line)]
     assert Path(path).is_file()
     return path
 

@@ -143,6 +143,12 @@ def test_training_with_no_epoch_left_is_refused(trained):
     assert re.search(r"has been trained for \d+ steps: expected --trainer.max_steps above that, got 1\n", err)
 
 
+def test_a_checkpoint_without_a_metric_is_not_called_the_best():
+    out = run("fit", *SMALL, *QUIET, "--checkpoint.monitor=null")
+    assert re.search(r"^last checkpoint  \S+best.ckpt$", out, re.MULTILINE)
+    assert "best checkpoint" not in out
+
+
 def test_continuing_within_an_epoch_needs_the_same_batch_size():
     path = fit("--checkpoint.every_n_train_steps=2", "--checkpoint.monitor=null", "--data.num_train=96")
     status, _, err = seqlight_run("fit", *QUIET, "--device=cpu", f"--ckpt_path={path}", "--data.batch_size=16")
