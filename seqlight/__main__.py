@@ -1,6 +1,6 @@
 """Entry point of the command line: `seqlight` and `python -m seqlight`.
 
-`--help` and `--version` are answered here, without importing torch.
+`--help`, `--version` and words that no command accepts are answered here, without importing torch.
 """
 
 import contextlib
@@ -22,7 +22,9 @@ for _signum in (signal.SIGINT, signal.SIGTERM):  # the imports below take long e
 _STARTED = time.time()
 
 from seqlight.checkpoints.signals import exit_on_signals, signals_handled  # noqa: E402
+from seqlight.cli.flag_names import wrong_word  # noqa: E402
 from seqlight.cli.output import output_error, use_safe_output  # noqa: E402
+from seqlight.common.text import visible  # noqa: E402
 from seqlight.common.user_modules import import_in_child_process  # noqa: E402
 
 _HELP = """\
@@ -69,7 +71,7 @@ def main() -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments in ([], ["-h"], ["--help"]):
+    if arguments in ([], ["-h"], ["--help"], ["help"]):
         print(_HELP, end="")
         return 0 if arguments else 2
     if arguments == ["--version"]:
@@ -78,11 +80,17 @@ def _run(arguments: list[str]) -> int:
         print(f"seqlight {seqlight.__version__}")
         return 0
 
-    # matplotlib reads a file `matplotlibrc` in the current folder, which can come with somebody's data.
-    with contextlib.suppress(FileNotFoundError), contextlib.chdir(os.path.dirname(__file__)):
-        from seqlight.figures.canvas import import_matplotlib
+    if "LOCAL_RANK" not in os.environ and (message := wrong_word(arguments)):
+        # `run` refuses it too, and in processes that torchrun started only one of them should say so.
+        print(f"seqlight: error: {visible(message)}", file=sys.stderr)
+        return 2
 
-        import_matplotlib()  # before torchmetrics does, which fails if MPLBACKEND does
+    with contextlib.suppress(FileNotFoundError), contextlib.chdir(os.path.dirname(__file__)):
+        if arguments[0] not in ("cells", "tasks") or any(word.startswith("--import") for word in arguments):
+            # It reads a file `matplotlibrc` in the current folder, which can come with somebody's data.
+            from seqlight.figures.canvas import import_matplotlib
+
+            import_matplotlib()  # before torchmetrics does, which fails if MPLBACKEND does
         importlib.import_module("seqlight.cli.main")
     from seqlight.cli.main import run
     from seqlight.common.text import show_exception

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import RandomSampler
 
 from seqlight.callbacks.classifier import classifier_of
-from seqlight.checkpoints.files import new_draft
 from seqlight.common.batch import Batch
 from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import WriteError
+from seqlight.common.files import new_draft
 from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.common.text import one_line
 from seqlight.tasks.task import Target

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqlight.cells.cell import GatedCell, RecurrentCell
+from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step
 from seqlight.cells.state import State
 from seqlight.common.validation import check_fraction
 
@@ -33,7 +33,7 @@ class RegularisedCell(GatedCell):
         zoneout: z, at least 0 and less than 1.
 
     Raises:
-        TypeError: if `cell` is not a GatedCell.
+        TypeError: if `cell` is not a GatedCell, or has its own `step`, `forward` or hooks, also if added later.
         ValueError: if a probability is out of range, if `recurrent_dropout` is set for a cell without recurrent
             weights, or if `zoneout` is set for a cell with a stabiliser, whose states can't be averaged.
     """
@@ -44,6 +44,7 @@ class RegularisedCell(GatedCell):
         name = type(cell).__name__
         if not isinstance(cell, GatedCell):
             raise TypeError(f"recurrent_dropout and zoneout need a GatedCell, got {name}")
+        _check_plain(cell)
         if recurrent_dropout and not cell.recurrent:
             raise ValueError(f"recurrent_dropout needs a cell with W_hh, got {name}")
         if zoneout and "stabiliser" in cell.state_names:
@@ -107,6 +108,7 @@ class RegularisedCell(GatedCell):
 
     def project(self, inputs: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch gates"]:
         """The cell's input gates, followed by the zoneout masks."""
+        _check_plain(self.cell)  # hooks can be added later
         gates = self.cell.project(inputs)
         if not self._num_masks:
             return gates
@@ -125,6 +127,14 @@ class RegularisedCell(GatedCell):
         if not self.recurrent_dropout:
             return after
         return state[-1] * after[0], *after, state[-1]
+
+
+def _check_plain(cell: GatedCell) -> None:
+    if not has_plain_step(cell):
+        raise TypeError(
+            f"recurrent_dropout and zoneout use only project() and update() of a cell, but {type(cell).__name__} has "
+            "its own step() or forward(), or hooks, as those of weight_norm and pruning"
+        )
 
 
 def _leave_out_cell(module: RegularisedCell, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:

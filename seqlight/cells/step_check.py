@@ -7,6 +7,7 @@ from torch import Tensor
 
 from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cells.state import State, check_state, describe_value
+from seqlight.common.random_state import random_state_kept
 
 
 def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -24,9 +25,8 @@ def check_one_step(cell: RecurrentCell, *, device: torch.device, dtype: torch.dt
     inputs = torch.randn(3, cell.input_size, generator=noise, device="cpu").to(device, dtype)
     change = torch.randn(cell.input_size, generator=noise, device="cpu").to(device, dtype)
     results = []
-    # Only the random state of this device is saved: reading that of another device would initialise it.
-    devices = [device] if device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices):
+    # The random state of other devices is not read, because that would initialise them.
+    with torch.no_grad(), random_state_kept(device):
         for rows in (inputs, torch.cat((inputs[:1] + change, inputs[1:]))):
             _seed(device)
             state = cell.initial_state(3, device=device, dtype=dtype)

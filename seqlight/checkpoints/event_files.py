@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from seqlight.checkpoints.files import check_regular
 from seqlight.common.errors import WriteError
+from seqlight.common.files import check_regular
 
 _PREFIX = "events.out.tfevents."
 

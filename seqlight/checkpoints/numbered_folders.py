@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from seqlight.checkpoints.files import make_folder, sync_folder
 from seqlight.common.errors import WriteError
+from seqlight.common.files import make_folder, sync_folder
 
 
 def new_folder(parent: Path, stem: str, *, first: int) -> Path:

@@ -78,7 +78,7 @@ class Rebuilder:
         self._expanded = _MOST_EXPANDED
         self.key_time = KeyTime()
         self.functions: dict[str, Callable[..., Any]] = {
-            "collections Counter": _counter,
+            "collections Counter": self._counter,
             "collections OrderedDict": lambda: collections.OrderedDict(),
             "__builtin__ set": self._set,
             "__builtin__ bytearray": _bytearray,
@@ -104,6 +104,14 @@ class Rebuilder:
     def _set(self, items: Any = ()) -> set[Any]:
         result: set[Any] = set()
         self.key_time.insert(list(items), lambda part: result.update(items[part]))
+        return result
+
+    def _counter(self, counts: Any = None) -> collections.Counter[Any]:
+        if type(counts) not in (dict, type(None)):
+            raise UnsafeError("a Counter is not made of a dict")
+        result: collections.Counter[Any] = collections.Counter()
+        keys, values = list(counts or ()), list((counts or {}).values())
+        self.key_time.insert(keys, lambda part: dict.update(result, zip(keys[part], values[part], strict=True)))
         return result
 
     def _check_place(self, storage: Storage, dtype: torch.dtype, offset: Any, size: Any, stride: Any) -> None:
@@ -184,18 +192,22 @@ class Rebuilder:
 
 
 class KeyTime:
-    """The time in which the keys of dicts and sets are inserted.
+    """A limit of the time that it takes to check and insert the keys of dicts and sets.
 
     Numbers can be chosen so that each is compared with all others: equal hashes, as of 0 and 2**61 - 1, are only one
-    way. Honest keys take a tenth of this time. The hashes of text differ from process to process, so nobody can choose
-    them.
+    way. A large tuple can be in many keys, each of which hashes it again. Honest keys take a tenth of this time. The
+    hashes of text differ from process to process, so nobody can choose them.
     """
 
     def __init__(self) -> None:
         self._left = 0.5  # seconds of this thread's processor time
 
     def insert(self, keys: list[Any], insert: Callable[[slice], None]) -> None:
-        """Insert keys in small parts, each by a call of `insert` with its place.
+        """Check and insert keys, a few at a time.
+
+        Args:
+            keys: the keys.
+            insert: inserts the keys in a slice of `keys`.
 
         Raises:
             UnsafeError: if this takes too long, or a key holds more than plain data.
@@ -203,15 +215,15 @@ class KeyTime:
         for start in range(0, len(keys), 16):
             part = slice(start, start + 16)
             numbers = [key for key in keys[part] if type(key) not in (str, bytes)]
+            began = time.thread_time() if numbers else 0
             for key in numbers:
                 if type(key) is not int:
                     check_tree(key, _MOST_IN_KEY)  # it is hashed next
-            began = time.thread_time() if numbers else 0
             insert(part)
             if numbers:
-                self._left += 2e-6 * len(numbers) - (time.thread_time() - began)
+                self._left += 4e-6 * len(numbers) - (time.thread_time() - began)
             if self._left < 0:
-                raise UnsafeError("the keys of a dict or set collide")
+                raise UnsafeError("the keys of a dict or set collide, or are too large")
 
 
 def check_tree(value: Any, most: int) -> None:
@@ -252,13 +264,6 @@ def _bytearray(content: Any = b"") -> bytearray:
     if type(content) is not bytes:  # a number would be a size
         raise UnsafeError("a bytearray is not made of bytes")
     return bytearray(content)
-
-
-def _counter(counts: Any = None) -> collections.Counter[Any]:
-    """A copy of a dict, whose keys were checked."""
-    if type(counts) not in (dict, type(None)):
-        raise UnsafeError("a Counter is not made of a dict")
-    return collections.Counter(counts)
 
 
 def _parameter(tensor: Tensor, grad: Any, *_: Any) -> nn.Parameter:

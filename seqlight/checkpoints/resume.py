@@ -16,12 +16,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
 from seqlight.checkpoints.event_files import event_sizes
-from seqlight.checkpoints.files import SealedCheckpointIO, rename
-from seqlight.checkpoints.random_state import random_state, set_random_state
+from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.saveable import pack
 from seqlight.checkpoints.signals import Stopped, stop_requests
 from seqlight.common.errors import state_of_checkpoint
+from seqlight.common.files import rename
 from seqlight.common.private_lightning import NotInEveryStep, begin_next_epoch, call_after, is_validation_next
+from seqlight.common.random_state import random_state, set_random_state
 from seqlight.common.validation import check_at_least
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"

@@ -10,12 +10,12 @@ from filelock import FileLock, Timeout
 
 from seqlight.checkpoints.contents import read
 from seqlight.checkpoints.event_files import rewind
-from seqlight.checkpoints.files import make_folder
 from seqlight.checkpoints.numbered_folders import versions
 from seqlight.checkpoints.resume import LAST, PREVIOUS
 from seqlight.checkpoints.run_folder import LOCK, RunFolder, RunInUseError, drafts, new_run_folder, remove_parents
 from seqlight.checkpoints.run_search import other_unfinished_run
 from seqlight.common.errors import CheckpointError, WriteError, state_of_checkpoint
+from seqlight.common.files import make_folder
 
 
 class ResumePoint(NamedTuple):

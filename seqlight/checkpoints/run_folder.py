@@ -10,9 +10,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seqlight.checkpoints.event_files import event_files
-from seqlight.checkpoints.files import check_identity, check_regular, identity, read_regular, write_atomically
 from seqlight.checkpoints.numbered_folders import new_folder
 from seqlight.common.errors import ShownError, WriteError
+from seqlight.common.files import check_identity, check_regular, identity, read_regular, write_atomically
 
 LOCK, STATE = "lock", "run.json"
 _FILES_BEFORE_TRAINING = (LOCK, STATE, "config.yaml", "hparams.yaml")

@@ -1,4 +1,4 @@
-"""The search for the unfinished run of a training."""
+"""The search for runs: the unfinished one of a training, and the newest in a folder."""
 
 import hashlib
 import os
@@ -80,3 +80,11 @@ def _without(training: Any, ignored: tuple[str, ...]) -> Any:
     if not isinstance(training, dict):
         return training
     return {name: value for name, value in training.items() if not name.startswith(ignored)}
+
+
+def checkpoint_in(folder: Path) -> Path | None:
+    """The best checkpoint of the newest version in a run's folder, `.../<name>` or `.../<name>/version_<n>`."""
+    for version in [folder, *(path for _, path in sorted(versions(folder), reverse=True))]:
+        if (best := version / "checkpoints" / "best.ckpt").is_file():
+            return best
+    return None

@@ -67,8 +67,9 @@ def gradcheck(subject: Subject, case: Case) -> None:
     def run_with(name: str, value: Tensor) -> Tensor:
         parameters = tensors | {name: value}
         results: tuple[Tensor, ...] = torch.func.functional_call(run, parameters, parameters.pop("inputs"))
-        # One tensor, because the fast mode confuses several if one of them needs no gradient.
-        return torch.cat([result.flatten() for result in results])
+        # One tensor, because the fast mode confuses several if one of them needs no gradient. A state that is computed
+        # without gradients has none to compare.
+        return torch.cat([result.flatten() for result in results if result.requires_grad] or [results[0].flatten()])
 
     for name, value in tensors.items():
         gradient = f"gradient of {name.removeprefix('cell.')}"

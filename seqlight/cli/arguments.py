@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
+import seqlight
+from seqlight.checkpoints.run_search import checkpoint_in
 from seqlight.cli.flag_errors import UsageError, values_of
+from seqlight.cli.flag_names import CLASSES, FROM_DATA
 from seqlight.cli.yaml import current_class_path, load_yaml
-from seqlight.common.description import differences, flatten
-
-# Arguments of the model that the data determine.
-FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
+from seqlight.common.description import differences, flatten, full_name
 
 
 class GivenArguments:
@@ -30,14 +30,17 @@ class GivenArguments:
         ckpt_path: the value of `--ckpt_path`; None if not given.
         checkpoint: the checkpoint file that model and data come from; None if not given. It is also None for
             `fit --ckpt_path last`: `find_run` looks for that file later.
+        note: how `--ckpt_path` was understood; empty if it names a file.
         configurations: the values of `--config`.
         only_prints: whether the command only prints help or the configuration.
     """
 
     def __init__(self, arguments: list[str], verbs: Collection[str]) -> None:
-        self.words = _classes_first([_with_current_class_path(word) for word in arguments])
+        self.words = _classes_first(rewritten([_with_current_class_path(word) for word in arguments]))
         self.verb = next((word for word in arguments if word in verbs), None)
         self.ckpt_path = next(reversed(self.values_of("--ckpt_path")), None)
+        given = next(reversed(values_of("--ckpt_path", arguments)), None)
+        self.note = "" if given == self.ckpt_path else f"--ckpt_path {given}: {self.ckpt_path}"
         self.checkpoint = None if self.verb == "fit" and self.ckpt_path == "last" else self.ckpt_path
         self.configurations = self.values_of("--config")
         self.only_prints = any("help" in word or word in ("-h", "--print_config") for word in arguments)
@@ -144,6 +147,27 @@ def check_output(output: str, sources: Iterable[str | None]) -> None:
     given = [path for path in sources if path and os.path.exists(path)]
     if os.path.exists(output) and any(os.path.samefile(path, output) for path in given):
         raise UsageError(f"--output: expected a path that is not a data file, got {output!r}")
+
+
+def rewritten(words: list[str]) -> list[str]:
+    """The words with values as the parser knows them: `--model.cell GRUCell` for `--model.cell gru`.
+
+    `--seed` stands for `--seed_everything`, and the folder of a run for its best checkpoint.
+    """
+    found, flag = [], ""
+    for word in words:
+        starts, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        flag = name_of_flag(starts) if starts else flag
+        if starts == "--seed":
+            starts = "--seed_everything"
+        if not starts or equals:
+            if flag in CLASSES:
+                value = full_name(value, getattr(seqlight, CLASSES[flag]))
+            if flag == "ckpt_path":
+                value = str(checkpoint_in(Path(value)) or value)
+        found.append(starts + equals + value)
+        flag = "" if not starts or equals else flag
+    return found
 
 
 def _with_current_class_path(word: str) -> str:

@@ -1,5 +1,7 @@
 """The Trainer's device arguments, from flags and torchrun."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,7 +9,19 @@ import torch
 from seqlight.cli.flag_errors import UsageError
 from seqlight.common.processes import num_launched, torchrun_settings
 
+_AVAILABLE: dict[str, Callable[[], bool]] = {
+    "cpu": lambda: True,
+    "gpu": torch.accelerator.is_available,
+    "cuda": torch.cuda.is_available,
+    "mps": torch.backends.mps.is_available,
+}
 _DEFAULTS = {"devices": "auto", "num_nodes": 1, "strategy": "auto"}
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError if a value of `--device` is none that `device_arguments` knows."""
+    if not re.fullmatch(r"auto|cpu|gpu|mps|cuda(:\d+)?", device):
+        raise UsageError(f"--device: expected one of auto, cpu, gpu, cuda, cuda:1, mps; got {device}")
 
 
 def device_arguments(verb: str, device: str, trainer: dict[str, Any]) -> dict[str, Any]:
@@ -22,22 +36,31 @@ def device_arguments(verb: str, device: str, trainer: dict[str, Any]) -> dict[st
         UsageError: if flags contradict each other, or the device does not exist.
     """
     arguments: dict[str, Any] = {}
-    if device != "auto":
-        if trainer["accelerator"] not in ("auto", device):
+    kind, _, number = device.partition(":")
+    if kind != "auto":
+        same = ("auto", "gpu", kind) if kind == "cuda" else ("auto", kind)
+        if trainer["accelerator"] not in same:
             raise UsageError(f"--device {device} contradicts --trainer.accelerator {trainer['accelerator']}")
-        if device == "gpu" and not torch.accelerator.is_available():
-            raise UsageError("--device gpu: this machine has no GPU that torch can use; expected cpu or auto")
-        arguments["accelerator"] = device
+        if not _AVAILABLE[kind]():
+            raise UsageError(f"--device {device}: torch finds no such GPU here; expected cpu or auto")
+        arguments["accelerator"] = kind
+    if number:
+        if trainer["devices"] not in ("auto", number, int(number)):
+            raise UsageError(f"--device {device} contradicts --trainer.devices {trainer['devices']}")
+        if int(number) >= torch.cuda.device_count():
+            raise UsageError(f"--device {device}: the last GPU of this machine is cuda:{torch.cuda.device_count() - 1}")
+        arguments["devices"] = [int(number)]
     torchrun = torchrun_settings()
     if verb == "predict":
-        if trainer["devices"] not in ("auto", 1, "1"):
+        if not number and trainer["devices"] not in ("auto", 1, "1"):
             raise UsageError(f"predict runs on one device, got --trainer.devices {trainer['devices']}")
         if torchrun:
             raise UsageError(
                 f"predict runs in one process, but torchrun started {num_launched()}: run it without torchrun"
             )
-        return {**arguments, "devices": 1}
-    return arguments | {name: torchrun[name] for name in torchrun if trainer[name] == _DEFAULTS[name]}
+        return {"devices": 1, **arguments}
+    given = trainer | arguments
+    return arguments | {name: torchrun[name] for name in torchrun if given[name] == _DEFAULTS[name]}
 
 
 def check_strategy(strategy: Any) -> None:

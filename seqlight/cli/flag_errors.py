@@ -6,6 +6,7 @@ value and what was expected, in one to five lines.
 
 import argparse
 import contextlib
+import difflib
 import importlib.util
 import inspect
 import os
@@ -13,17 +14,12 @@ import re
 import sys
 from collections.abc import Callable
 
-from seqlight.cells.cell import RecurrentCell
+import seqlight
+from seqlight.cli.flag_names import CLASSES, unknown_flag
 from seqlight.common import private_jsonargparse, private_torch
 from seqlight.common.description import subclasses
 from seqlight.common.errors import ShownError
 from seqlight.common.user_modules import finders
-from seqlight.data.datamodule import SequenceDataModule
-from seqlight.data.files import SequenceFiles
-from seqlight.tasks.task import SequenceTask
-from seqlight.training.classifier import SequenceClassifier
-
-_KINDS = {"cell": RecurrentCell, "task": SequenceTask, "model": SequenceClassifier, "data": SequenceDataModule}
 
 
 class UsageError(ShownError):
@@ -63,9 +59,11 @@ def explain(message: str) -> str:
     if private_jsonargparse.is_not_a_configuration(message):
         return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
     if option := private_jsonargparse.unaccepted_option(message):
-        files = key == "data" and option in inspect.signature(SequenceFiles).parameters
+        files = key == "data" and option in inspect.signature(seqlight.SequenceFiles).parameters
         argument = f"{key}.{option}".removeprefix(".")
-        return f"--{argument}: there is no such argument" + ("; it belongs to --data SequenceFiles" if files else "")
+        if files:
+            return f"--{argument}: there is no such argument; it belongs to --data SequenceFiles"
+        return unknown_flag(argument)
     if private_jsonargparse.is_not_a_class_path(message) and key == "data":
         return "--data: expected a data module; for a file, use --data SequenceFiles --data.train FILE"
     if name := private_jsonargparse.unknown_class(message):
@@ -109,8 +107,10 @@ def _name_flag(line: str) -> str:
 
 def _unknown_name(flag: str, name: str) -> str:
     key = flag.rpartition(".")[2].removeprefix("--")
-    if key not in _KINDS:
+    kinds = {kind.rpartition(".")[2]: base for kind, base in CLASSES.items()}  # `check` has --cell
+    if key not in kinds:
         return f"{flag}: expected a name or an import path, got {name}"
+    base = getattr(seqlight, kinds[key])
     module, _, _ = name.rpartition(".")
     if module:
         try:
@@ -118,6 +118,8 @@ def _unknown_name(flag: str, name: str) -> str:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             return f"{flag} {name}: can't import {module}: {reason}\n{explain_import(module, error)}".rstrip()
-    known = sorted(cls.__name__ for cls in subclasses(_KINDS[key]) if not inspect.isabstract(cls))
-    expected = f"expected {', '.join(known)}, or your own {_KINDS[key].__name__} as mymodule.MyClass"
-    return f"{flag}: {expected}; got {name}\n{explain_import(module)}".rstrip()
+    known = sorted(cls.__name__ for cls in subclasses(base) if not inspect.isabstract(cls))
+    expected = f"expected {', '.join(known)}, or your own {base.__name__} as mymodule.MyClass"
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{flag}: {expected}; got {name}{hint}\n{explain_import(module)}".rstrip()

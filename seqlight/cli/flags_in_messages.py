@@ -12,8 +12,6 @@ import shlex
 from collections.abc import Collection
 
 from seqlight.common.description import subclasses
-from seqlight.data.datamodule import SequenceDataModule
-from seqlight.training.classifier import SequenceClassifier
 
 # Users' data can look like an argument too: a folder `seed=3`, a column `inputs=tokens`. The backticks tell them apart.
 # A cell that has backticks itself is shown with quotes around them, so a backtick next to a quote does not count.
@@ -49,6 +47,12 @@ def with_flags(message: str) -> str:
     The flags are those of all data modules and models that have been imported. A name that both have, as
     `class_weights`, becomes the data's flag, since the model's argument follows from the data.
     """
+    if not _ARGUMENT.search(message):
+        return message
+    # Imported here, because `seqlight cells` starts without Lightning.
+    from seqlight.data.datamodule import SequenceDataModule
+    from seqlight.training.classifier import SequenceClassifier
+
     for prefix, base in (("data", SequenceDataModule), ("model", SequenceClassifier)):
         names = {name for cls in subclasses(base) for name in inspect.signature(cls).parameters}
         message = name_flags(message, prefix, names)

@@ -18,7 +18,7 @@ from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_choice import ChosenRun
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_output, name_flag
-from seqlight.cli.devices import check_strategy, device_arguments
+from seqlight.cli.devices import check_device, check_strategy, device_arguments
 from seqlight.cli.finders import describe_found, keep_found
 from seqlight.cli.flag_errors import explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
@@ -108,10 +108,12 @@ class SeqlightCLI(LightningCLI):
             raise
         config = self.config[self.config.subcommand]
         given.check_parsed(config)
-        lost = given.lost_with_classes(config.as_dict())
-        if lost and global_rank(config.trainer.num_nodes) == 0:
-            message = f"seqlight: a class that a flag names has its own defaults: {', '.join(lost)}"
-            show(one_line(message), file=sys.stderr)
+        check_device(config.device)
+        notes = [given.note] if given.note else []
+        if lost := given.lost_with_classes(config.as_dict()):
+            notes.append(f"a class that a flag names has its own defaults: {', '.join(lost)}")
+        if notes and global_rank(config.trainer.num_nodes) == 0:
+            show("\n".join(one_line(f"seqlight: {note}") for note in notes), file=sys.stderr)
         # Hidden until before_instantiate_classes: LightningCLI would let the checkpoint's arguments override flags.
         self._ckpt_path, config.ckpt_path = given.ckpt_path, None
 

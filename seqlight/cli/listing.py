@@ -1,14 +1,17 @@
 """The commands `seqlight cells` and `seqlight tasks`."""
 
 import argparse
+import importlib
 import inspect
 import json
+import pkgutil
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from seqlight import cells, tasks
 from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cli.flag_errors import UsageError
 from seqlight.common.description import class_path, subclasses
@@ -69,6 +72,9 @@ def _table(base: type[object], header: tuple[str, ...], describe: Callable[[Any]
 
     A row starts with the class's path. It ends with the flags, or with the docstring's first line if there are none.
     """
+    for package in (cells, tasks):
+        for file in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(file.name)
     paths = {class_path(cls) for cls in subclasses(base) if _can_be_named(cls)}
     rows = [header]
     for path in sorted(paths, key=lambda path: (not path.startswith("seqlight."), path.lower())):

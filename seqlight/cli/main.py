@@ -1,7 +1,6 @@
 """Run a command and turn its errors into an exit status."""
 
 import contextlib
-import errno
 import importlib
 import logging
 import os
@@ -13,59 +12,20 @@ import traceback
 import warnings
 from collections.abc import Iterator
 
-from jsonargparse import ArgumentError
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
-
 import seqlight
-from seqlight.checkpoints.event_files import is_event_file
-from seqlight.checkpoints.run_folder import RunInUseError
 from seqlight.checkpoints.signals import Stopped, signals_handled, stop_requests
-from seqlight.cli.check import check
 from seqlight.cli.flag_errors import UsageError, explain_import, usage_error, values_of
+from seqlight.cli.flag_names import wrong_word
 from seqlight.cli.flags_in_messages import with_flags
-from seqlight.cli.lightning_cli import SeqlightCLI
-from seqlight.cli.listing import LISTINGS, list_classes
-from seqlight.common import private_jsonargparse, private_lightning, private_torch
-from seqlight.common.batch import BatchError
-from seqlight.common.errors import CheckpointError, ShownError, WriteError
-from seqlight.common.processes import end_with_parent, is_first_here, is_peer_lost, is_reported_elsewhere
+from seqlight.cli.reported_errors import DONE, FAILED, USAGE_ERROR, exit_status, is_write_error, reported
+from seqlight.common import private_jsonargparse
+from seqlight.common.errors import ShownError
+from seqlight.common.processes import end_with_parent, is_first_here, is_reported_elsewhere
 from seqlight.common.text import libraries_show_text, visible
-from seqlight.common.tracebacks import error_files, is_in
 from seqlight.common.user_modules import allow, folder_importable
-from seqlight.data.loader import ResumeError
-from seqlight.data.reading.raw import DataError
-from seqlight.kernels.build import InterruptedBuildError
-from seqlight.training.non_finite import NonFiniteError
-
-
-class ProcessLostError(Exception):
-    """Another process of the run has ended."""
-
 
 # Lightning prints the output of these flags through its logger.
 _LOGGED_BY_LIGHTNING = ("--trainer.profiler", "--trainer.enable_model_summary")
-
-DONE, FAILED, USAGE_ERROR, REFUSED, NON_FINITE, CANNOT_WRITE = 0, 1, 2, 3, 4, 5
-# The exit status of errors that are reported by their message alone. The first class that matches counts; an error of
-# another class that `_reported` accepts is a usage error.
-_STATUS: dict[type[Exception], int] = {
-    CheckpointError: REFUSED,
-    WriteError: CANNOT_WRITE,  # an OSError
-    InterruptedBuildError: CANNOT_WRITE,
-    NonFiniteError: NON_FINITE,
-    UsageError: USAGE_ERROR,
-    MisconfigurationException: USAGE_ERROR,
-    BatchError: USAGE_ERROR,
-    DataError: USAGE_ERROR,
-    ResumeError: USAGE_ERROR,
-    RunInUseError: USAGE_ERROR,
-    OSError: USAGE_ERROR,
-    ProcessLostError: FAILED,
-}
-# Errors of these classes can be mistakes in the code; `_reported` finds those that are not.
-_AMBIGUOUS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, LookupError, AttributeError)
-# Reasons why a file can't be written to its end.
-_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EPIPE)
 
 
 def run(arguments: list[str], *, started: float | None = None) -> int:
@@ -79,9 +39,9 @@ def run(arguments: list[str], *, started: float | None = None) -> int:
     logged = any(argument.startswith(_LOGGED_BY_LIGHTNING) for argument in arguments)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.INFO if logged else logging.WARNING)
-    for name in seqlight.__all__:  # a class must be imported to have a short name
-        getattr(seqlight, name)
     end_with_parent()
+    if message := wrong_word(arguments):
+        return _fail(UsageError(message), USAGE_ERROR)
     try:
         with (
             folder_importable(os.getcwd()),
@@ -98,21 +58,22 @@ def run(arguments: list[str], *, started: float | None = None) -> int:
     except SystemExit as stop:
         if private_jsonargparse.is_own_exit(stop):
             raise
+        if type(stop).__name__ == "SIGTERMException":  # from Lightning, if seqlight could not save
+            print("seqlight: stopped by SIGTERM; the same command continues from the last checkpoint", file=sys.stderr)
+            return 128 + signal.SIGTERM
         place = traceback.extract_tb(stop.__traceback__)[-1]
         return _fail(
             UsageError(f"{place.filename}, line {place.lineno} ended the command: SystemExit({stop.code!r})"),
             USAGE_ERROR,
         )
-    except SIGTERMException:  # from Lightning, if seqlight could not save
-        print("seqlight: stopped by SIGTERM; the same command continues from the last checkpoint", file=sys.stderr)
-        return 128 + signal.SIGTERM
     except Exception as error:
         if stop_requests.raised is not None:  # the error came of the signal
             return _stopped(Stopped(stop_requests.raised), arguments)
-        reported = _reported(error)
-        if reported is None:
+        shown = reported(error)
+        if shown is None:
             raise
-        return _fail(reported, next((_STATUS[kind] for kind in _STATUS if isinstance(reported, kind)), USAGE_ERROR))
+        known = exit_status(shown)
+        return _fail(shown, USAGE_ERROR if known is None else known)
 
 
 def _stopped(stop: Stopped, arguments: list[str]) -> int:
@@ -123,69 +84,32 @@ def _stopped(stop: Stopped, arguments: list[str]) -> int:
 
 
 def _run_command(arguments: list[str], started: float) -> int:
+    """Run a command. Only what it needs is imported."""
+    if arguments[:1] in (["cells"], ["tasks"]):
+        from seqlight.cli.listing import list_classes
+
+        _import_modules(arguments)
+        list_classes(arguments[0], arguments[1:])
+        return DONE
+
+    from jsonargparse import ArgumentError
+
+    for name in seqlight.__all__:  # a class must be imported to have a short name
+        getattr(seqlight, name)
     _import_modules(arguments)
     try:
         with private_jsonargparse.import_paths_noted(allow):
             if arguments[:1] == ["check"]:
+                from seqlight.cli.check import check
+
                 return DONE if check(arguments[1:]) else FAILED
-            if arguments and arguments[0] in LISTINGS:
-                list_classes(arguments[0], arguments[1:])
-            else:
-                SeqlightCLI(arguments, started)
+
+            from seqlight.cli.lightning_cli import SeqlightCLI
+
+            SeqlightCLI(arguments, started)
     except ArgumentError as error:
         raise usage_error(error) from error
     return DONE
-
-
-def _reported(error: Exception) -> Exception | None:
-    """The error whose message is reported; None for a mistake in the code, which needs its traceback."""
-    if isinstance(error, UnicodeDecodeError):
-        return UsageError(f"--config: expected a text file: {error}")
-    if isinstance(error, UnicodeEncodeError):
-        text = ascii(error.object[:80])
-        return UsageError(f"{text} can't be written as {error.encoding}: choose another name, or set PYTHONUTF8=1")
-    if _is_write_error(error):
-        assert isinstance(error, OSError)
-        return WriteError(f"can't write {os.fsdecode(error.filename or 'results')}: {error.strerror}")
-    if isinstance(error, tuple(_STATUS)):
-        return error
-    if isinstance(error, MemoryError) and is_deliberate(error):
-        return UsageError(f"not enough memory: {error}")
-    if isinstance(error, MemoryError) or private_torch.is_out_of_memory(error):
-        return out_of_memory(error)
-    if not isinstance(error, _AMBIGUOUS):
-        return None
-    if private_lightning.is_raised_while_restoring(error):
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return CheckpointError(f"training can't continue from the checkpoint: {reason}")
-    if isinstance(error, RuntimeError) and is_peer_lost(error):
-        return ProcessLostError("another process of this run has ended, so this one ends too")
-    if is_in(error_files(error)[-1], "lightning"):
-        return UsageError(f"Lightning refuses these settings: {error}")
-    if isinstance(error, AttributeError) and private_lightning.is_raised_for_callback(error):
-        return UsageError(f"a callback does not suit the model: {error}")
-    return error if is_deliberate(error) else None
-
-
-def _is_write_error(error: BaseException | None) -> bool:
-    """Whether a result can't be written. TensorBoard opens its file anew for each write, so it can be missing."""
-    return isinstance(error, OSError) and (error.errno in _WRITE_ERRORS or is_event_file(error.filename))
-
-
-def out_of_memory(error: Exception) -> UsageError:
-    """The error to report: what could not be allocated, and what takes less memory."""
-    reason = private_torch.allocation_failure(str(error)) or (str(error).splitlines() or [""])[0].strip()
-    return UsageError(
-        f"not enough memory{reason and ': ' + reason}",
-        "try a smaller --data.batch_size; in training, --trainer.accumulate_grad_batches 2 makes up for half of it",
-        "shorter sequences, a smaller --model.cell.hidden_size and fewer layers take less memory too",
-    )
-
-
-def is_deliberate(error: Exception) -> bool:
-    """Whether a `raise` statement of seqlight raised the error: a check of an argument, not a mistake in the code."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return is_in(last.filename, "seqlight") and (last.line or "").startswith("raise ")
 
 
 def _fail(error: Exception, status: int) -> int:
@@ -219,7 +143,7 @@ def _disk_errors_reported_once() -> Iterator[None]:
     before = threading.excepthook
 
     def report(args: threading.ExceptHookArgs) -> None:
-        if not _is_write_error(args.exc_value):
+        if not is_write_error(args.exc_value):
             before(args)
 
     threading.excepthook = report

@@ -1,6 +1,6 @@
 """Flags of fit, validate, test and predict besides those of Lightning, and their defaults."""
 
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from seqlight.callbacks.best_checkpoint import BestCheckpoint
 from seqlight.callbacks.tensorboard_figures import TensorBoardFigures
 from seqlight.checkpoints.resume import ResumeCheckpoint
-from seqlight.cli.arguments import FROM_DATA
+from seqlight.cli.flag_names import FROM_DATA
 from seqlight.common.text import visible
 
 DEFAULT_DATA = {"class_path": "seqlight.SyntheticSequences", "init_args": {"task": {"class_path": "seqlight.SumSign"}}}
@@ -38,7 +38,9 @@ class ShownParser(LightningArgumentParser):
 
 def add_options(parser: ArgumentParser) -> None:
     """Add seqlight's own flags, and defaults for all required arguments."""
-    parser.add_argument("--device", type=Literal["auto", "cpu", "gpu"], default="auto", help="device to run on")
+    parser.add_argument(
+        "--device", type=str, default="auto", help="device to run on: auto, cpu, gpu, cuda, cuda:1 or mps"
+    )
     parser.add_argument(
         "--num_threads",
         type=int | None,

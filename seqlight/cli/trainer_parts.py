@@ -12,9 +12,9 @@ from seqlight.callbacks.logger import CurvesLogger, logger_of
 from seqlight.callbacks.predictions import PredictionWriter
 from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.callbacks.run_description import RunDescription
-from seqlight.checkpoints.files import make_folder
 from seqlight.checkpoints.numbered_folders import new_folder
 from seqlight.cli.flag_errors import UsageError
+from seqlight.common.files import make_folder
 from seqlight.training.classifier import SequenceClassifier
 
 

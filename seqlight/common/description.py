@@ -84,6 +84,17 @@ def subclasses(cls: type[object]) -> set[type[object]]:
     }
 
 
+def full_name(name: str, base: type[object]) -> str:
+    """The name of the only imported subclass of `base` that a short name can mean: LSTMCell for lstm. Others stay.
+
+    Upper and lower case are alike, "Cell" at the end can be left out, and "RNN" is torch's name of an ElmanCell.
+    """
+    meant = {"rnn": "elman"}.get(name.lower(), name.lower()).removesuffix("cell")
+    names = [each.__name__ for each in subclasses(base) if not inspect.isabstract(each)]
+    found = [each for each in names if each.lower().removesuffix("cell") == meant]
+    return found[0] if len(found) == 1 and name not in names else name
+
+
 def resolve(path: str, base: type) -> type:
     """The subclass of `base` that `path` names. Only seqlight's own modules are imported.
 

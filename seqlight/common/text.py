@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 # C0, DEL and C1; separators of lines and paragraphs; changes of the direction; surrogates, which have no encoding.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def one_line(text: object) -> str:

@@ -115,6 +115,8 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            # A classifier of seqlight fixes the order of other loaders too (`fix_order`); other models do not.
+            shuffle = shuffle and not self.trainer.overfit_batches  # type: ignore[attr-defined]
             if _fits(data, self.trainer.strategy.root_device):
                 data = data.to(self.trainer.strategy.root_device)
         return SequenceLoader(

@@ -10,8 +10,8 @@ from torch.nn import functional
 from seqlight.cells.cell import GatedCell, declares_activations, has_plain_step
 from seqlight.cells.regularised import RegularisedCell
 from seqlight.cells.state import State, check_tensors
-from seqlight.checkpoints.random_state import random_state_kept
 from seqlight.common.batch import Batch
+from seqlight.common.random_state import random_state_kept
 from seqlight.recurrent.layer import RecurrentLayer
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths, reverse_within_lengths, step_mask
 from seqlight.recurrent.readout import read_out

@@ -1,13 +1,10 @@
 """Trace a cell's `update` and its vector-Jacobian product into scalar expressions for one unit of one sequence."""
 
-import inspect
 import math
-import random
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -15,23 +12,14 @@ from torch.overrides import TorchFunctionMode
 from seqlight.cells.cell import GatedCell
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
-from seqlight.common.private_torch import (
-    module_internals,
-    own_members,
-    shallow_copy,
-    unobserved,
-    without_function_modes,
-)
+from seqlight.common.private_torch import own_members, shallow_copy, unobserved, without_function_modes
+from seqlight.kernels.memory import ChangingUpdateError, memory_of
 from seqlight.kernels.recorder import LEAVES, ExpressionRecorder, UnsupportedUpdateError
 
 AFFINE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _AFFINE = set(AFFINE)
 # Functions that read a tensor's values in Python, unseen by torch's dispatcher.
 _READING = {"numpy", "tolist", "__array__", "__dlpack__"}
-
-
-class ChangingUpdateError(UnsupportedUpdateError):
-    """An `update` changes values that later calls can read, so one expression can't be all its steps."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +92,7 @@ def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
     try:
         with unobserved(), without_function_modes():
             program, again = _trace(cell, dtype, 2, 1.0), _trace(cell, dtype, 3, -0.7)
-            without_grad = _trace(cell, dtype, 67, 0.4, grad=False)
+            without_grad = [_trace(cell, dtype, size, 0.4, grad=False) for size in (1, 67)]
     except UnsupportedUpdateError:
         raise
     except Exception as error:  # any error of `update` on a traced tensor; if it is the cell's own, the loop raises it
@@ -113,7 +101,8 @@ def trace_update(cell: GatedCell, dtype: torch.dtype) -> Program:
     # The two differ if `update` uses Python state, the batch size, or values read outside torch.
     if again != program:
         raise UnsupportedUpdateError("update() gives different expressions when it is called with another batch")
-    if without_grad != _live_program(program.nodes, (program.next_state, (), (), (), ())):
+    alone = _live_program(program.nodes, (program.next_state, (), (), (), ()))
+    if any(other != alone for other in without_grad):
         raise UnsupportedUpdateError("update() gives different expressions with another batch or without gradients")
     return program
 
@@ -126,38 +115,13 @@ class _Update(nn.Module):
         self.cell = cell
 
     def forward(self, input_gates: Tensor, hidden_gates: Tensor, state: State) -> State:
-        before = _memory(self.cell)
+        before = memory_of(self.cell)
         next_state = self.cell.update(input_gates, hidden_gates, state)
-        after = _memory(self.cell)
+        after = memory_of(self.cell)
         for name, new in after.items():
-            old = before.get(name, before)
-            if old is not new and not (type(old) is type(new) and isinstance(new, int | float | str) and old == new):
+            if before.get(name) != new:
                 raise ChangingUpdateError(f"update() changes {name}, which would be constant in a kernel")
         return next_state
-
-
-def _memory(cell: GatedCell) -> dict[str, Any]:
-    """The attributes and variables that an `update` can change, with their values."""
-    found = {}
-    for path, module in cell.named_modules():
-        parameters, buffers, _ = own_members(module)
-        for name, value in (*vars(module).items(), *parameters.items(), *buffers.items()):
-            if name not in _INTERNAL:
-                found["the attribute " + ".".join(filter(None, (path, name)))] = value
-    if inspect.ismethod(cell.update) or inspect.isfunction(cell.update):
-        variables = inspect.getclosurevars(cell.update)
-        for name, value in (*variables.globals.items(), *variables.nonlocals.items()):
-            of_generator = isinstance(getattr(value, "__self__", None), random.Random | np.random.RandomState)
-            of_numpy = value is np.random or (value is np and "random" in variables.unbound)
-            if value is random or of_generator or of_numpy:
-                raise UnsupportedUpdateError(f"update() uses random numbers ({name})")
-            if isinstance(value, Iterator):
-                raise ChangingUpdateError(f"update() reads the iterator {name}, which would be constant in a kernel")
-            found[f"the variable {name}"] = value
-    return found
-
-
-_INTERNAL = module_internals()
 
 
 class _NoReading(TorchFunctionMode):

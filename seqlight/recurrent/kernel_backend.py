@@ -17,8 +17,9 @@ from seqlight.cells.step_check import check_next_state
 from seqlight.common.private_torch import has_hooks, is_transformed, module_internals, own_members, unobserved
 from seqlight.kernels.autograd import Kernel, make_kernel, run_kernel
 from seqlight.kernels.build import BuildError
+from seqlight.kernels.memory import ChangingUpdateError, is_users
 from seqlight.kernels.recorder import UnsupportedUpdateError
-from seqlight.kernels.trace import ChangingUpdateError, tensor_layout
+from seqlight.kernels.trace import tensor_layout
 from seqlight.recurrent.lengths import CheckedLengths, run_packed
 from seqlight.recurrent.unroll import unroll
 
@@ -179,9 +180,9 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
         if module is not cell and has_hooks(module):
             raise UnsupportedUpdateError(f"its module {type(module).__name__} has hooks")
         values.append(module.training)
-        for base, name, known, constant in _class_attributes(type(module)):  # type: ignore[arg-type] # of Module's hash
+        for base, name, known, constant, changes in _class_attributes(type(module)):  # type: ignore[arg-type] # of Module's hash
             value = vars(base).get(name)
-            values.append(constant if value is known else _constant(base, name, value))
+            values.append(constant if value is known and not changes else _constant(base, name, value))
         for name, value in vars(module).items():
             if name not in _INTERNAL:
                 values.append(name)
@@ -190,19 +191,35 @@ def _configuration(cell: GatedCell) -> tuple[Any, ...]:
 
 
 @functools.cache
-def _class_attributes(cls: type) -> tuple[tuple[type, str, Any, Any], ...]:
-    """The class attributes and methods of a cell or submodule: class, name, value and constant of each.
+def _class_attributes(cls: type) -> tuple[tuple[type, str, Any, Any, bool], ...]:
+    """The class attributes and methods of a cell or submodule.
+
+    Returns:
+        For each its class, name, value and constant, and whether the constant can change while the value stays.
 
     Raises:
         UnsupportedUpdateError: if changes of an attribute can't be detected.
     """
     fixed = {RecurrentCell, GatedCell, ABC, nn.Module, object}
     return tuple(
-        (base, name, value, _constant(base, name, value))
+        (base, name, value, _constant(base, name, value), _can_change(value))
         for base in cls.__mro__
         if base not in fixed and not base.__module__.startswith("torch.")
         for name, value in vars(base).items()
         if not (name.startswith("__") and name.endswith("__")) and not name.startswith("_abc_")
+    )
+
+
+def _enclosed(function: types.FunctionType) -> list[Any]:
+    """The values of a function's closure, without the class that `super()` reads."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return [cell.cell_contents for name, cell in cells if name != "__class__"]
+
+
+def _can_change(value: Any) -> bool:
+    """Whether a class or function refers to values that can be replaced while it stays the same."""
+    return (isinstance(value, types.FunctionType) and bool(_enclosed(value))) or (
+        isinstance(value, type) and is_users(value)
     )
 
 
@@ -218,6 +235,16 @@ def _constant(owner: object, name: str, value: Any) -> Any:
     if kind is functools.partial:
         parts = (value.func, *value.args, *(part for item in value.keywords.items() for part in item))
         return _constant(owner, name, parts)
+    if isinstance(value, types.FunctionType) and is_users(value):
+        defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        return value, *(_constant(owner, name, part) for part in (*defaults, *_enclosed(value)))
+    if isinstance(value, type) and is_users(value) and not issubclass(value, nn.Module | enum.Enum):
+        attributes = [(part, held) for part, held in vars(value).items() if not part.startswith("__")]
+        return value, *(_constant(value, f"{name}.{part}", held) for part, held in attributes)
+    if isinstance(value, types.MethodType):
+        return value.__func__, _constant(owner, name, value.__self__)
+    if value is owner:  # all its attributes are compared
+        return id(value)
     if value is None or isinstance(value, _IMMUTABLE):
         return value
     raise UnsupportedUpdateError(

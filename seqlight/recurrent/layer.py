@@ -145,7 +145,9 @@ class RecurrentLayer(nn.Module):
     def _check_torch(self) -> None:
         if torch_backend.torch_operation(self.cell) is None:
             name = type(self.cell).__name__
-            details = " with hooks or replaced methods" if type(self.cell) in torch_backend.CELLS else ""
+            details = (
+                " with hooks or replaced methods, or without biases" if type(self.cell) in torch_backend.CELLS else ""
+            )
             raise ValueError(
                 f"backend='torch' serves ElmanCell, LSTMCell and GRUCell, not {name}{details}; "
                 "use 'auto', 'kernel' or 'eager'"

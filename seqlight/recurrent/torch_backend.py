@@ -1,6 +1,7 @@
 """The backend that runs torch's own recurrent layers (cuDNN, oneDNN), for cells with torch's equations."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from seqlight.cells.state import State
 from seqlight.recurrent.lengths import CheckedLengths, run_packed
 
 CELLS = (ElmanCell, LSTMCell, GRUCell)
+_EQUATIONS: dict[type, Any] = {cell: (cell.project, cell.update) for cell in CELLS}
 
 
 def torch_operation(cell: RecurrentCell) -> Callable[..., tuple[Tensor, ...]] | None:
@@ -21,7 +23,13 @@ def torch_operation(cell: RecurrentCell) -> Callable[..., tuple[Tensor, ...]] | 
 
     The class must match exactly, because a subclass can have different equations. A parametrization makes a subclass.
     """
-    if isinstance(cell, GatedCell) and not (has_plain_step(cell) and {"project", "update"}.isdisjoint(vars(cell))):
+    if not isinstance(cell, GatedCell) or type(cell) not in _EQUATIONS:
+        return None
+    if not has_plain_step(cell) or not {"project", "update"}.isdisjoint(vars(cell)):
+        return None
+    if (type(cell).project, type(cell).update) != _EQUATIONS[type(cell)]:
+        return None  # replaced in the class itself
+    if any(weight is None for weight in (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)):
         return None
     if type(cell) is LSTMCell:
         return torch.lstm

@@ -154,8 +154,9 @@ class FiniteCheck:
         """
         step = self._next_step(module, parameters)
         # Few operations: on a GPU, the time of a small model's step is the time to launch them.
-        total = sum((torch.as_tensor(loss, device=norms.device) for loss in step.losses), norms.sum())
-        is_finite = own = (total - total) == 0
+        # A value minus itself is 0 or NaN; the sum of the values themselves could overflow.
+        losses = [torch.as_tensor(loss, device=norms.device) for loss in step.losses]
+        is_finite = own = sum((loss - loss for loss in losses), (norms - norms).sum()) == 0
         has_gradient = [parameter for parameter in parameters if parameter.grad is not None]
         is_left_out = _skips_on_device(optimizer, norms.device.type)
         step = step._replace(parameters=has_gradient, norms=norms, is_finite=is_finite, is_left_out=is_left_out)

@@ -36,13 +36,18 @@ def device_norms(parameters: Sequence[Tensor]) -> Float[Tensor, " gradients"]:
         return torch.stack(norms_of(gradients, torch.float64))
     largest = torch.stack([gradient.float().abs().max() for gradient in gradients]).max().clamp(min=1e-30)
     norms = torch.stack(norms_of([gradient / largest for gradient in gradients], torch.float32))
-    return norms.mul_(largest)
+    return _bounded(norms.mul_(largest))
 
 
 def total_norm(norms: Float[Tensor, " gradients"]) -> Float[Tensor, ""]:
     """The norm of all gradients together, from the norm of each; without waiting for the device."""
     largest = norms.max().clamp(min=1e-30)  # the squares of large norms overflow
-    return (norms / largest).square().sum().sqrt() * largest
+    return _bounded((norms / largest).square().sum().sqrt() * largest)
+
+
+def _bounded(norms: Tensor) -> Tensor:
+    """Norms of finite gradients can be too large for float32: they become its largest number. NaN stays."""
+    return norms if norms.dtype == torch.float64 else norms.clamp(max=torch.finfo(norms.dtype).max)
 
 
 def gradient_total(parameters: Sequence[Tensor]) -> float | Float[Tensor, ""]:

@@ -149,3 +149,47 @@ def test_checkpoint_loads_with_and_without_noise(noise):
 def test_unsupported_cells_and_probabilities_are_refused(cell, noise, error, message):
     with pytest.raises(error, match=message):
         RegularisedCell(cell(3, 6), **noise)
+
+
+class Doubled(GRUCell):
+    def step(self, input_gates, state):
+        output, state = super().step(input_gates, state)
+        return 2 * output, state
+
+
+class DoubledInForward(GRUCell):
+    def forward(self, inputs, state):
+        output, state = super().forward(inputs, state)
+        return 2 * output, state
+
+
+CHANGES = {
+    "step": lambda cell: setattr(cell, "step", cell.step),
+    "forward": lambda cell: setattr(cell, "forward", cell.forward),
+    "hook": lambda cell: cell.register_forward_hook(lambda *_: None),
+    "pruning": lambda cell: torch.nn.utils.prune.random_unstructured(cell, "weight_hh", 0.5),
+}
+
+
+@pytest.mark.filterwarnings("ignore:RegularisedCell runs without a kernel")
+@pytest.mark.parametrize("noise", [{"zoneout": 0.1}, {"recurrent_dropout": 0.1}], ids=lambda noise: next(iter(noise)))
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("change", [Doubled, DoubledInForward, *CHANGES.values()])
+def test_a_step_of_the_cells_own_is_never_dropped(change, when, noise):
+    if isinstance(change, type):
+        with pytest.raises(TypeError, match=f"{change.__name__} has its own step"):
+            RegularisedCell(change(3, 6), **noise)
+        return
+    cell = GRUCell(3, 6)
+    if when == "before":
+        change(cell)
+        with pytest.raises(TypeError, match="GRUCell has its own step"):
+            RegularisedCell(cell, **noise)
+        return
+    for backend in ("auto", "eager"):
+        cell = GRUCell(3, 6)
+        layer = RecurrentLayer(RegularisedCell(cell, **noise), backend=backend)
+        layer(torch.randn(2, 4, 3))
+        change(cell)
+        with pytest.raises(TypeError, match="GRUCell has its own step"):
+            layer(torch.randn(2, 4, 3))

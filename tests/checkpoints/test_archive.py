@@ -191,6 +191,28 @@ def test_colliding_keys_are_refused(pickle):
         unpack(packed(pickle))
 
 
+NUMBERS = b"".join(number.to_bytes(2, "little") for number in range(60_000))
+LARGE = b"(" + b"K\x01" * 900 + b"tq\x01"  # a tuple that the keys below refer to
+
+
+@pytest.mark.parametrize(
+    "pickle",
+    [
+        b"\x80\x02}" + LARGE + b"Ns(" + b"h\x01N" * 60_000 + b"u.",
+        b"\x80\x02c__builtin__\nset\n](" + LARGE + b"h\x01" * 60_000 + b"e\x85R.",
+        b"\x80\x02}"
+        + LARGE
+        + b"Ns("
+        + b"".join(b"h\x01M%b\x86N" % n.to_bytes(2, "little") for n in range(60_000))
+        + b"u.",
+    ],
+    ids=["dict", "set", "pairs"],
+)
+def test_a_large_key_in_many_places_is_refused(pickle):
+    with pytest.raises(UnsafeError, match="collide, or are too large"):
+        unpack(packed(pickle))
+
+
 def test_many_honest_keys_are_read():
     rng = random.Random(0)
     numbers = [rng.getrandbits(80) for _ in range(20_000)]

@@ -22,7 +22,7 @@ from seqlight import (
 )
 from seqlight.callbacks.best_checkpoint import BestCheckpoint
 from seqlight.checkpoints.files import read_plain
-from seqlight.cli import main
+from seqlight.cli.reported_errors import reported
 from seqlight.data.loader import ResumeError
 from tests.conftest import seqlight_run
 
@@ -122,13 +122,13 @@ def test_entries_of_other_types_are_refused_or_do_not_matter(number, trained, tm
         if error is None:
             continue
         refused += 1
-        reported, names = main._reported(error), [key for key in place if isinstance(key, str)]
+        shown, names = reported(error), [key for key in place if isinstance(key, str)]
         if isinstance(new, int | float) and not isinstance(error, CheckpointError):
             # A number of the right type can be too large for this training, or lead to NaN.
-            assert isinstance(reported, NonFiniteError | ResumeError | MisconfigurationException), (place, new, error)
+            assert isinstance(shown, NonFiniteError | ResumeError | MisconfigurationException), (place, new, error)
         else:
-            assert isinstance(reported, CheckpointError), (place, new, error)
-            assert any(name in str(reported) for name in names[-2:]), (place, new, error)
+            assert isinstance(shown, CheckpointError), (place, new, error)
+            assert any(name in str(shown) for name in names[-2:]), (place, new, error)
     assert refused > number / 2
 
 

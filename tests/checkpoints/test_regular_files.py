@@ -8,12 +8,13 @@ import pytest
 
 from seqlight import CheckpointError, SealedCheckpointIO
 from seqlight.checkpoints.event_files import rewind
-from seqlight.checkpoints.files import read_plain, write_atomically
+from seqlight.checkpoints.files import read_plain
 from seqlight.checkpoints.run_choice import choose_run
 from seqlight.checkpoints.run_folder import RunFolder, new_run_folder
 from seqlight.checkpoints.run_search import unfinished_run
 from seqlight.common.drafts import draft_of
 from seqlight.common.errors import WriteError
+from seqlight.common.files import write_atomically
 from tests.conftest import seqlight_run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")

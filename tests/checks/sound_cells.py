@@ -29,6 +29,18 @@ class Clock(GatedCell):
         return torch.tanh(cell), state[1] + 1, cell
 
 
+class DetachedSum(PlainCell):
+    """A state that depends on the weights, but is computed without gradients."""
+
+    def initial_state(self, batch_size, *, device, dtype):
+        [hidden] = super().initial_state(batch_size, device=device, dtype=dtype)
+        return torch.zeros_like(hidden), hidden
+
+    def forward(self, inputs, state):
+        hidden = self.next(inputs, state[1])
+        return hidden, ((state[0] + hidden).detach(), hidden)
+
+
 class ShowsTheClock(Clock):
     """An output that depends on no input and no weight."""
 

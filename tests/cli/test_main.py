@@ -1,9 +1,10 @@
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from seqlight import SequenceClassifier
-from seqlight.cli import main
-from seqlight.cli.main import is_deliberate
+from seqlight.cli import lightning_cli
+from seqlight.cli.reported_errors import is_deliberate
 from tests.cli.commands import python
 from tests.conftest import seqlight_run
 
@@ -38,7 +39,7 @@ def test_out_of_memory_is_reported_with_the_way_out(name, monkeypatch, command_l
     def fail(*_):
         raise ALLOCATIONS[name]
 
-    monkeypatch.setattr(main, "SeqlightCLI", fail)
+    monkeypatch.setattr(lightning_cli, "SeqlightCLI", fail)
     status, _, err = seqlight_run("fit")
     assert status == 2
     assert err.startswith("seqlight: error: not enough memory")
@@ -46,6 +47,23 @@ def test_out_of_memory_is_reported_with_the_way_out(name, monkeypatch, command_l
     assert err.count("\n") <= 5
     details = {"CUDA": "2.00 GiB", "MPS": "2 GB", "Python": "", "numpy": "2.00 GiB"}
     assert details.get(name, "you tried to allocate 4000000000000 bytes") in err
+
+
+def test_sigterm_that_lightning_handled_ends_the_command_as_a_signal(monkeypatch, command_line_state):
+    def fail(*_):
+        raise SIGTERMException
+
+    monkeypatch.setattr(lightning_cli, "SeqlightCLI", fail)
+    status, _, err = seqlight_run("fit")
+    assert (status, err) == (143, "seqlight: stopped by SIGTERM; the same command continues from the last checkpoint\n")
+
+
+@pytest.mark.parametrize("arguments", [["cells"], ["tasks"], ["cells", "--wrong"]], ids=" ".join)
+def test_listings_do_not_import_lightning(arguments):
+    heavy = {"lightning", "torchmetrics", "jsonargparse", "matplotlib", "pyarrow", "torch._dynamo", "scipy", "pandas"}
+    program = f"import sys; sys.argv = ['seqlight', *{arguments}]\nfrom seqlight.__main__ import main\nstatus = main()"
+    result = python("-c", f"{program}\nprint(status, sorted({heavy} & sys.modules.keys()))")
+    assert result.stdout.splitlines()[-1] == f"{2 * (len(arguments) - 1)} []"
 
 
 def test_version_and_help_do_not_import_torch():

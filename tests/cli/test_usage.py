@@ -11,7 +11,7 @@ from tests.conftest import seqlight_run
 pytestmark = pytest.mark.usefixtures("user_folder")
 
 WRONG = [
-    (["fit", "--modle=3"], 2, r"--modle=3"),
+    (["fit", "--modle=3"], 2, r"--modle: there is no such argument; did you mean --model\?"),
     (["fitt"], 2, r"fitt.*fit.*validate"),
     (["fit", "--model.cell=NoCell"], 2, r"--model\.cell: expected .*ElmanCell, .*GRUCell, .*LSTMCell.* got NoCell"),
     (
@@ -41,7 +41,7 @@ WRONG = [
     (["fit", "--data.batch_size=0"], 2, r"batch_size must be at least 1, got 0"),
     (["fit", "--config=missing.yaml"], 2, r"--config: .*missing\.yaml"),
     (["fit", "--trainer.max_epochs=many"], 2, r"--trainer\.max_epochs: expected int, got many"),
-    (["fit", "--device=tpu"], 2, r"--device: expected one of auto, cpu, gpu; got tpu"),
+    (["fit", "--device=tpu"], 2, r"--device: expected one of auto, cpu, gpu, cuda, cuda:1, mps; got tpu"),
     (["fit", "--device=cpu", "--trainer.accelerator=gpu"], 2, r"--device cpu contradicts --trainer\.accelerator gpu"),
     (["fit", "--import=nomodule"], 2, r"--import nomodule: .*No module named 'nomodule'"),
     (["fit", "--num_threads=0"], 2, r"num_threads must be at least 1, got 0"),

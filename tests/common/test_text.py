@@ -16,7 +16,8 @@ from seqlight.common.text import libraries_show_text, one_line, show, show_excep
 from seqlight.data.loader import ResumeError
 from seqlight.data.reading.raw import DataError
 
-CONTROL = [chr(code) for code in (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xD800)]
+CONTROL = [chr(code) for code in (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))]
+CONTROL = [*CONTROL, *map(chr, (0x061C, 0x200E, 0x200F, 0xD800))]
 FORGED = "a\x1b[2J\nseqlight: error: forged\r\x85\u2028\u202e"
 SHOWN = r"a\x1b[2J\nseqlight: error: forged\r\x85\u2028\u202e"
 

@@ -176,6 +176,59 @@ class CountsInGlobal(Counts):
         return MEMORY
 
 
+class CountsInList(Counts):
+    """Parts of a variable, which a method and a function that `update` calls read or change."""
+
+    def start(self):
+        PARTS["steps"][:] = [0]
+
+    def count(self):
+        return add_to_parts()
+
+
+def add_to_parts():
+    PARTS["steps"][0] += 1
+    return PARTS["steps"][0]
+
+
+PARTS = {"steps": [0]}
+
+
+class CountsInObject(Counts):
+    def start(self):
+        SETTINGS.steps = 0
+
+    def count(self):
+        SETTINGS.steps += 1
+        return SETTINGS.steps
+
+
+class Settings:
+    steps = 0
+
+
+SETTINGS = Settings()
+
+
+class CountsInAnotherClass(CountsInObject):
+    def start(self):
+        Settings.steps = 0
+
+    def count(self):
+        Settings.steps += 1
+        return Settings.steps
+
+
+class CountsInDefault(Counts):
+    def start(self):
+        self.update.__defaults__[0][0] = 0
+
+    def update(self, input_gates, hidden_gates, state, steps=[0]):  # noqa: B006
+        steps[0] += 1
+        new = self.scale * torch.tanh(input_gates + hidden_gates)
+        return (new if steps[0] % 100 < 50 else state[0],)
+
+
 class CountsInBuffer(Counts):
     """A buffer that each step replaces."""
 
@@ -210,7 +263,11 @@ class CountsByIterator(Counts):
 
 
 REMEMBERED = {
-    CountsOnClass: "attribute of its class",
+    CountsOnClass: "the variable CountsOnClass",
+    CountsInList: "the variable PARTS",
+    CountsInObject: "the variable SETTINGS",
+    CountsInAnotherClass: "the variable Settings",
+    CountsInDefault: "its attribute update is a list, whose changes can't be detected",
     CountsOnItself: "the attribute steps",
     CountsBelow: "the attribute child.steps",
     CountsInGlobal: "the variable MEMORY",
@@ -247,6 +304,57 @@ def test_unwritten_memory_is_refused():
 
     with pytest.raises(UnsupportedUpdateError, match="reads memory that it has not written"):
         trace_update(update_with(lambda cell, new, old: partly_written(new) + old)(2, 5), torch.float32)
+
+
+class Scale:
+    value = 1.0
+
+
+class ScaledByAClass(GatedCell):
+    """An attribute that is a class, whose own attributes can change."""
+
+    num_gates = 1
+    scale = Scale
+
+    def update(self, input_gates, hidden_gates, state):
+        return (self.scale.value * torch.tanh(input_gates + hidden_gates),)
+
+
+class ScaledByAClosure(ScaledByAClass):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        value = 1.0
+
+        def scaled(new):
+            return value * new
+
+        def set_value(new):
+            nonlocal value
+            value = new
+
+        self.scaled, self.set_value = scaled, set_value
+
+    def update(self, input_gates, hidden_gates, state):
+        return (self.scaled(torch.tanh(input_gates + hidden_gates)),)
+
+
+@pytest.mark.parametrize("kind", [ScaledByAClass, ScaledByAClosure])
+def test_values_that_an_attribute_refers_to_can_change(kind, monkeypatch):
+    cell, inputs = kind(2, 5), torch.randn(3, 4, 2)
+    layers = [RecurrentLayer(cell, backend=backend) for backend in ("kernel", "eager")]
+    for value in (1.0, 0.5):
+        monkeypatch.setattr(Scale, "value", value)
+        if kind is ScaledByAClosure:
+            cell.set_value(value)
+        found, expected = (layer(inputs)[0] for layer in layers)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 67])
+def test_update_that_depends_on_the_batch_size_is_refused(size):
+    cell = update_with(lambda cell, new, old: new if len(new) == size else 2 * new)(2, 5)
+    with pytest.raises(UnsupportedUpdateError, match="with another batch"):
+        trace_update(cell, torch.float32)
 
 
 class UsesPythonsRandom(GatedCell):

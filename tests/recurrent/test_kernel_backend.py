@@ -336,3 +336,31 @@ def test_first_use_under_autocast_keeps_the_random_state():
         with torch.autocast("cpu", torch.bfloat16):
             results.append(layer(torch.randn(3, 4, 2))[0])
     assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("method", ["project", "update"])
+@pytest.mark.parametrize("cell", [GRUCell, LSTMCell])
+def test_method_replaced_in_a_class_has_effect(cell, method, monkeypatch):
+    made, inputs, original = cell(3, 4), torch.randn(2, 5, 3), getattr(cell, method)
+
+    def doubled(self, *arguments):
+        result = original(self, *arguments)
+        return 2 * result if isinstance(result, torch.Tensor) else tuple(2 * part for part in result)
+
+    layers = {backend: RecurrentLayer(made, backend=backend) for backend in ("auto", "torch")}
+    for layer in layers.values():
+        layer(inputs)
+    monkeypatch.setattr(cell, method, doubled)
+    torch.testing.assert_close(layers["auto"](inputs), unroll(made, inputs))
+    with pytest.raises(ValueError, match="with hooks or replaced methods"):
+        layers["torch"](inputs)
+
+
+def test_cell_without_biases_runs_in_the_loop():
+    cell, inputs = LSTMCell(3, 4), torch.randn(2, 5, 3)
+    cell.bias_ih = cell.bias_hh = None
+    with pytest.warns(KernelWarning, match="its bias_hh must be"):
+        found = RecurrentLayer(cell)(inputs)
+    torch.testing.assert_close(found, unroll(cell, inputs))
+    with pytest.raises(ValueError, match="without biases"):
+        RecurrentLayer(cell, backend="torch")(inputs)

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from seqlight import NonFiniteError
+from seqlight.training import step_monitor
 from seqlight.training.curves import StepTotals
 from seqlight.training.gradients import clip_by_norm, device_norms, gradient_norm, total_norm
 from tests.training.breaking import BATCHES, Breaking, data, hashes, trainer_for
@@ -170,3 +171,15 @@ def test_norm_of_gradients_that_are_not_finite(value):
     assert norms.isfinite().tolist() == [True, False]
     assert not total_norm(norms).isfinite()
     assert not gradient_norm(parameters).isfinite()
+
+
+@pytest.mark.parametrize("non_finite", ["stop", "skip"])
+def test_norms_in_float32_whose_sum_overflows_are_finite(non_finite, tmp_path, monkeypatch):
+    """As on a device without float64, where a step with finite gradients must not be left out."""
+    monkeypatch.setattr(step_monitor, "device_norms", lambda parameters: torch.full((len(parameters),), 3e38))
+    model = Descent("loss", 1.0, non_finite=non_finite)
+    weights = fit(tmp_path, model, defers=True, non_finite=non_finite, gradient_clip_val=None)[0]
+    assert model.skipped_batches == 0
+    assert not any(torch.equal(weight, torch.full_like(weight, 1 / 3)) for weight in weights.values())
+    assert total_norm(torch.full((2,), 3e38)) == torch.finfo(torch.float32).max
+    assert total_norm(torch.tensor([3e38, math.nan])).isnan()

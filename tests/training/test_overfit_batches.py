@@ -2,6 +2,7 @@
 
 import lightning.pytorch as pl
 import pytest
+import torch
 
 from seqlight import SequenceFiles, SumSign, SyntheticSequences
 from tests.training.small_models import model_for, trainer
@@ -60,3 +61,25 @@ def test_a_loader_is_shuffled_again_afterwards(tmp_path):
     seen = Seen()
     trainer(tmp_path, callbacks=[seen], **options).fit(model, loader)
     assert seen.train[0] != seen.train[1]
+
+
+class Plain(pl.LightningModule):
+    """A user's own module, which does not know the loaders of seqlight."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch.inputs).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")
+def test_another_module_trains_the_first_batches_too(tmp_path):
+    seen, data = Seen(), synthetic(tmp_path)
+    run = trainer(tmp_path, max_epochs=3, overfit_batches=2, callbacks=[seen], enable_checkpointing=False)
+    run.fit(Plain(), data)
+    assert seen.train[0] == seen.train[1] == seen.train[2]

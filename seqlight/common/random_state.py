@@ -49,10 +49,14 @@ def set_random_state(state: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def random_state_kept(device: torch.device) -> Iterator[None]:
     """Restore the state of torch's generators on the CPU and on a device at the end."""
-    mps = torch.mps.get_rng_state() if device.type == "mps" else None
-    try:
+    if device.type in ("cpu", "cuda"):
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
+        return
+    generators = torch.get_device_module(device)
+    state = generators.get_rng_state()
+    try:
+        with torch.random.fork_rng([]):
+            yield
     finally:
-        if mps is not None:
-            torch.mps.set_rng_state(mps)
+        generators.set_rng_state(state)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqlight.checkpoints.random_state import random_state, random_state_kept, set_random_state
+from seqlight.common.random_state import random_state, random_state_kept, set_random_state
 
 
 class Generator:

@@ -1,0 +1,160 @@
+"""The names of all flags, known before torch is imported, and what a wrong word may have meant.
+
+`flag_names.txt` has the names. `python -m tests.cli.test_flag_names` writes it anew after a change of the flags.
+"""
+
+import difflib
+import functools
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+
+FILE = Path(__file__).with_name("flag_names.txt")
+COMMANDS = ("fit", "validate", "test", "predict", "check", "cells", "tasks")
+# Arguments of the model that the data determine.
+FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
+# The flags that name a class, and its base class.
+CLASSES = {
+    "model": "SequenceClassifier",
+    "model.cell": "RecurrentCell",
+    "data": "SequenceDataModule",
+    "data.task": "SequenceTask",
+}
+# What other programs call an argument, and its flag here.
+_ELSEWHERE = {
+    "batch": "data.batch_size",
+    "bs": "data.batch_size",
+    "checkpoint_path": "ckpt_path",
+    "clip": "trainer.gradient_clip_val",
+    "clip_grad_norm": "trainer.gradient_clip_val",
+    "cuda": "device",
+    "dataset": "data",
+    "epoch": "trainer.max_epochs",
+    "epochs": "trainer.max_epochs",
+    "gpu": "device",
+    "gpus": "device",
+    "grad_clip": "trainer.gradient_clip_val",
+    "hidden": "model.cell.hidden_size",
+    "hidden_dim": "model.cell.hidden_size",
+    "hidden_units": "model.cell.hidden_size",
+    "layers": "model.num_layers",
+    "lr": "model.learning_rate",
+    "lr_scheduler": "model.lr_schedule",
+    "max_epoch": "trainer.max_epochs",
+    "max_grad_norm": "trainer.gradient_clip_val",
+    "max_norm": "trainer.gradient_clip_val",
+    "n_epochs": "trainer.max_epochs",
+    "n_layers": "model.num_layers",
+    "nb_epochs": "trainer.max_epochs",
+    "nhid": "model.cell.hidden_size",
+    "nlayers": "model.num_layers",
+    "num_epochs": "trainer.max_epochs",
+    "num_hidden": "model.cell.hidden_size",
+    "random_seed": "seed",
+    "random_state": "seed",
+    "rnn_type": "model.cell",
+    "scheduler": "model.lr_schedule",
+    "steps": "trainer.max_steps",
+    "train_file": "data.train",
+    "units": "model.cell.hidden_size",
+}
+_COMMANDS_ELSEWHERE = {"train": "fit", "eval": "test", "evaluate": "test", "val": "validate", "infer": "predict"}
+
+
+@functools.cache
+def flag_names() -> dict[str, None]:
+    """The names without dashes, such as `model.cell.hidden_size`, in the order in which they are proposed."""
+    return dict.fromkeys(_lines()[1:])
+
+
+@functools.cache
+def _lines() -> list[str]:
+    return FILE.read_text(encoding="utf-8").splitlines()
+
+
+def unknown_flag(name: str) -> str:
+    """The message about a flag that does not exist, with the flags that may be meant.
+
+    Args:
+        name: its name without dashes, as `model.lr`.
+    """
+    leaf = name.rpartition(".")[2].lower().replace("-", "_")
+    message = f"--{name}: there is no such argument"
+    if leaf in _ELSEWHERE and _ELSEWHERE[leaf] != name:
+        return f"{message}; use --{_ELSEWHERE[leaf]}"
+    leaves: dict[str, list[str]] = {}
+    for each in flag_names():
+        if each not in {name, *(f"model.{argument}" for argument in FROM_DATA)}:
+            leaves.setdefault(each.rpartition(".")[2], []).append(each)
+    near = (
+        leaves.get(leaf)
+        or difflib.get_close_matches(name, flag_names(), n=1, cutoff=0.8)
+        or [each for other in difflib.get_close_matches(leaf, leaves, cutoff=0.75) for each in leaves[other]]
+    )
+    flags = [f"--{each}" for each in near[:3]]
+    return f"{message}; did you mean {_either(flags)}?" if flags else message
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
+def wrong_word(arguments: Sequence[str]) -> str:
+    """The message about the first word that no command accepts, whatever the values are; empty if none is found.
+
+    The parser refuses the same words, but takes seconds to start. Where a class of the user's can have an argument of
+    that name, or another version of Lightning, the parser decides.
+    """
+    command, words = "".join(arguments[:1]), arguments[1:]
+    if not command or command.startswith("-"):
+        return ""
+    if command not in COMMANDS:
+        near = _COMMANDS_ELSEWHERE.get(command.lower()) or _first(difflib.get_close_matches(command, COMMANDS))
+        hint = f"did you mean {near}? " if near else ""
+        return f"there is no command {command!r}; {hint}The commands are {', '.join(COMMANDS)}"
+    if command not in ("fit", "validate", "test", "predict"):
+        return ""
+    if words and not words[0].startswith("-"):
+        return _misplaced(words[0])
+    for word in words:
+        name = _name(word)
+        if word.startswith("--") and name not in flag_names() and not _may_exist(name, words):
+            return unknown_flag(name)
+    return ""
+
+
+def _misplaced(word: str) -> str:
+    """The message about a word that is no flag and no flag's value."""
+    suffix = Path(word).suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        return f"{word}: a configuration is given by a flag: --config {word}"
+    if suffix == ".ckpt":
+        return f"{word}: a checkpoint is given by a flag: --ckpt_path {word}"
+    if suffix in (".csv", ".parquet", ".jsonl", ".npz", ".ts"):
+        return f"{word}: a data file is given by flags: --data SequenceFiles --data.train {word}"
+    return f"{word}: expected a flag, as --model.cell GRUCell"
+
+
+def _may_exist(name: str, words: Sequence[str]) -> bool:
+    group, _, rest = name.partition(".")
+    if not rest:
+        return False  # a flag without a dot is the parser's own
+    if group == "trainer":
+        return "." in rest or _lines()[0] != f"Lightning {_lightning_version()}"
+    # A class that the user names has arguments of its own, and so can those that it contains.
+    chosen = {_name(word) for word in words if word.startswith("--")}
+    return group in CLASSES and ("." in rest or not chosen.isdisjoint({group, "config", "import", "ckpt_path"}))
+
+
+def _lightning_version() -> str:
+    return importlib.metadata.version("lightning")
+
+
+def _name(word: str) -> str:
+    """The flag's name in a word, `model.cell` for `--model.init_args.cell.class_path=GRUCell`."""
+    name = word.removeprefix("--").partition("=")[0].removesuffix("+").replace(".init_args", "")
+    return name.removesuffix(".class_path").removesuffix(".help")
+
+
+def _first(words: Sequence[str]) -> str:
+    return words[0] if words else ""
