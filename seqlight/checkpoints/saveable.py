@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from seqlight.checkpoints.archive import unpack
+from seqlight.checkpoints.archive import ArchiveError, unpack
 from seqlight.common.errors import CheckpointError
 
 _OWNERS = {
@@ -43,9 +43,14 @@ def pack(value: dict[str, Any]) -> bytes:
     path = "".join(f"[{place!r}]" for place in places)
     owner = _OWNERS.get(str(places[0]), f"hook or data module that wrote {places[0]!r}") if places else "checkpoint"
     named = f" {places[1]!r:.100}" if owner == "callback" and len(places) > 1 else ""
+    if isinstance(reason, ArchiveError):
+        remedy = f"such a checkpoint would be refused when it is read: {reason}"
+    else:
+        remedy = (
+            f"convert it to tensors or plain values (numbers, text, lists, tuples, dicts, sets); torch says: {reason}"
+        )
     raise CheckpointError(
-        f"can't be saved: checkpoint{path:.300} is {_a(part)}, in the state of the {owner}{named}",
-        f"convert it to tensors or plain values (numbers, text, lists, tuples, dicts, sets); torch says: {reason}",
+        f"can't be saved: checkpoint{path:.300} is {_a(part)}, in the state of the {owner}{named}", remedy
     ) from reason
 
 

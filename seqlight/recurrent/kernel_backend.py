@@ -23,6 +23,8 @@ from seqlight.kernels.trace import tensor_layout
 from seqlight.recurrent.lengths import CheckedLengths, run_packed
 from seqlight.recurrent.unroll import unroll
 
+_MOST_KERNELS = 20  # of one cell; each takes half a second to build
+
 
 class KernelWarning(UserWarning):
     """No kernel can serve a cell, so a slower backend runs it."""
@@ -65,6 +67,11 @@ class Kernels:
             try:
                 if isinstance(key, str):
                     raise UnsupportedUpdateError(key)
+                if sum(isinstance(made, Kernel) for made in self._made.values()) >= _MOST_KERNELS:
+                    raise ChangingUpdateError(
+                        f"its attributes have had {_MOST_KERNELS} different values, each of which needs a kernel; "
+                        "register one that changes often as a buffer"
+                    )
                 self._made[key] = make_kernel(cell, dtype)
                 if key != (dtype, *_configuration(cell)):
                     raise ChangingUpdateError("update() changes an attribute of its class")

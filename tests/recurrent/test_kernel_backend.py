@@ -2,7 +2,9 @@
 
 import contextlib
 import copy
+import re
 import threading
+import warnings
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from seqlight import ElmanCell, GatedCell, GRUCell, LayerNormLSTMCell, LSTMCell,
 from seqlight.cells.cell import declares_activations
 from seqlight.cells.regularised import RegularisedCell
 from seqlight.kernels import build
+from seqlight.recurrent import kernel_backend
 from seqlight.recurrent.kernel_backend import KernelWarning
 from tests.kernels.cells import Peephole
 
@@ -364,3 +367,23 @@ def test_cell_without_biases_runs_in_the_loop():
     torch.testing.assert_close(found, unroll(cell, inputs))
     with pytest.raises(ValueError, match="without biases"):
         RecurrentLayer(cell, backend="torch")(inputs)
+
+
+class Annealed(GatedCell):
+    num_gates = 1
+    scale = 1.0
+
+    def update(self, input_gates, hidden_gates, state):
+        return (self.scale * torch.tanh(input_gates + hidden_gates),)
+
+
+def test_attribute_with_many_values_ends_in_the_loop(monkeypatch):
+    monkeypatch.setattr(kernel_backend, "_MOST_KERNELS", 2)
+    cell, inputs = Annealed(3, 4), torch.randn(2, 5, 3)
+    layer = RecurrentLayer(cell)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for cell.scale in (1.0, 0.75, 0.5, 0.25, 1.0):
+            torch.testing.assert_close(layer(inputs), unroll(cell, inputs))
+    [warning] = seen
+    assert re.search("have had 2 different values.*as a buffer", str(warning.message))
