@@ -15,8 +15,8 @@ class _Each(tuple[Any, ...]):
     """The entries of a list of any length: all like the first one here."""
 
 
-# What is None, empty or missing at the start of a training, by its last key. The value at "*" is that of all keys, and
-# a type stands for all its values.
+# Entries that are None or empty at the start of a training, by their last key: examples of what they hold later. "*"
+# stands for every key of a dict, and a type for each of its values.
 _LATER: dict[Any, Any] = {
     "best_k_models": {"*": torch.zeros(())},
     "best_model_score": torch.zeros(()),
@@ -35,12 +35,12 @@ _LATER: dict[Any, Any] = {
 def check_entry(found: Any, expected: Any, *places: Any) -> None:
     """Check that an entry has the types of another one: numbers, tensors of the same shapes, lists of the same length.
 
-    A key that only one of the two has is allowed, since versions differ, except in the progress of loops. What is None
-    in `expected` can be anything.
+    A key that only one of the two has is allowed, since versions differ, except in the progress of loops. An entry that
+    would be None now can be anything, except a setting of an optimizer: it must be a number or None.
 
     Args:
         found: the entry of a checkpoint.
-        expected: the entry that would be saved now.
+        expected: the entry that would be saved now; `object` if there is none of this key.
         places: the keys that lead to the entry.
 
     Raises:

@@ -1,4 +1,8 @@
-"""The check of each training step, which stops at NaN or infinity before it reaches a weight."""
+"""The check of each training step, which stops NaN and infinity before they reach a weight.
+
+On the CPU a step is checked at once (`accepts`). On other devices the device leaves out a bad step by itself (`defer`),
+and the results are read later (`settle`).
+"""
 
 import math
 from collections.abc import Sequence
