@@ -1,7 +1,7 @@
 """The check of each training step, which stops NaN and infinity before they reach a weight.
 
-On the CPU a step is checked at once (`accepts`). On other devices the device leaves out a bad step by itself (`defer`),
-and the results are read later (`settle`).
+On the CPU a step is checked at once (`accepts`). On other devices that would wait for the device in each step, so the
+device itself leaves out a bad step (`defer`), and the results of several steps are read at once (`settle`).
 """
 
 import math
@@ -49,9 +49,6 @@ class FiniteCheck:
 
     A loss counts even if its gradients are finite. A GradScaler handles infinite gradients itself: it uses them to
     choose its scale.
-
-    On the CPU, `accepts` checks at once. On other devices that would wait for the device in each step, so `defer` lets
-    the device itself leave out the step, and `settle` reads the results of all steps since the last call.
 
     Args:
         on_non_finite: "stop" raises NonFiniteError, "skip" skips the step and counts its batches.
