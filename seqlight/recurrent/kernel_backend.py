@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqlight.cells.cell import GatedCell, RecurrentCell, has_plain_step, is_inherited
+from seqlight.cells.regularised import RegularisedCell
 from seqlight.cells.state import State
 from seqlight.cells.step_check import check_next_state
 from seqlight.common.private_torch import has_hooks, is_transformed, module_internals, own_members, unobserved
@@ -95,7 +96,8 @@ class Kernels:
         """Warn (`KernelWarning`) that no kernel serves the cell, once for each reason."""
         if reason not in self._reasons:
             self._reasons.add(reason)
-            message = f"{type(cell).__name__} runs without a kernel: same results, but slower ({reason})"
+            inner = cell.cell if isinstance(cell, RegularisedCell) else cell
+            message = f"{type(inner).__name__} runs without a kernel: same results, but slower ({reason})"
             warnings.warn(message, KernelWarning, stacklevel=3)
 
     def run(
@@ -160,6 +162,8 @@ def _check_weights(cell: GatedCell) -> None:
     Raises:
         UnsupportedUpdateError: if one is wrong; the message names it.
     """
+    if "parametrizations" in own_members(cell)[2]:
+        raise UnsupportedUpdateError("its weights are parametrised, so they are computed at each step")
     rows, dtype = cell.num_gates * cell.hidden_size, cell.weight_ih.dtype
     shapes = {"weight_hh": (rows, cell.hidden_size), "bias_hh": (rows,)} if cell.recurrent else {}
     if is_inherited(cell, "project"):

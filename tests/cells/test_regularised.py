@@ -171,7 +171,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:RegularisedCell runs without a kernel")
+@pytest.mark.filterwarnings("ignore:GRUCell runs without a kernel")
 @pytest.mark.parametrize("noise", [{"zoneout": 0.1}, {"recurrent_dropout": 0.1}], ids=lambda noise: next(iter(noise)))
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("change", [Doubled, DoubledInForward, *CHANGES.values()])
