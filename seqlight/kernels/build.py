@@ -226,8 +226,8 @@ def _kill_group(leader: int) -> None:
 def _kill_unknown(scratch: Path) -> None:
     """Kill compilers in a folder for which there is no `Popen`: a signal interrupted its constructor."""
     for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error, OSError):
-            if Path(child.cwd()).is_relative_to(scratch.resolve()):
+        with contextlib.suppress(psutil.Error, OSError, KeyError):
+            if Path(child.environ()["TMPDIR"]).is_relative_to(scratch):  # it can have changed its working directory
                 _kill_group(child.pid)
 
 

@@ -47,10 +47,11 @@ def environment(tmp_path):
     return {"CXX": str(tmp_path / "compiler"), "SEQLIGHT_CACHE": str(tmp_path / "cache")}
 
 
-def is_running(number):
+def is_running(number, cache):
+    """Whether a process is a compiler of this cache, and not a later process with the same number."""
     try:
-        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return psutil.Process(number).environ().get("TMPDIR", "").startswith(str(cache))
+    except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
         return False
 
 
@@ -67,8 +68,8 @@ def stop(folder, environment, call, signum):
     assert status == 128 + signum
     deadline = time.monotonic() + 10
     for number in map(int, (folder / "compilers").read_text().split()):
-        while is_running(number):  # a process that was killed exists for a moment longer
-            assert time.monotonic() < deadline
+        while is_running(number, folder / "cache"):  # a process that was killed exists for a moment longer
+            assert time.monotonic() < deadline, number
             time.sleep(0.02)
     assert not list((folder / "cache").glob("tmp*"))
     return err

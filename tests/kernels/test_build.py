@@ -291,15 +291,18 @@ def test_folders_of_killed_builds_are_removed(cache, compiler, monkeypatch, aliv
     assert len(list(cache.glob("*.so"))) == 1
 
 
-def test_ctrl_c_while_a_compiler_starts_leaves_none(cache, compiler, monkeypatch):
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_ctrl_c_while_a_compiler_starts_leaves_none(cache, compiler, monkeypatch, tmp_path, folder):
     class Interrupted(subprocess.Popen):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
             started.append(self)
+            while not (tmp_path / "runs").exists():
+                assert self.poll() is None
             raise KeyboardInterrupt
 
     started = []
-    compiler("sleep 1000")
+    compiler(f"cd {folder}; touch '{tmp_path}/runs'; sleep 1000")
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         run()
