@@ -58,8 +58,9 @@ from seqlight.callbacks.profiler import NoProfiler
 from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.recurrent.layer import Backend
 from seqlight.training import step_monitor
-from seqlight.training.finite_check import FiniteCheck, _Step
+from seqlight.training.finite_check import FiniteCheck
 from seqlight.training.gradients import gradient_total
+from seqlight.training.non_finite_step import Step
 
 CELLS = {"RNN": (nn.RNN, ElmanCell), "LSTM": (nn.LSTM, LSTMCell), "GRU": (nn.GRU, GRUCell)}
 HIDDEN_SIZE, BATCH_SIZE, LEARNING_RATE = 32, 32, 0.01
@@ -214,7 +215,7 @@ class OptionalCheck(FiniteCheck):
         if self.is_on:
             return super().defer(module, optimizer, parameters, norms)
         taken = torch.ones((), dtype=torch.bool, device=norms.device)
-        self._waiting.append(_Step(0, [], [], parameters, norms, taken))
+        self._waiting.append(Step(0, [], [], parameters, norms, taken))
         optimizer.found_inf = None  # type: ignore[attr-defined]
         return taken
 

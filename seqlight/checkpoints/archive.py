@@ -17,16 +17,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from seqlight.checkpoints.rebuild import (
-    CONSTANTS,
-    STORAGES,
-    ArchiveError,
-    Rebuilder,
-    Storage,
-    UnsafeError,
-    check_tree,
-    most_parts,
-)
+from seqlight.checkpoints.plain_values import ArchiveError, UnsafeError, check_tree, most_parts
+from seqlight.checkpoints.rebuild import CONSTANTS, STORAGES, Rebuilder, Storage
 
 _MOST_ENTRIES = 20_000  # one for each tensor, and a few more; zipfile takes a second for 100 000
 

@@ -36,9 +36,6 @@ def run(arguments: list[str], *, started: float | None = None) -> int:
         started: the time at which the command was started, from `time.time()`; by default, now.
     """
     started = time.time() if started is None else started
-    logged = any(argument.startswith(_LOGGED_BY_LIGHTNING) for argument in arguments)
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.INFO if logged else logging.WARNING)
     end_with_parent()
     if message := wrong_word(arguments):
         return _fail(UsageError(message), USAGE_ERROR)
@@ -96,6 +93,9 @@ def _run_command(arguments: list[str], started: float) -> int:
 
     for name in seqlight.__all__:  # a class must be imported to have a short name
         getattr(seqlight, name)
+    logged = any(argument.startswith(_LOGGED_BY_LIGHTNING) for argument in arguments)
+    for name in ("lightning.pytorch", "lightning.fabric"):  # imported above, which sets its levels
+        logging.getLogger(name).setLevel(logging.INFO if logged else logging.WARNING)
     _import_modules(arguments)
     try:
         with private_jsonargparse.import_paths_noted(allow):

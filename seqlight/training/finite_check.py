@@ -6,42 +6,22 @@ device itself leaves out a bad step (`defer`), and the results of several steps 
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.optim import Optimizer
 
 from seqlight.common.private_torch import takes_found_inf
 from seqlight.training.batch_samples import samples_of
-from seqlight.training.non_finite import NonFiniteError, listed, non_finite_parameters
+from seqlight.training.non_finite import NonFiniteError, non_finite_parameters
+from seqlight.training.non_finite_step import Found, Step, describe, from_all_processes, non_finite_gradients
 
 OnNonFinite = Literal["stop", "skip"]
 # A GradScaler starts at 2^16 and halves its scale when a gradient overflows. Below this, the scale is not the cause.
 _LEAST_SCALE = 2.0**-10
-
-
-class _Found(NamedTuple):
-    """The non-finite values of a step, in one process."""
-
-    losses: list[float]  # the non-finite losses
-    batches: list[int]  # the batches with a non-finite loss, else all batches of the step
-    samples: list[str]  # the samples of these batches
-    non_finite_samples: list[str]  # the samples with non-finite inputs or targets
-
-
-class _Step(NamedTuple):
-    """A step of an optimizer, with its losses and the batches that it comes from."""
-
-    number: int
-    batches: list[int]
-    losses: list[Any]  # numbers, or tensors on a device
-    parameters: Sequence[Tensor]
-    norms: Tensor | None = None  # of each gradient, if the step is checked later
-    is_finite: Tensor | None = None
-    is_left_out: bool = True  # else its gradients are 0
 
 
 class FiniteCheck:
@@ -68,7 +48,7 @@ class FiniteCheck:
         # In manual optimization, a batch can have several steps, and a step several losses.
         self._has_stepped = self._has_taken_steps = False
         self._skipped_batches: set[int] = set()
-        self._waiting: list[_Step] = []
+        self._waiting: list[Step] = []
         self._all_finite: Tensor | None = None
 
     def begin(self, trainer: pl.Trainer) -> None:
@@ -188,7 +168,7 @@ class FiniteCheck:
             self._has_taken_steps |= is_finite
         return taken
 
-    def _next_step(self, module: pl.LightningModule, parameters: Sequence[Tensor]) -> _Step:
+    def _next_step(self, module: pl.LightningModule, parameters: Sequence[Tensor]) -> Step:
         losses = self._losses
         # In manual optimization one batch can have several losses.
         num_batches = max(1, len(losses)) if module.automatic_optimization else 1
@@ -198,21 +178,21 @@ class FiniteCheck:
             self._has_stepped = True  # the batch's next step is checked with these losses, too
             losses = list(losses)
         last = module.trainer.fit_loop.epoch_loop.batch_idx
-        return _Step(module.global_step + 1, list(range(last + 1 - num_batches, last + 1)), losses, parameters)
+        return Step(module.global_step + 1, list(range(last + 1 - num_batches, last + 1)), losses, parameters)
 
-    def _judge(self, module: pl.LightningModule, step: _Step) -> bool:
+    def _judge(self, module: pl.LightningModule, step: Step) -> bool:
         """Find the non-finite values; accept the step, skip it, or raise NonFiniteError."""
         trainer = module.trainer
-        gradients = _non_finite_gradients(module, step)
+        gradients = non_finite_gradients(module, step)
         losses = [float(loss) for loss in step.losses]
         bad_losses = [loss for loss in losses if not math.isfinite(loss)]
         if not (gradients or bad_losses):
             return True  # all gradients are finite, and only their sum overflowed
         bad = [batch for batch, loss in zip(step.batches, losses, strict=False) if not math.isfinite(loss)]
         batches = bad or step.batches
-        found = [_Found(bad_losses, batches, *samples_of(trainer, batches))]
+        found = [Found(bad_losses, batches, *samples_of(trainer, batches))]
         if gradients:
-            found = _from_all_processes(found[0])
+            found = from_all_processes(found[0])
         bad_losses = [loss for each in found for loss in each.losses]
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is not None and not bad_losses and scaler.get_scale() > _LEAST_SCALE:
@@ -220,7 +200,8 @@ class FiniteCheck:
         weights = non_finite_parameters(module)
         new = set(step.batches) - self._skipped_batches
         if not self.skips or weights or self._all_steps_skipped(trainer, step, len(new)):
-            raise NonFiniteError(self._message(trainer, step, weights, bad_losses, gradients, found))
+            skipped = self.skipped if self.skips else None
+            raise NonFiniteError(describe(trainer, step, weights, bad_losses, gradients, found, skipped))
         self._skipped_batches |= new
         self.skipped += len(new)
         self._skipped_in_epoch += len(new)
@@ -229,7 +210,7 @@ class FiniteCheck:
                 parameter.grad = None
         return False
 
-    def _all_steps_skipped(self, trainer: pl.Trainer, step: _Step, num_batches: int) -> bool:
+    def _all_steps_skipped(self, trainer: pl.Trainer, step: Step, num_batches: int) -> bool:
         """Whether the epoch or the run ends with this step, and all its steps were skipped."""
         last = trainer.fit_loop.epoch_loop.batch_idx
         if self._has_taken_steps or step.batches[-1] < last:
@@ -238,36 +219,6 @@ class FiniteCheck:
         epoch = trainer.is_last_batch and self._skipped_in_epoch + num_batches >= done.current.ready
         ends = 0 <= trainer.max_steps <= step.number
         return epoch or (ends and self.skipped + num_batches >= done.total.ready)
-
-    def _message(
-        self,
-        trainer: pl.Trainer,
-        step: _Step,
-        weights: list[str],
-        losses: list[float],
-        gradients: list[str],
-        found: list[_Found],
-    ) -> str:
-        # Only processes with a non-finite loss matter, if there are any.
-        found = [each for each in found if each.losses] or found
-        batches = sorted({batch for each in found for batch in each.batches})
-        place = f"step {step.number} (epoch {trainer.current_epoch}, batch {listed(batches)})"
-        what = f"the loss is {losses[0]}" if losses else f"the gradient of {listed(gradients, 3)} is not finite"
-        if weights:
-            what = f"the weights of {listed(weights, 3)} are not finite: try a smaller learning_rate"
-        lines = [f"{place}: {what}"]
-        samples = [sample for each in found for sample in each.samples]
-        if samples and not weights:
-            bad_samples = [sample for each in found for sample in each.non_finite_samples]
-            more = f"; non-finite inputs or targets in {listed(bad_samples)}" if bad_samples else ""
-            lines.append(f"training samples: {listed(samples)}{more}")
-        if self.skips and not weights:
-            lines.append(f"no step of the epoch or run would be taken; skipped so far: {self.skipped} batches")
-        done = "the step was not taken" if step.is_left_out else "its gradients were set to 0"
-        lines.append(f"{done} and nothing was saved; earlier checkpoints are unchanged")
-        if not self.skips and not weights:
-            lines.append('to skip such batches: `non_finite="skip"`')
-        return "\n".join(lines)
 
 
 def _are_finite(total: float | Tensor, losses: Sequence[float | Tensor]) -> bool:
@@ -279,23 +230,3 @@ def _are_finite(total: float | Tensor, losses: Sequence[float | Tensor]) -> bool
 
 def _skips_on_device(optimizer: Optimizer, device: str) -> bool:
     return takes_found_inf(optimizer) and device != "mps"
-
-
-def _non_finite_gradients(module: pl.LightningModule, step: _Step) -> list[str]:
-    """The names of the parameters whose gradients are not finite."""
-    parameters = step.parameters
-    if step.norms is None:
-        bad = [each for each in parameters if each.grad is not None and not each.grad.isfinite().all()]
-    else:
-        finite = step.norms.isfinite().tolist()
-        bad = [each for each, is_finite in zip(parameters, finite, strict=False) if not is_finite]
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    return [names.get(id(parameter), "a parameter") for parameter in bad]
-
-
-def _from_all_processes(found: _Found) -> list[_Found]:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return [found]
-    parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, found)
-    return parts

@@ -50,8 +50,8 @@ def environment(tmp_path):
 def is_running(number, cache):
     """Whether a process is a compiler of this cache, and not a later process with the same number."""
     try:
-        return psutil.Process(number).environ().get("TMPDIR", "").startswith(str(cache))
-    except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+        return psutil.Process(number).environ().get("SEQLIGHT_CACHE") == str(cache)
+    except psutil.Error:
         return False
 
 
@@ -63,6 +63,8 @@ def stop(folder, environment, call, signum):
     while not (folder / "hangs").exists():
         assert command.process.is_alive(), command.read("err")
         time.sleep(0.02)
+    compilers = [int(number) for number in (folder / "compilers").read_text().split()]
+    assert any(is_running(number, folder / "cache") for number in compilers)
     os.kill(command.pid, signum)
     status, _, err = command.wait(10)
     assert status == 128 + signum
