@@ -55,7 +55,12 @@ class GivenCheckpoint:
             ) from error
         if "data" not in self.defaults and not any(word.startswith("--data") for word in given.words):
             raise UsageError(f"{path} does not name its training data: name the data with --data.task or --data")
-        self.modules = ["seqlight", "lightning", *(name.partition(".")[0] for name in given.values_of("--import"))]
+        self.modules = [
+            "seqlight",
+            "lightning",
+            "torch.optim",
+            *(name.partition(".")[0] for name in given.values_of("--import")),
+        ]
         # Kept from the parser, which would take a minute for a large vocabulary.
         self._encoding = self.defaults.get("data", {}).get("init_args", {}).pop("encoding", None)
 

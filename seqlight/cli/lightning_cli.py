@@ -150,6 +150,8 @@ class SeqlightCLI(LightningCLI):
             if encoding is not None:
                 arguments.data.init_args.encoding = encoding
             super().instantiate_classes()
+            if self.subcommand == "fit":
+                self.model.check_optimizer()
             if encoding is not None:
                 arguments.data.init_args.encoding = None  # config.yaml need not repeat it
         except (ValueError, TypeError) as error:
