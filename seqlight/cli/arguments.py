@@ -76,6 +76,11 @@ class GivenArguments:
         if verb != "fit" and self.checkpoint is None:
             raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the flags, without dashes."""
+        return [name_of_flag(word) for word in self.words if word.startswith("--")]
+
     def values_of(self, flag: str) -> list[str]:
         """All values of a flag, in order."""
         return values_of(flag, self.words)
@@ -96,7 +101,7 @@ class GivenArguments:
         Args:
             arguments: the parsed arguments, nested.
         """
-        given, lost = {name_of_flag(word) for word in self.words}, set()
+        given, lost = {*self.names}, set()
         for part in ("model", "data"):
             now = flatten(part, arguments[part])
             for configuration in self._contents_of_configurations():

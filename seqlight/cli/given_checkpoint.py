@@ -11,6 +11,7 @@ from seqlight.cli.flag_errors import UsageError
 from seqlight.cli.yaml import TooLargeError, check_texts
 from seqlight.common.description import NotImportedError, differences, flatten
 from seqlight.common.errors import CheckpointError
+from seqlight.common.unused import rebuilding
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.from_checkpoint import description_of
 from seqlight.training.classifier import SequenceClassifier
@@ -85,7 +86,8 @@ class GivenCheckpoint:
             CheckpointError: if it differs, and no flag is the cause.
         """
         self._check_fit(partial(check_sizes, lambda: cls(**arguments), self.contents["state_dict"]))
-        return cls(**arguments)
+        with rebuilding():
+            return cls(**arguments)
 
     def check_weights(self, model: SequenceClassifier) -> None:
         """Check that the weights fit the model and are finite.

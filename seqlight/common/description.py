@@ -211,6 +211,7 @@ def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
     elif isinstance(value, dict):
         flat = {}
     else:
+        value = list(value) if isinstance(value, tuple) else value  # a checkpoint has lists
         return (
             {} if value is None else {name: value if isinstance(value, bool | int | float) else encodable(str(value))}
         )

@@ -15,6 +15,7 @@ from seqlight.checkpoints.load import load_model
 from seqlight.common.batch import Batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.processes import weigh_by_share
+from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
 from seqlight.recurrent.embedding import embed, new_embedding
 from seqlight.recurrent.layer import Backend
@@ -73,6 +74,9 @@ class SequenceClassifier(TrainingHooks):
         non_finite: what to do if a loss or gradient is NaN or infinite: "stop" raises NonFiniteError before the
             optimizer's step; "skip" skips the step and counts its batches, as `train/skipped`.
 
+    Warns:
+        UnusedArgumentWarning: if an argument has no effect, as `dropout` with one layer.
+
     Raises:
         TypeError, ValueError: if an argument is out of its range, naming it.
     """
@@ -107,6 +111,8 @@ class SequenceClassifier(TrainingHooks):
         if (input_size is None) == (vocab_size is None):
             raise ValueError(f"give exactly one of input_size and vocab_size, got {input_size} and {vocab_size}")
         check_num_outputs(num_outputs, target)
+        if vocab_size is None and embedding_size != 16:
+            warn_unused("embedding_size", embedding_size, "without tokens")
         check_choice("readout", readout, ("last", "mean", "max"))
         save_plain_hyperparameters(self)
         self.target: Target = target
