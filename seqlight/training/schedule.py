@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from seqlight.checkpoints.entries import check_entry
 from seqlight.common.description import to_plain
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_lightning import lambda_schedule_state
@@ -116,8 +117,9 @@ class Schedule:
             return
         with state_of_checkpoint():
             if before.get("optimizer", now["optimizer"]) != now["optimizer"]:
+                check_entry(before["optimizer"], {"class_path": ""}, "seqlight", "schedule", "optimizer")
                 optimizer = self._make_optimizer(module)
-                if before["optimizer"]["class_path"] == now["optimizer"]["class_path"]:
+                if before["optimizer"].get("class_path") == now["optimizer"]["class_path"]:
                     states = [moved_state(state, optimizer, module) for state in checkpoint["optimizer_states"]]
                 else:
                     states = [optimizer.state_dict() for _ in checkpoint["optimizer_states"]]
