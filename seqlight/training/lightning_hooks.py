@@ -14,6 +14,7 @@ from seqlight.common.validation import check_choice
 from seqlight.data.streams import STREAMS, streams_of
 from seqlight.tasks.task import Target
 from seqlight.training.finite_check import OnNonFinite
+from seqlight.training.gradients import parameters_of
 from seqlight.training.non_finite import check_metrics, check_weights
 from seqlight.training.optimizer import MakeOptimizer, check_optimizer, check_step, class_of
 from seqlight.training.restored_state import check_callbacks_and_loops, check_optimizers_and_schedules
@@ -131,6 +132,14 @@ class TrainingHooks(FastHookName, pl.LightningModule):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute gradients; the loss is checked before the optimizer's step."""
         super().backward(self._monitor.watch(loss), *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Forget the gradients: as `zero_grad` does, which takes three times as long for a small model."""
+        if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
+            optimizer.zero_grad()
+            return
+        for parameter in parameters_of(optimizer):
+            parameter.grad = None
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """In manual optimization, check here: Lightning does not call `configure_gradient_clipping`."""
