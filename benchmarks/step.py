@@ -5,6 +5,7 @@
     torch     SequenceClassifier as `seqlight fit` trains it (clipping, schedule, curves, checkpoints), with
               torch's own layers: backend="torch"
     kernel    the same with generated kernels, the default: backend="auto"
+    floor     Lightning's own loop: a Trainer without callbacks and logger, around a module that computes nothing
 
 All run on one thread and in one process, in turns. The time of a step is the time of an epoch's steps, including
 fetching batches, progress bar and logging, divided by their number. It is processor time, which other work on the
@@ -166,6 +167,42 @@ def time_port(name: str, num_epochs: int, folder: str, device: str) -> list[floa
     return clock.times
 
 
+class Nothing(pl.LightningModule):
+    """A module whose steps compute nothing; all that is left is Lightning's loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Return the parameter, as a loss."""
+        return self.weight
+
+    def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
+        """Compute no gradient."""
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return an optimizer without a gradient to use."""
+        return torch.optim.SGD(self.parameters(), lr=LEARNING_RATE)
+
+
+def time_floor(name: str, num_epochs: int, folder: str, device: str) -> list[float]:
+    clock = Clock(device)
+    trainer = pl.Trainer(
+        accelerator=device,
+        devices=1,
+        max_epochs=num_epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        profiler=NoProfiler(),
+        callbacks=[clock],
+    )
+    trainer.fit(Nothing(), [torch.zeros(1) for _ in range(len(loader()))])
+    return clock.times
+
+
 def time_seqlight(name: str, num_epochs: int, folder: str, device: str, backend: Backend) -> list[float]:
     clock = Clock(device)
     trainer = pl.Trainer(
@@ -295,6 +332,7 @@ WAYS: dict[str, Callable[[str, int, str, str], list[float]]] = {
     "port": time_port,
     "torch": partial(time_seqlight, backend="torch"),
     "kernel": partial(time_seqlight, backend="auto"),
+    "floor": time_floor,
 }
 
 

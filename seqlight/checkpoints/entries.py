@@ -11,7 +11,7 @@ from torch import Tensor
 from seqlight.common.errors import CheckpointError
 
 
-class _Each(tuple[Any, ...]):
+class Each(tuple[Any, ...]):
     """The entries of a list of any length: all like the first one here."""
 
 
@@ -20,12 +20,12 @@ class _Each(tuple[Any, ...]):
 _LATER: dict[Any, Any] = {
     "best_k_models": {"*": torch.zeros(())},
     "best_model_score": torch.zeros(()),
-    "combined_loader": _Each([{}]),
+    "combined_loader": Each([{}]),
     "current_score": torch.zeros(()),
     "events": {"*": 0},
     "follows": ("", 0),
     "initial_lr": 0.0,
-    "kept": _Each([(torch.zeros(()), Tensor, Tensor)]),
+    "kept": Each([(torch.zeros(()), Tensor, Tensor)]),
     "metrics": {"*": 0.0},
     "state": {"*": {"*": Tensor | Real | list | dict | None}},  # of an optimizer
     "totals": torch.zeros(3),
@@ -79,7 +79,7 @@ def _is_like(found: Any, expected: Any, part: Any) -> bool:
     if isinstance(expected, Tensor):
         is_tensor = isinstance(found, Tensor) and found.is_floating_point() == expected.is_floating_point()
         return is_tensor and found.shape == expected.shape
-    if isinstance(expected, _Each) or (isinstance(expected, list) and part == "callbacks"):
+    if isinstance(expected, Each) or (isinstance(expected, list) and part == "callbacks"):
         return isinstance(found, list)  # the callbacks' lists have an entry for each process
     if isinstance(expected, list | tuple):
         return isinstance(found, list | tuple) and (not expected or len(found) == len(expected))

@@ -14,6 +14,7 @@ from seqlight.checkpoints.contents import check_finite, read
 from seqlight.common.description import NotImportedError, from_plain, resolve
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_torch import is_parameter_registration, needs_values
+from seqlight.common.unused import rebuilding
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -39,7 +40,7 @@ def load_model(path: str | os.PathLike[str], base: type[Model], map_location: to
     try:
         cls = resolve(description["class_path"], base)
         check_sizes(lambda: cls(**from_plain(arguments)), checkpoint["state_dict"])
-        with _OwnRandomNumbers():
+        with rebuilding(), _OwnRandomNumbers():
             model: Model = cls(**from_plain(arguments))
         model.load_state_dict(checkpoint["state_dict"])
         check_finite(path, checkpoint, model)
@@ -62,7 +63,8 @@ def check_sizes(make_model: Callable[[], nn.Module], weights: Mapping[str, Any])
         RuntimeError: as `load_state_dict`.
     """
     try:
-        with torch.device("meta"), _ParameterLimit(2 * len(weights)):  # twice, since one can replace another
+        # Twice, since one can replace another.
+        with rebuilding(), torch.device("meta"), _ParameterLimit(2 * len(weights)):
             model = make_model()
     except (NotImplementedError, RuntimeError) as error:
         if needs_values(error):

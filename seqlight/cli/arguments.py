@@ -9,10 +9,9 @@ from typing import Any
 
 import yaml
 
-import seqlight
 from seqlight.checkpoints.run_search import checkpoint_in
-from seqlight.cli.flag_errors import UsageError, values_of
-from seqlight.cli.flag_names import CLASSES, FROM_DATA
+from seqlight.cli.flag_errors import UsageError, base_class, values_of
+from seqlight.cli.flag_names import CLASSES, FROM_DATA, full_flag
 from seqlight.cli.yaml import current_class_path, load_yaml
 from seqlight.common.description import differences, flatten, full_name
 
@@ -77,6 +76,11 @@ class GivenArguments:
         if verb != "fit" and self.checkpoint is None:
             raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the flags, without dashes."""
+        return [name_of_flag(word) for word in self.words if word.startswith("--")]
+
     def values_of(self, flag: str) -> list[str]:
         """All values of a flag, in order."""
         return values_of(flag, self.words)
@@ -97,7 +101,7 @@ class GivenArguments:
         Args:
             arguments: the parsed arguments, nested.
         """
-        given, lost = {name_of_flag(word) for word in self.words}, set()
+        given, lost = {*self.names}, set()
         for part in ("model", "data"):
             now = flatten(part, arguments[part])
             for configuration in self._contents_of_configurations():
@@ -152,17 +156,17 @@ def check_output(output: str, sources: Iterable[str | None]) -> None:
 def rewritten(words: list[str]) -> list[str]:
     """The words with values as the parser knows them: `--model.cell GRUCell` for `--model.cell gru`.
 
-    `--seed` stands for `--seed_everything`, and the folder of a run for its best checkpoint.
+    `--seed` stands for `--seed_everything`, `--optimizer` for `--model.optimizer`, and the folder of a run for its best
+    checkpoint.
     """
     found, flag = [], ""
     for word in words:
         starts, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        starts = starts and f"--{full_flag(starts[2:])}"
         flag = name_of_flag(starts) if starts else flag
-        if starts == "--seed":
-            starts = "--seed_everything"
         if not starts or equals:
             if flag in CLASSES:
-                value = full_name(value, getattr(seqlight, CLASSES[flag]))
+                value = full_name(value, base_class(flag))
             if flag == "ckpt_path":
                 value = str(checkpoint_in(Path(value)) or value)
         found.append(starts + equals + value)

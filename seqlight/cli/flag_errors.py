@@ -14,12 +14,15 @@ import re
 import sys
 from collections.abc import Callable
 
+import torch
+
 import seqlight
 from seqlight.cli.flag_names import CLASSES, unknown_flag
 from seqlight.common import private_jsonargparse, private_torch
 from seqlight.common.description import subclasses
 from seqlight.common.errors import ShownError
 from seqlight.common.user_modules import finders
+from seqlight.training.optimizer import UNUSABLE
 
 
 class UsageError(ShownError):
@@ -33,6 +36,13 @@ def values_of(flag: str, arguments: list[str]) -> list[str]:
     with contextlib.suppress(argparse.ArgumentError):  # the real parser reports it
         return list(scanner.parse_known_args(arguments)[0].values)
     return []
+
+
+def base_class(flag: str) -> type:
+    """The base class of the classes that a flag of `CLASSES` can name."""
+    name = CLASSES[flag]
+    base: type = getattr(torch.optim if name == "Optimizer" else seqlight, name)
+    return base
 
 
 def usage_error(error: Exception, change: Callable[[str], str] = str) -> UsageError:
@@ -107,10 +117,10 @@ def _name_flag(line: str) -> str:
 
 def _unknown_name(flag: str, name: str) -> str:
     key = flag.rpartition(".")[2].removeprefix("--")
-    kinds = {kind.rpartition(".")[2]: base for kind, base in CLASSES.items()}  # `check` has --cell
+    kinds = {each.rpartition(".")[2]: each for each in CLASSES}  # `check` has --cell
     if key not in kinds:
         return f"{flag}: expected a name or an import path, got {name}"
-    base = getattr(seqlight, kinds[key])
+    base = base_class(kinds[key])
     module, _, _ = name.rpartition(".")
     if module:
         try:
@@ -118,7 +128,8 @@ def _unknown_name(flag: str, name: str) -> str:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             return f"{flag} {name}: can't import {module}: {reason}\n{explain_import(module, error)}".rstrip()
-    known = sorted(cls.__name__ for cls in subclasses(base) if not inspect.isabstract(cls))
+    usable = [cls for cls in subclasses(base) - {*UNUSABLE} if not inspect.isabstract(cls)]
+    known = sorted(cls.__name__ for cls in usable if not cls.__module__.startswith("lightning."))
     expected = f"expected {', '.join(known)}, or your own {base.__name__} as mymodule.MyClass"
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""

@@ -13,10 +13,11 @@ FILE = Path(__file__).with_name("flag_names.txt")
 COMMANDS = ("fit", "validate", "test", "predict", "check", "cells", "tasks")
 # Arguments of the model that the data determine.
 FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "class_weights")
-# The flags that name a class, and its base class.
+# The flags that name a class, and its base class in seqlight or torch.optim.
 CLASSES = {
     "model": "SequenceClassifier",
     "model.cell": "RecurrentCell",
+    "model.optimizer": "Optimizer",
     "data": "SequenceDataModule",
     "data.task": "SequenceTask",
 }
@@ -48,6 +49,8 @@ _ELSEWHERE = {
     "nb_epochs": "trainer.max_epochs",
     "nhid": "model.cell.hidden_size",
     "nlayers": "model.num_layers",
+    "num_warmup_steps": "model.warmup_steps",
+    "optim": "optimizer",
     "num_epochs": "trainer.max_epochs",
     "num_hidden": "model.cell.hidden_size",
     "random_seed": "seed",
@@ -57,6 +60,8 @@ _ELSEWHERE = {
     "steps": "trainer.max_steps",
     "train_file": "data.train",
     "units": "model.cell.hidden_size",
+    "warmup": "model.warmup_steps",
+    "wd": "optimizer.weight_decay",
 }
 _COMMANDS_ELSEWHERE = {"train": "fit", "eval": "test", "evaluate": "test", "val": "validate", "infer": "predict"}
 
@@ -70,6 +75,13 @@ def flag_names() -> dict[str, None]:
 @functools.cache
 def _lines() -> list[str]:
     return FILE.read_text(encoding="utf-8").splitlines()
+
+
+def full_flag(name: str) -> str:
+    """The name for which a short one stands: `model.optimizer.weight_decay` for `optimizer.weight_decay`."""
+    if name.partition(".")[0] == "optimizer":
+        return f"model.{name}"
+    return "seed_everything" if name == "seed" else name
 
 
 def unknown_flag(name: str) -> str:
@@ -153,7 +165,7 @@ def _lightning_version() -> str:
 def _name(word: str) -> str:
     """The flag's name in a word, `model.cell` for `--model.init_args.cell.class_path=GRUCell`."""
     name = word.removeprefix("--").partition("=")[0].removesuffix("+").replace(".init_args", "")
-    return name.removesuffix(".class_path").removesuffix(".help")
+    return full_flag(name.removesuffix(".class_path").removesuffix(".help"))
 
 
 def _first(words: Sequence[str]) -> str:

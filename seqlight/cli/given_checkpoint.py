@@ -11,6 +11,7 @@ from seqlight.cli.flag_errors import UsageError
 from seqlight.cli.yaml import TooLargeError, check_texts
 from seqlight.common.description import NotImportedError, differences, flatten
 from seqlight.common.errors import CheckpointError
+from seqlight.common.unused import rebuilding
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.from_checkpoint import description_of
 from seqlight.training.classifier import SequenceClassifier
@@ -55,7 +56,12 @@ class GivenCheckpoint:
             ) from error
         if "data" not in self.defaults and not any(word.startswith("--data") for word in given.words):
             raise UsageError(f"{path} does not name its training data: name the data with --data.task or --data")
-        self.modules = ["seqlight", "lightning", *(name.partition(".")[0] for name in given.values_of("--import"))]
+        self.modules = [
+            "seqlight",
+            "lightning",
+            "torch.optim",
+            *(name.partition(".")[0] for name in given.values_of("--import")),
+        ]
         # Kept from the parser, which would take a minute for a large vocabulary.
         self._encoding = self.defaults.get("data", {}).get("init_args", {}).pop("encoding", None)
 
@@ -80,7 +86,8 @@ class GivenCheckpoint:
             CheckpointError: if it differs, and no flag is the cause.
         """
         self._check_fit(partial(check_sizes, lambda: cls(**arguments), self.contents["state_dict"]))
-        return cls(**arguments)
+        with rebuilding():
+            return cls(**arguments)
 
     def check_weights(self, model: SequenceClassifier) -> None:
         """Check that the weights fit the model and are finite.

@@ -28,6 +28,7 @@ from seqlight.cli.report import early_end, length_tables, metrics_table, result_
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, evaluation_logger
 from seqlight.cli.training_run import describe_run, find_run, record_backend
+from seqlight.cli.unused_flags import unused_flags
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
 from seqlight.common.private_jsonargparse import classes_keep_own_defaults, limit_imports
@@ -110,6 +111,7 @@ class SeqlightCLI(LightningCLI):
         given.check_parsed(config)
         check_device(config.device)
         notes = [given.note] if given.note else []
+        notes += unused_flags(str(given.verb), given.names)
         if lost := given.lost_with_classes(config.as_dict()):
             notes.append(f"a class that a flag names has its own defaults: {', '.join(lost)}")
         if notes and global_rank(config.trainer.num_nodes) == 0:
@@ -150,6 +152,8 @@ class SeqlightCLI(LightningCLI):
             if encoding is not None:
                 arguments.data.init_args.encoding = encoding
             super().instantiate_classes()
+            if self.subcommand == "fit":
+                self.model.check_optimizer()
             if encoding is not None:
                 arguments.data.init_args.encoding = None  # config.yaml need not repeat it
         except (ValueError, TypeError) as error:

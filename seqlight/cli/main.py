@@ -11,6 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import seqlight
 from seqlight.checkpoints.signals import Stopped, signals_handled, stop_requests
@@ -21,7 +22,8 @@ from seqlight.cli.reported_errors import DONE, FAILED, USAGE_ERROR, exit_status,
 from seqlight.common import private_jsonargparse
 from seqlight.common.errors import ShownError
 from seqlight.common.processes import end_with_parent, is_first_here, is_reported_elsewhere
-from seqlight.common.text import libraries_show_text, visible
+from seqlight.common.text import libraries_show_text, one_line, show, visible
+from seqlight.common.unused import UnusedArgumentWarning
 from seqlight.common.user_modules import allow, folder_importable
 
 # Lightning prints the output of these flags through its logger.
@@ -42,7 +44,7 @@ def run(arguments: list[str], *, started: float | None = None) -> int:
     try:
         with (
             folder_importable(os.getcwd()),
-            _warnings_ignored(),
+            _warnings_adapted(),
             libraries_show_text(),
             _disk_errors_reported_once(),
             signals_handled(),
@@ -122,8 +124,8 @@ def _fail(error: Exception, status: int) -> int:
 
 
 @contextlib.contextmanager
-def _warnings_ignored() -> Iterator[None]:
-    """Ignore warnings of Lightning that do not apply here."""
+def _warnings_adapted() -> Iterator[None]:
+    """Ignore warnings of Lightning that do not apply here, and name the flags of arguments that have no effect."""
     with warnings.catch_warnings():
         # Lightning's own use of torch's pytree.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
@@ -134,6 +136,16 @@ def _warnings_ignored() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         # The classifier draws the training curves of such short runs too.
         warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
+        warnings.simplefilter("always", UnusedArgumentWarning)
+        show_warning = warnings.showwarning
+
+        def show_unused(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, UnusedArgumentWarning):
+                show_warning(message, category, *place)
+            elif is_first_here():
+                show(one_line(f"seqlight: {with_flags(str(message))}"), file=sys.stderr)
+
+        warnings.showwarning = show_unused  # type: ignore[assignment]
         yield
 
 

@@ -1,8 +1,11 @@
 """The run that `seqlight fit` continues or starts."""
 
 import contextlib
+import inspect
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run, choosing_run
 from seqlight.checkpoints.run_folder import RunFolder, RunInUseError
@@ -17,6 +20,16 @@ from seqlight.training.classifier import SequenceClassifier
 _IGNORED = ("config", "fresh", "import", "num_threads", "output", "resume")
 _IGNORED_OF_TRAINER = ("enable_progress_bar", "default_root_dir", "profiler")
 _IGNORED_OF_EARLIER_VERSIONS = ("--trainer.profiler",)
+
+# Flags that version 0.1.0 did not have. With these values they are left out, so that its runs continue.
+_DEFAULTS: dict[str, Any] = {
+    "model.init_args.warmup_steps": 0,
+    "model.init_args.optimizer.class_path": "torch.optim.Adam",
+    **{
+        f"model.init_args.optimizer.init_args.{name}": argument.default
+        for name, argument in inspect.signature(torch.optim.Adam).parameters.items()
+    },
+}
 
 
 def describe_run(
@@ -35,8 +48,9 @@ def describe_run(
     configuration["trainer"] = {name: trainer[name] for name in trainer if name not in _IGNORED_OF_TRAINER}
     configuration["ckpt_path"] = first_checkpoint
     parts = [model, datamodule, *(layer.cell for layer in model.recurrent.layers), getattr(datamodule, "task", None)]
-    classes = [type(part) for part in parts if part is not None]
-    flags = {f"--{name}": str(value) for name, value in _flatten(configuration)}
+    classes = [*(type(part) for part in parts if part is not None), model.optimizer_class]
+    given = dict(_flatten(configuration))
+    flags = {f"--{name}": str(value) for name, value in given.items() if _DEFAULTS.get(name, given) != value}
     return describe_training(flags, classes, [first_checkpoint, *getattr(datamodule, "paths", {}).values()])
 
 

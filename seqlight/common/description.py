@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
 from seqlight.common.errors import ShownError
 from seqlight.common.private_jsonargparse import bound_class
@@ -52,13 +53,15 @@ class NotImportedError(ShownError, LookupError):
 
 
 def class_path(cls: type) -> str:
-    """The name of `cls` in descriptions: `seqlight.<Name>` for public classes of seqlight.
+    """The name of `cls` in descriptions: `seqlight.<Name>` for public classes of seqlight, `torch.optim.<Name>`.
 
     Raises:
         TypeError: if `cls` is not at the top level of a module.
     """
     if public_class(cls.__name__) is cls:
         return f"{_PACKAGE}.{cls.__name__}"
+    if getattr(torch.optim, cls.__name__, None) is cls:
+        return f"torch.optim.{cls.__name__}"
     if "." in cls.__qualname__:
         raise TypeError(
             f"{cls.__qualname__} is defined inside a function or class; a checkpoint can only name top-level classes"
@@ -138,10 +141,8 @@ def to_plain(value: Any) -> Any:
         value = functools.partial(value)
     value = bound_class(value)
     if isinstance(value, functools.partial) and isinstance(value.func, type) and not value.args:
-        arguments = inspect.signature(value.func).parameters.values()
-        # Defaults too: they can differ in a later version.
-        defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
-        return {"class_path": class_path(value.func), "init_args": to_plain({**defaults, **value.keywords})}
+        init_args = to_plain(_arguments(value.func, value.keywords))
+        return {"class_path": class_path(value.func), "init_args": init_args}
     if isinstance(value, Describable) and value.described_by == "instance":
         names = inspect.signature(type(value)).parameters
         if missing := [name for name in names if not hasattr(value, name)]:
@@ -155,8 +156,23 @@ def to_plain(value: Any) -> Any:
     )
 
 
+def _arguments(cls: type, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a class, with defaults too: they can differ in a later version.
+
+    An optimizer gets its learning rate later. Its switches that are off are left out: a later torch may lack them.
+    """
+    parameters = list(inspect.signature(cls).parameters.values())
+    is_optimizer = issubclass(cls, torch.optim.Optimizer)
+    defaults = {each.name: each.default for each in parameters[2 * is_optimizer :] if each.default is not each.empty}
+    arguments = defaults | given
+    if is_optimizer:
+        off = [name for name, value in defaults.items() if value in (None, False) and arguments[name] == value]
+        arguments = {name: value for name, value in arguments.items() if name not in off}
+    return arguments
+
+
 def from_plain(value: Any) -> Any:
-    """The inverse of `to_plain`. A cell's description becomes a `functools.partial` of its class.
+    """The inverse of `to_plain`. The description of a cell or optimizer becomes a `functools.partial` of its class.
 
     Raises:
         NotImportedError: as `resolve`.
@@ -175,8 +191,10 @@ def from_plain(value: Any) -> Any:
         raise ValueError(f"expected class_path (a string) and init_args (a dict), got {', '.join(map(repr, value))}")
     arguments = {key: from_plain(item) for key, item in init_args.items()}
     cls = resolve(path, object)
+    if issubclass(cls, torch.optim.Optimizer):
+        return functools.partial(cls, **arguments)
     if not issubclass(cls, Describable):
-        raise ValueError(f"expected the path of a cell or a task, got {path!r}")
+        raise ValueError(f"expected the path of a cell, task or optimizer, got {path!r}")
     return functools.partial(cls, **arguments) if cls.described_by == "class" else cls(**arguments)
 
 
@@ -193,6 +211,7 @@ def flatten(name: str, value: Any) -> dict[str, bool | int | float | str]:
     elif isinstance(value, dict):
         flat = {}
     else:
+        value = list(value) if isinstance(value, tuple) else value  # a checkpoint has lists
         return (
             {} if value is None else {name: value if isinstance(value, bool | int | float) else encodable(str(value))}
         )

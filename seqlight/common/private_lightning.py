@@ -115,10 +115,15 @@ def completed_epochs(checkpoint: dict[str, Any]) -> int:
     return int(completed) + bool(begun > completed and loop["epoch_loop.batch_progress"]["is_last_batch"])
 
 
-def lambda_schedule_state(step: int, learning_rate: float) -> dict[str, Any]:
-    """The state of a LambdaLR scheduler at a step, as its `state_dict` gives it. torch has no way to set the step."""
-    rates = [learning_rate]
-    return {"base_lrs": rates, "_last_lr": rates, "lr_lambdas": [None], "last_epoch": step, "_step_count": step + 1}
+def lambda_schedule_state(step: int, rates: list[float]) -> dict[str, Any]:
+    """The state of a LambdaLR scheduler at a step, as its `state_dict` gives it. torch has no way to set the step.
+
+    Args:
+        step: the number of steps made.
+        rates: the learning rate of each group of parameters.
+    """
+    nothing = [None for _ in rates]
+    return {"base_lrs": rates, "_last_lr": rates, "lr_lambdas": nothing, "last_epoch": step, "_step_count": step + 1}
 
 
 def keep_file_name(checkpoint: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 from seqlight.common.batch import Batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.text import one_line
+from seqlight.common.unused import warn_unused
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.reading.collect import Collector
@@ -97,6 +98,8 @@ class SequenceFiles(SequenceDataModule):
         save_plain_hyperparameters(self)
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
+        if val is not None and val_fraction != 0.2:
+            warn_unused("val_fraction", val_fraction, "if there is a file for validation")
         paths = {"train": train, "val": val, "test": test, "predict": predict}
         self.paths = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
         self.name = Path(self.paths["train"] or "files").stem

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cells.regularised import RegularisedCell
 from seqlight.cells.state import State
+from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_at_least, check_choice, check_fraction
 from seqlight.recurrent.layer import Backend, RecurrentLayer
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths
@@ -39,6 +40,9 @@ class RecurrentStack(nn.Module):
         layers: `num_layers * D` layers, for D directions: layer 0 forward, layer 0 backward, layer 1 forward, ...
         output_size: D * H.
         cell_name: the name of the cell's class.
+
+    Warns:
+        UnusedArgumentWarning: if `dropout`, `norm` or `residual` is given for one layer.
 
     Raises:
         TypeError: if `cell` is not callable or makes no RecurrentCell, or makes no GatedCell although
@@ -72,6 +76,10 @@ class RecurrentStack(nn.Module):
         check_fraction("input_dropout", input_dropout)
         if norm is not None:
             check_choice("norm", norm, ("layer", "rms"))
+        if num_layers == 1:
+            for name, value in {"dropout": dropout, "norm": norm, "residual": residual}.items():
+                if value:
+                    warn_unused(name, value, "with one layer")
         num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList()
         self.norms = nn.ModuleList()

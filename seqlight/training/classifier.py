@@ -1,12 +1,13 @@
 """The model that a Trainer trains."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell
@@ -14,6 +15,7 @@ from seqlight.checkpoints.load import load_model
 from seqlight.common.batch import Batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.processes import weigh_by_share
+from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
 from seqlight.recurrent.embedding import embed, new_embedding
 from seqlight.recurrent.layer import Backend
@@ -35,7 +37,7 @@ class SequenceClassifier(TrainingHooks):
     """A recurrent stack, a summary of its outputs, and a linear layer.
 
     Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass targets with
-    cross-entropy, by Adam, with a learning rate that falls to 0 along a cosine.
+    cross-entropy, by Adam or another optimizer, with a learning rate that falls to 0 along a cosine.
 
     Logged scalars: every `log_every_n_steps` steps, and at least once an epoch, `train/loss` and `train/accuracy`
     (means since the last point), `train/learning_rate` and `train/gradient_norm` (before clipping). After each split,
@@ -60,10 +62,20 @@ class SequenceClassifier(TrainingHooks):
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
             (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not
             divided by the sum of the weights. None for 1.
-        learning_rate: Adam's learning rate at the start.
-        lr_schedule: "cosine" falls to 0 over the run, "constant" stays.
+        optimizer: a class of `torch.optim`, or `functools.partial(torch.optim.AdamW, weight_decay=0.01)`; or a class of
+            your own that is made from parameters and a learning rate. Its fused implementation is used if it has one.
+            Only tensors with at least two dimensions have weight decay: matrices and embeddings, but no biases, no
+            parameters of norms, and no vectors of a cell. As in torch, AdamW's weight decay is decoupled from the
+            gradient, and Adam's is an L2 penalty.
+        learning_rate: the optimizer's learning rate, after the warm-up.
+        lr_schedule: "cosine" falls to 0 over the steps after the warm-up, "constant" stays.
+        warmup_steps: the learning rate rises to its value in this number of steps, in equal parts: from
+            `learning_rate / warmup_steps` at the first step to `learning_rate` at the last of them.
         non_finite: what to do if a loss or gradient is NaN or infinite: "stop" raises NonFiniteError before the
             optimizer's step; "skip" skips the step and counts its batches, as `train/skipped`.
+
+    Warns:
+        UnusedArgumentWarning: if an argument has no effect, as `dropout` with one layer.
 
     Raises:
         TypeError, ValueError: if an argument is out of its range, naming it.
@@ -89,14 +101,18 @@ class SequenceClassifier(TrainingHooks):
         readout: Readout = "last",
         backend: Backend = "auto",
         class_weights: Sequence[float] | None = None,
+        optimizer: Callable[[Iterable[Any], float], Optimizer] = torch.optim.Adam,
         learning_rate: float = 0.01,
         lr_schedule: ScheduleKind = "cosine",
+        warmup_steps: int = 0,
         non_finite: OnNonFinite = "stop",
     ) -> None:
-        super().__init__(target, learning_rate, lr_schedule, non_finite)
+        super().__init__(target, learning_rate, lr_schedule, warmup_steps, optimizer, non_finite)
         if (input_size is None) == (vocab_size is None):
             raise ValueError(f"give exactly one of input_size and vocab_size, got {input_size} and {vocab_size}")
         check_num_outputs(num_outputs, target)
+        if vocab_size is None and embedding_size != 16:
+            warn_unused("embedding_size", embedding_size, "without tokens")
         check_choice("readout", readout, ("last", "mean", "max"))
         save_plain_hyperparameters(self)
         self.target: Target = target

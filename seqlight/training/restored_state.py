@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from seqlight.checkpoints.entries import check_entry
+from seqlight.checkpoints.entries import Each, check_entry
 from seqlight.common.errors import CheckpointError
 
 _KNOWN = ("lightning.", "seqlight.", "torch.")  # classes whose states keep their types
@@ -38,7 +38,7 @@ def check_callbacks_and_loops(trainer: pl.Trainer, checkpoint: dict[str, Any], s
         if name not in checkpoint:
             raise CheckpointError(f"training can't continue from the checkpoint: its entry {name!r} is missing")
         check_entry(checkpoint[name], part, name)
-    for name, part in (("optimizer_states", {"param_groups": [{}]}), ("lr_schedulers", {})):
+    for name, part in (("optimizer_states", {"param_groups": Each([{}])}), ("lr_schedulers", {})):
         states = checkpoint.get(name, [])
         check_entry(states, [part] * len(states) if isinstance(states, list) else [], name)
     for callback in trainer.callbacks:  # type: ignore[attr-defined] # set by its callback connector
@@ -81,22 +81,26 @@ def check_optimizers_and_schedules(trainer: pl.Trainer, checkpoint: dict[str, An
 def _check_moments(optimizer: Optimizer, state: dict[str, Any], place: int) -> None:
     """Check the optimizer's state of each parameter: an optimizer has none before its first step."""
     for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=False):  # torch checks the lengths
-        example = _state_after_a_step(optimizer, saved)
         for parameter, key in zip(group["params"], saved.get("params", ()), strict=False):
+            example = _state_after_a_step(optimizer, saved, parameter.ndim)
             found, places = state["state"].get(key, {}), ("optimizer_states", place, "state", key)
             if missing := [name for name in example if found and name not in found]:
                 raise CheckpointError(f"training can't continue from the checkpoint: {places} has no {missing[0]!r}")
-            expected = {
-                name: parameter.detach() if isinstance(value, Tensor) and value.shape == (2,) else value
-                for name, value in example.items()
-            }
-            check_entry(found, expected, *places)
+            check_entry(found, {name: _resized(value, parameter) for name, value in example.items()}, *places)
 
 
-def _state_after_a_step(optimizer: Optimizer, group: dict[str, Any]) -> dict[str, Any]:
-    """The state of a parameter with two values after a step; empty if such an optimizer can't be made or stepped."""
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.zeros(2)
+def _resized(value: Any, parameter: Tensor) -> Any:
+    """The state of a parameter of size 2 in all dimensions, for one of another size."""
+    if not isinstance(value, Tensor) or value.ndim != parameter.ndim:
+        return value
+    size = [all_of if part == 2 else part for part, all_of in zip(value.shape, parameter.shape, strict=True)]
+    return torch.empty(size, dtype=value.dtype, device="meta")
+
+
+def _state_after_a_step(optimizer: Optimizer, group: dict[str, Any], ndim: int) -> dict[str, Any]:
+    """The state of a parameter of size 2 after a step; empty if such an optimizer can't be made or stepped."""
+    parameter = torch.nn.Parameter(torch.zeros((2,) * ndim))
+    parameter.grad = torch.zeros_like(parameter)
     try:
         scratch = type(optimizer)([parameter], **{name: group[name] for name in optimizer.defaults})
         scratch.step()

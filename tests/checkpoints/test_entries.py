@@ -24,6 +24,7 @@ from seqlight.callbacks.best_checkpoint import BestCheckpoint
 from seqlight.checkpoints.files import read_plain
 from seqlight.cli.reported_errors import reported
 from seqlight.data.loader import ResumeError
+from seqlight.training.schedule import Schedule
 from tests.conftest import seqlight_run
 
 pytestmark = pytest.mark.filterwarnings(
@@ -144,6 +145,8 @@ def test_entries_of_other_types_are_refused_or_do_not_matter(number, trained, tm
         (("optimizer_states", 0, "state", 0, "exp_avg"), 1, r"\['exp_avg'\] is int, expected a tensor \(6, 1\)"),
         (("optimizer_states", 0, "state", 0), {"step": torch.ones(())}, "has no 'exp_avg'"),
         (("optimizer_states", 0, "param_groups", 0, "lr"), "x", r"\['lr'\] is str, expected float"),
+        (("seqlight", "schedule", "optimizer"), b"x", r"\['optimizer'\] is bytes, expected dict"),
+        (("seqlight", "schedule", "optimizer", "class_path"), 1, r"\['class_path'\] is int, expected str"),
         (("seqlight", "steps", "curves", "point"), b"x", r"\['point'\] is bytes, expected a tensor \(3,\)"),
         (("loops", "fit_loop", "epoch_progress", "current", "ready"), "x", r"\['ready'\] is str, expected int"),
         (("loops", "fit_loop", "epoch_progress", "current"), {}, "'ready' is missing in"),
@@ -159,7 +162,7 @@ def test_message_names_the_entry(place, new, message, trained, tmp_path, without
         pytest.skip("the entries are those of the default optimizer")
     good = read_plain(path)
     if place[-1] == "lr" or place[0] == "lr_schedulers":  # else this run's learning rate replaces them
-        assert good["seqlight"]["schedule"] == {"learning_rate": 0.01, "lr_schedule": "cosine"}
+        assert good["seqlight"]["schedule"] == Schedule(0.01, "cosine").to_plain()
     if place[-1] == "step":
         good["lr_schedulers"][0]["step"] = None
     with pytest.raises(CheckpointError, match=message):

@@ -103,6 +103,7 @@ def test_random_cell_continues_exactly_after_three_kills_with_other_threads(unin
         ("--trainer.check_val_every_n_epoch=2", "--trainer.precision=bf16-mixed", "--checkpoint.save_top_k=2"),
         ("--trainer.logger=false", "--trainer.max_steps=15", "--trainer.max_epochs=-1"),
         ("--trainer.precision=64-true",),
+        ("--optimizer=adamw", "--optimizer.weight_decay=0.1", "--model.warmup_steps=8"),
         ("--model=events.Averaged", "--model.non_finite=skip"),
         ("--model=events.Averaged",),
     ],

@@ -1,6 +1,8 @@
 """Learning rates, samples and results of a run that continues from a checkpoint."""
 
+import copy
 import functools
+import inspect
 import math
 import shutil
 from collections import Counter
@@ -23,10 +25,13 @@ from seqlight import (
     SumSign,
     SyntheticSequences,
 )
+from seqlight.common.description import subclasses
+from seqlight.training.optimizer import UNUSABLE, make_optimizer
 from tests.cli.test_configurations import CELLS
 from tests.plain_data import assert_same
 
 EPOCH = 5  # steps
+OPTIMIZERS = [cls for cls in subclasses(torch.optim.Optimizer) - {*UNUSABLE} if hasattr(torch.optim, cls.__name__)]
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The number of training batches",
     "ignore:The dirpath has changed",
@@ -35,10 +40,9 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 class Usual(SequenceClassifier):
-    def __init__(self, learning_rate=0.01, lr_schedule="cosine"):
-        super().__init__(
-            partial(GRUCell, hidden_size=4), input_size=1, learning_rate=learning_rate, lr_schedule=lr_schedule
-        )
+    def __init__(self, learning_rate=0.01, lr_schedule="cosine", **options):
+        cell = partial(GRUCell, hidden_size=4)
+        super().__init__(cell, input_size=1, learning_rate=learning_rate, lr_schedule=lr_schedule, **options)
 
 
 class Quiet(SequenceClassifier):
@@ -215,6 +219,106 @@ def test_cosine_of_a_second_fit_falls_to_0(tmp_path):
     assert rates.rates == pytest.approx([*cosine(0.01, 0, EPOCH), *cosine(0.01, EPOCH, 3 * EPOCH)], rel=1e-12)
 
 
+def rising(first, warmup, step, end, kind="cosine"):
+    """The rates from a step on, in a run of `end` steps that begins with a warm-up."""
+    after = cosine(first, 0, end - warmup) if kind == "cosine" else [first] * (end - warmup)
+    return [*(first * (at + 1) / warmup for at in range(warmup)), *after][step:]
+
+
+@pytest.mark.parametrize("step", [1, EPOCH - 1, EPOCH, EPOCH + 2])
+@pytest.mark.parametrize("warmup", [3, EPOCH, EPOCH + 3])
+@pytest.mark.parametrize("kind", ["cosine", "constant"])
+def test_warmup_continues(kind, warmup, step, uninterrupted, tmp_path):
+    options = {"warmup_steps": warmup, "lr_schedule": kind}
+    rates, folder = uninterrupted(Usual, **options)
+    assert rates == pytest.approx(rising(0.01, warmup, 0, 2 * EPOCH, kind), rel=1e-12)
+    assert train(Usual(**options), tmp_path, ckpt_path=folder / f"step={step}.ckpt") == rates[step:]
+
+
+@every_step
+@pytest.mark.parametrize(
+    ("before", "after", "max_epochs"),
+    [
+        ({}, {"warmup_steps": 7}, 2),
+        ({"warmup_steps": 7}, {"warmup_steps": 3, "learning_rate": 0.3}, 2),
+        ({"warmup_steps": 7}, {"warmup_steps": 7}, 4),
+        ({"warmup_steps": 7}, {"warmup_steps": 7, "lr_schedule": "constant"}, 2),
+        ({"lr_schedule": "constant"}, {"warmup_steps": 7, "lr_schedule": "constant"}, 2),
+        ({"warmup_steps": 7, "lr_schedule": "constant"}, {"lr_schedule": "constant"}, 2),
+    ],
+    ids=str,
+)
+def test_new_warmup_applies_to_the_remaining_steps(before, after, max_epochs, step, uninterrupted, tmp_path):
+    _, folder = uninterrupted(Usual, **before)
+    rates = train(Usual(**after), tmp_path, max_epochs, folder / f"step={step}.ckpt")
+    first, kind = after.get("learning_rate", 0.01), after.get("lr_schedule", "cosine")
+    expected = rising(first, after.get("warmup_steps", 0), step, max_epochs * EPOCH, kind)
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_schedule_after_a_warmup_falls_to_0_with_other_settings(change, uninterrupted, tmp_path):
+    options, settings, per_epoch = CHANGES[change]
+    _, folder = uninterrupted(Usual, max_epochs=1, warmup_steps=3)
+    data = SyntheticSequences(
+        SumSign(max_length=3), **{"num_train": 8 * EPOCH, "batch_size": 8, "bucketing": False, **options}
+    )
+    rates = fit(Usual(warmup_steps=3), data, Rates(), tmp_path, 7, folder / "last.ckpt", **settings).rates
+    left, span = per_epoch * 6, per_epoch * 7 - 3  # the whole run would have this many steps after the warm-up
+    expected = [0.005 * (1 - math.cos(math.pi * min(at / span, 1))) for at in range(left, 0, -1)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+adamw = partial(torch.optim.AdamW, weight_decay=0.3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "keeps"),
+    [
+        (torch.optim.Adam, partial(torch.optim.Adam, weight_decay=0.5), True),
+        (adamw, partial(adamw, weight_decay=0), True),
+        (adamw, partial(adamw, weight_decay=0.7, betas=(0.5, 0.6)), True),
+        (torch.optim.Adam, adamw, False),
+        (adamw, partial(torch.optim.SGD, momentum=0.9), False),
+        (partial(torch.optim.SGD, momentum=0.9, weight_decay=0.1), torch.optim.Adam, False),
+    ],
+)
+def test_arguments_of_this_run_replace_those_of_the_checkpoint(before, after, keeps, tmp_path):
+    """An optimizer of the same class keeps its state of each parameter; another one begins without."""
+    torch.manual_seed(0)
+    train(Usual(optimizer=before), tmp_path / "before", 1)
+    path = tmp_path / "before" / "last.ckpt"
+    model, seen = Usual(optimizer=after), []
+
+    class Watch(Rates):
+        def on_train_start(self, trainer, pl_module):
+            optimizer = trainer.optimizers[0]
+            state = {
+                name: copy.deepcopy(dict(optimizer.state.get(each, {}))) for name, each in pl_module.named_parameters()
+            }
+            seen.append((state, [{**group, "params": None} for group in optimizer.param_groups]))
+
+    source = SyntheticSequences(SumSign(max_length=3), num_train=8 * EPOCH, batch_size=8)
+    rates = fit(model, source, Watch(), tmp_path / "after", 2, path).rates
+    assert rates == pytest.approx(cosine(0.01, EPOCH, 2 * EPOCH), rel=1e-12)
+    [(state, groups)] = seen
+    fresh = make_optimizer(after, model, 0.01, fused=True)
+    settings = [{**group, "initial_lr": 0.01, "params": None} for group in fresh.param_groups]
+    assert groups == settings
+    if not keeps:
+        assert not any(state.values())
+        return
+    # The checkpoint has the parameters in the order of its groups.
+    saved = torch.load(path, weights_only=True)
+    old = make_optimizer(before, model, 0.01, fused=True)
+    order = [parameter for group in old.param_groups for parameter in group["params"]]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for place, parameter in enumerate(order):
+        torch.testing.assert_close(
+            dict(state[names[id(parameter)]]), saved["optimizer_states"][0]["state"][place], rtol=0, atol=0
+        )
+
+
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_cosine_needs_a_loader_with_a_length(tmp_path):
     class Endless(torch.utils.data.IterableDataset):
@@ -274,11 +378,24 @@ def test_every_cell_continues_exactly(name, tmp_path):
     drops = {"dropout": 0.2, "input_dropout": 0.2}
     if name == "GRUCell":
         drops |= {"recurrent_dropout": 0.2, "zoneout": 0.1}
+    cell = partial(getattr(seqlight, name), hidden_size=4)
+    check_that_training_continues(tmp_path, cell, num_layers=2, **drops)
+
+
+@pytest.mark.parametrize("name", sorted(cls.__name__ for cls in OPTIMIZERS))
+def test_every_optimizer_continues_exactly(name, tmp_path):
+    """Within the warm-up, and with weight decay if it has one."""
+    cls = getattr(torch.optim, name)
+    decay = {"weight_decay": 0.1} if "weight_decay" in inspect.signature(cls).parameters else {}
+    cell = partial(GRUCell, hidden_size=4)
+    check_that_training_continues(tmp_path, cell, optimizer=partial(cls, **decay), warmup_steps=EPOCH + 3)
+
+
+def check_that_training_continues(tmp_path, cell, **options):
     results = []
     for path in (None, tmp_path / "kept.ckpt"):
         torch.manual_seed(1 if path is None else 2)
-        cell = partial(getattr(seqlight, name), hidden_size=4)
-        model = SequenceClassifier(cell, input_size=1, num_layers=2, **drops)
+        model = SequenceClassifier(cell, input_size=1, **options)
         trainer = pl.Trainer(
             accelerator="cpu",
             default_root_dir=tmp_path,

@@ -6,6 +6,7 @@ import inspect
 import re
 
 import pytest
+import torch
 from jsonargparse import Namespace
 
 import seqlight
@@ -13,12 +14,14 @@ from seqlight.cli import flag_names
 from seqlight.cli.flag_names import wrong_word
 from seqlight.cli.lightning_cli import SeqlightCLI
 from seqlight.common.description import subclasses
+from seqlight.training.optimizer import UNUSABLE
 from tests.cli.commands import python
 from tests.conftest import seqlight_run
 
 BASES = {
     "model": seqlight.SequenceClassifier,
     "model.cell": seqlight.RecurrentCell,
+    "model.optimizer": torch.optim.Optimizer,
     "data": seqlight.SequenceDataModule,
     "data.task": seqlight.SequenceTask,
 }
@@ -42,9 +45,12 @@ def text_of_file():
         names.update(keys(parser.get_defaults()))
     for prefix, base in BASES.items():
         for cls in subclasses(base):
-            if cls.__module__.startswith("seqlight."):  # not another test's
+            # Not another test's.
+            if cls.__module__.startswith("seqlight.") or (
+                getattr(torch.optim, cls.__name__, None) is cls and cls not in UNUSABLE
+            ):
                 names.update(f"{prefix}.{name}" for name in inspect.signature(cls).parameters)
-    names -= {"model.cell.input_size", "data.encoding"}
+    names -= {"model.cell.input_size", "model.optimizer.params", "model.optimizer.lr", "data.encoding"}
     names = {name.replace("init_args.", "") for name in names if "class_path" not in name.split(".")}
     names = {name for name in names if name.split(".")[-1] not in ("init_args", "kwargs", "args")}
     ordered = sorted(names, key=lambda name: (name.startswith(("trainer", "checkpoint", "resume")), name))
@@ -81,6 +87,12 @@ def test_file_has_all_flags():
         ("--batch_size 64", "did you mean --data.batch_size?"),
         ("--bs 64", "use --data.batch_size"),
         ("--n_layers 2", "use --model.num_layers"),
+        ("--optim AdamW", "use --optimizer"),
+        ("--optimiser AdamW", "did you mean --model.optimizer?"),
+        ("--weight_decay 0.1", "did you mean --model.optimizer.weight_decay?"),
+        ("--wd 0.1", "use --optimizer.weight_decay"),
+        ("--warmup 3", "use --model.warmup_steps"),
+        ("--warmup_steps 3", "did you mean --model.warmup_steps?"),
         ("--model.cel GRUCell", "did you mean --model.cell"),
         ("--modle x", "did you mean --model?"),
         ("--data.taks Parity", "did you mean --data.task"),
@@ -118,6 +130,7 @@ def test_wrong_command_is_answered_with_the_right_one(command, answer):
         "fit --trainer.help",
         "fit --model.cell.help LSTMCell",
         "fit --model.init_args.cell.class_path=GRUCell --model.init_args.cell.init_args.hidden_size 3",
+        "fit --optimizer AdamW --optimizer.weight_decay 0.01 --model.optimizer.eps=1e-3",
         "fit --data.class_path seqlight.SequenceFiles --data.init_args.train a.csv",
         "fit --trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor val/loss",
         "fit --trainer.logger.save_dir x",

@@ -184,7 +184,7 @@ def test_paths_of_other_objects_are_refused(path):
 def test_only_cells_and_tasks_are_called(tmp_path):
     path = tmp_path / "file"
     plain = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", str(path)]}}
-    with pytest.raises(ValueError, match=r"expected the path of a cell or a task, got 'subprocess\.Popen'"):
+    with pytest.raises(ValueError, match=r"expected the path of a cell, task or optimizer, got 'subprocess\.Popen'"):
         from_plain({"class_path": "seqlight.SumSign", "init_args": {"max_length": plain}})
     assert not path.exists()
 

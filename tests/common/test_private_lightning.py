@@ -185,12 +185,13 @@ def test_completed_epochs(tmp_path):
 
 
 def test_lambda_schedule_state():
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    groups = [{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=0.5)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     for _ in range(3):
         optimizer.step()
         scheduler.step()
-    state = private_lightning.lambda_schedule_state(3, 0.5)
+    state = private_lightning.lambda_schedule_state(3, [0.5, 0.5])
     ignored = ("_get_lr_called_within_step", "_is_initial")
     assert {name: value for name, value in scheduler.state_dict().items() if name not in ignored} == state
 

@@ -81,3 +81,29 @@ def test_clipping_bounds_the_step(options, clip, every, tmp_path):
         logger.save()
         [point] = [point for point in curves(tmp_path) if "train/gradient_norm" in point]
         assert point["train/gradient_norm"] == pytest.approx(norm, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e15])
+def test_norm_is_that_of_torch(dtype, scale):
+    torch.manual_seed(0)
+    parameters = [torch.zeros(size, dtype=dtype) for size in ((), (3,), (40, 7), (128, 65))]
+    for parameter in parameters:
+        parameter.grad = scale * torch.randn_like(parameter)
+    expected = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+    torch.testing.assert_close(gradient_norm(parameters), expected, rtol=0, atol=0)
+    assert gradient_norm([torch.zeros(2)]) == 0
+
+
+class Keeping(torch.optim.SGD):
+    def zero_grad(self, set_to_none=True):
+        """Keep the gradients."""
+
+
+@pytest.mark.parametrize(("kind", "keeps"), [(torch.optim.SGD, False), (Keeping, True)])
+def test_gradients_are_forgotten_as_the_optimizer_does(kind, keeps):
+    model = SequenceClassifier(GRUCell, input_size=1)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    model.optimizer_zero_grad(0, 0, kind(model.parameters(), lr=0.1))
+    assert all((parameter.grad is not None) is keeps for parameter in model.parameters())

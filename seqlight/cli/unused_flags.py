@@ -1,0 +1,32 @@
+"""Flags that a command does not use."""
+
+from collections.abc import Iterable
+
+# Flags, or the beginnings of their names, and the commands that use them.
+_USERS = {
+    "checkpoint": ("fit",),
+    "fresh": ("fit",),
+    "model.learning_rate": ("fit",),
+    "model.lr_schedule": ("fit",),
+    "model.non_finite": ("fit",),
+    "model.optimizer": ("fit",),
+    "model.warmup_steps": ("fit",),
+    "name": ("fit", "validate", "test"),
+    "output": ("predict",),
+    "resume": ("fit",),
+}
+
+
+def unused_flags(command: str, names: Iterable[str]) -> list[str]:
+    """A line for each flag that has no effect on a command.
+
+    Args:
+        command: "fit", "validate", "test" or "predict".
+        names: the names of the flags of the command line, without dashes, as `model.optimizer.eps`.
+    """
+    lines = []
+    for name in dict.fromkeys(names):
+        users = next((users for each, users in _USERS.items() if f"{name}.".startswith(f"{each}.")), (command,))
+        if command not in users:
+            lines.append(f"--{name} has no effect on {command}, only on {' and '.join(users)}")
+    return lines
