@@ -30,6 +30,7 @@ class Majority(SequenceTask):
     max_length: int = 40
 
     vocab_size = 2
+    solved_by_bag = True
     measured = (({}, Baselines(majority=0.5, last_symbol=0.62, bag_of_symbols=1.0)),)
 
     def __post_init__(self) -> None:

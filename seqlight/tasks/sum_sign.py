@@ -28,6 +28,7 @@ class SumSign(SequenceTask):
     max_length: int = 10
 
     input_size = 1
+    solved_by_bag = True
     measured = (({}, Baselines(majority=0.5, last_symbol=0.6, bag_of_symbols=1.0)),)
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class Baselines:
         last_symbol: accuracy of a linear model (logistic regression) of the last time step; for tokens, that is the
             most frequent class after each token.
         bag_of_symbols: accuracy of a linear model of the length and the counts of all tokens; for features, of the
-            length and their sums over time.
+            length, and their sums and means over time.
     """
 
     majority: float
@@ -43,6 +43,7 @@ class SequenceTask(Describable, ABC):
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
         class_names: the names of the classes (two for binary) or labels; None if they are numbers.
+        solved_by_bag: whether adding up the steps solves the task, so that no network can beat the bag of symbols.
         measured: pairs of arguments by name and the baselines measured with them; arguments not given have their
             defaults. `seqlight tasks` lists these.
     """
@@ -54,6 +55,7 @@ class SequenceTask(Describable, ABC):
     target: Target = "binary"
     num_outputs: int = 1
     class_names: tuple[str, ...] | None = None
+    solved_by_bag: bool = False
     measured: tuple[tuple[dict[str, Any], Baselines], ...] = ()
 
     @property

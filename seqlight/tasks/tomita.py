@@ -69,6 +69,11 @@ class Tomita(SequenceTask):
         ({"number": 7}, Baselines(majority=0.5, last_symbol=0.57, bag_of_symbols=0.5)),
     )
 
+    @property
+    def solved_by_bag(self) -> bool:  # type: ignore[override]
+        """Whether a count of zeros decides."""
+        return self.number == 1
+
     def __post_init__(self) -> None:
         if self.number not in _LANGUAGES:
             raise ValueError(f"number must be from 1 to 7, got {self.number}")
