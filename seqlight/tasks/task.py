@@ -3,7 +3,8 @@
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,23 @@ class Baselines:
     bag_of_symbols: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskExample:
+    """A training that learns a task on one core in less than two minutes; everything else has its default.
+
+    Attributes:
+        task: arguments of the task, by name.
+        data: arguments of `SyntheticSequences`, by name.
+        cell: the name of the cell.
+        max_epochs: the number of epochs.
+    """
+
+    task: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    cell: str = "LSTMCell"
+    max_epochs: int = 10
+
+
 class SequenceTask(Describable, ABC):
     """A distribution of labelled sequences.
 
@@ -46,6 +64,7 @@ class SequenceTask(Describable, ABC):
         solved_by_bag: whether adding up the steps solves the task, so that no network can beat the bag of symbols.
         measured: pairs of arguments by name and the baselines measured with them; arguments not given have their
             defaults. `seqlight tasks` lists these.
+        example: a training that learns the task, which `seqlight tasks` shows as a command; None if none is known.
     """
 
     described_by = "instance"
@@ -57,6 +76,7 @@ class SequenceTask(Describable, ABC):
     class_names: tuple[str, ...] | None = None
     solved_by_bag: bool = False
     measured: tuple[tuple[dict[str, Any], Baselines], ...] = ()
+    example: TaskExample | None = None
 
     @property
     def baselines(self) -> Baselines | None:

@@ -1,7 +1,6 @@
 """Baselines beside the results of fit, validate and test, and the advice for a network that does not beat them."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
