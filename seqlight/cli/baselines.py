@@ -91,7 +91,9 @@ def _advice(data: SequenceDataModule) -> str:
     more = "more data (--data.num_train)" if isinstance(data, SyntheticSequences) else "more data"
     shorter = "shorter sequences first"
     if hasattr(task, "max_length"):
-        shorter += " (--data.task.max_length)"
+        shorter += (
+            " (--data.task.min_length, .max_length)" if hasattr(task, "min_length") else " (--data.task.max_length)"
+        )
     advice = f"try {more}, more epochs (--trainer.max_epochs), {shorter} or another cell (--model.cell)"
     if getattr(task, "example", None) is not None:
         advice += f"; `seqlight tasks` has a command that learns {type(task).__name__}"

@@ -32,7 +32,7 @@ class CycleNavigation(SequenceTask):
     target = "multiclass"
     num_outputs = 5
     measured = (({}, Baselines(majority=0.2, last_symbol=0.2, bag_of_symbols=0.2)),)
-    example = TaskExample(task={"min_length": 1, "max_length": 20}, data={"num_train": 5000})
+    example = TaskExample(task={"min_length": 1}, data={"num_train": 5000}, max_epochs=15)
 
     def __post_init__(self) -> None:
         self._lengths()

@@ -29,7 +29,7 @@ class EvenPairs(SequenceTask):
 
     vocab_size = 2
     measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)),)
-    example = TaskExample(task={"max_length": 20}, data={"num_train": 5000})
+    example = TaskExample(data={"num_train": 5000}, cell="GRUCell")
 
     def __post_init__(self) -> None:
         self._lengths()

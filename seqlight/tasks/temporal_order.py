@@ -39,7 +39,7 @@ class TemporalOrder(SequenceTask):
     num_outputs = 4
     class_names = ("XX", "XY", "YX", "YY")
     measured = (({}, Baselines(majority=0.25, last_symbol=0.25, bag_of_symbols=0.75)),)
-    example = TaskExample(task={"min_length": 20, "max_length": 40}, data={"num_train": 5000}, cell="GRUCell")
+    example = TaskExample(task={"min_length": 10}, data={"num_train": 5000}, cell="GRUCell")
 
     def __post_init__(self) -> None:
         self._lengths()

@@ -46,7 +46,7 @@ def test_network_at_chance_gets_advice(at_chance):
     accuracies, remarks = below_table(at_chance[1], "val")
     assert accuracies == pytest.approx([0.5, 0.5, 0.5], abs=0.15)
     assert re.match("no better than .*: .*try more data ", remarks)
-    for flag in ("--data.num_train", "--trainer.max_epochs", "--data.task.max_length", "--model.cell"):
+    for flag in ("--data.num_train", "--trainer.max_epochs", "--data.task.min_length, .max_length", "--model.cell"):
         assert flag in remarks
 
 
