@@ -55,9 +55,12 @@ def describe(found: MeasuredBaselines, split: Split) -> str:
     known = found.baselines
     accuracies = {"majority": known.majority, "last step": known.last_symbol, "bag of steps": known.bag_of_symbols}
     text = f"baselines ({split}): " + ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
+    parts = []
     if found.num_fitted < found.num_train:
-        text += f" (fitted to {found.num_fitted} of the training sequences)"
-    return text
+        parts.append(f"fitted to {found.num_fitted} of the training sequences")
+    if found.num_evaluated < found.num_split:
+        parts.append(f"measured on {found.num_evaluated} sequences")
+    return f"{text} ({', '.join(parts)})" if parts else text
 
 
 def judge(accuracy: float, found: MeasuredBaselines, data: SequenceDataModule) -> list[str]:
@@ -119,7 +122,7 @@ def _samples(
     """The samples of the batches that the Trainer used; all by default."""
     held = tree_leaves(loaders)
     if len(held) != 1 or not isinstance(held[0], SequenceLoader):
-        return data.subsample(split, MOST_SEQUENCES)
+        return data.subsample(split, MOST_SEQUENCES + 1)  # one more, to see that there are more
     loader: SequenceLoader = held[0]
     used = (sum(num_batches) or math.inf) * loader.batch_size * loader.world_size
     if used >= len(loader.data.lengths):

@@ -29,12 +29,14 @@ class MeasuredBaselines(NamedTuple):
         baselines: the accuracies.
         num_train: the sequences of the training data.
         num_fitted: those of them to which the models were fitted.
-        num_evaluated: the sequences that the models predicted.
+        num_split: the sequences of the split that is shown.
+        num_evaluated: those of them that the models predicted.
     """
 
     baselines: Baselines
     num_train: int
     num_fitted: int
+    num_split: int
     num_evaluated: int
 
 
@@ -70,7 +72,7 @@ def measure_baselines(
     bag = _linear_model(fitted.bag, truth, predicted.bag, target)
     accuracies = [_accuracy(scores, predicted.targets, target) for scores in (majority, last, bag)]
     baselines = Baselines(majority=accuracies[0], last_symbol=accuracies[1], bag_of_symbols=accuracies[2])
-    return MeasuredBaselines(baselines, len(train.lengths), len(truth), len(predicted.targets))
+    return MeasuredBaselines(baselines, len(train.lengths), len(truth), len(evaluated.lengths), len(predicted.targets))
 
 
 def some_of(data: Batch | Sequences, at_most: int) -> Batch | Sequences:

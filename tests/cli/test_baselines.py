@@ -180,7 +180,9 @@ def test_own_data_and_models(user_folder):
 
 def measured(majority, last, bag, num_evaluated=1000):
     known = Baselines(majority=majority, last_symbol=last, bag_of_symbols=bag)
-    return MeasuredBaselines(known, num_train=1000, num_fitted=1000, num_evaluated=num_evaluated)
+    return MeasuredBaselines(
+        known, num_train=1000, num_fitted=1000, num_split=num_evaluated, num_evaluated=num_evaluated
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,9 +218,34 @@ def test_tasks_that_are_solved_by_adding_up(task, accuracy, first):
     assert remarks[-1] == f"{name} is solved by adding up: the order of steps does not matter"
 
 
-def test_a_part_of_the_training_data_is_said():
-    found = measured(0.5, 0.5, 0.5)._replace(num_train=10**6, num_fitted=20_000)
-    assert describe(found, "val").endswith("bag of steps 0.5000 (fitted to 20000 of the training sequences)")
+@pytest.mark.parametrize(
+    ("numbers", "remark"),
+    [
+        ({}, ""),
+        ({"num_train": 10**6, "num_fitted": 20_000}, " (fitted to 20000 of the training sequences)"),
+        ({"num_split": 2000}, " (measured on 1000 sequences)"),
+        (
+            {"num_train": 1001, "num_split": 2000},
+            " (fitted to 1000 of the training sequences, measured on 1000 sequences)",
+        ),
+    ],
+)
+def test_a_part_of_the_data_is_said(numbers, remark):
+    assert describe(measured(0.5, 0.5, 0.5)._replace(**numbers), "val").endswith(f"bag of steps 0.5000{remark}")
+
+
+@pytest.mark.usefixtures("user_folder")
+def test_evaluation_draws_no_more_than_it_needs(monkeypatch):
+    path = run("fit", *NUMBERS, *FLAGS, *CHANCE) and "runs/SumSign-LSTMCell"
+    monkeypatch.setattr("seqlight.cli.baselines.MOST_SEQUENCES", 150)
+    drawn = []
+    before = SyntheticSequences.subsample
+    monkeypatch.setattr(
+        SyntheticSequences, "subsample", lambda data, *given: drawn.append(given) or before(data, *given)
+    )
+    run("test", f"--ckpt_path={path}", *QUIET[:1], "--device=cpu")
+    assert ("train", 151) in drawn
+    assert not [number for split, number in drawn if split == "train" and number > 151]
 
 
 def test_own_files_have_no_flags_of_tasks(user_folder):

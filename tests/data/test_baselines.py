@@ -74,7 +74,7 @@ def test_accuracies_equal_those_of_scikit_learn(target, vocab_size):
         majority = (answers == (truth.mean(0) > 0.5)).mean()
     assert dataclasses.astuple(found.baselines) == pytest.approx((majority, *expected), abs=0.007)  # 2 sequences
     assert max(expected) > majority + 0.1
-    assert found[1:] == (300, 300, 300)
+    assert found[1:] == (300, 300, 300, 300)
 
 
 def test_last_token_predicts_its_most_frequent_class():
@@ -163,7 +163,7 @@ def test_long_and_many_sequences_are_represented_by_some():
     targets = (torch.arange(len(lengths)) % 2).float()
     many = Sequences(values, lengths.cumsum(0) - lengths, lengths, targets)
     found = measure(many, many, "binary", vocab_size=5)
-    assert found.num_train == 30_001
+    assert found.num_train == found.num_split == 30_001
     assert found.num_fitted == found.num_evaluated == MOST_SEQUENCES
     assert found.baselines.majority == pytest.approx(0.5, abs=0.02)
 
