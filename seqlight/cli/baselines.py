@@ -69,7 +69,7 @@ def judge(accuracy: float, found: MeasuredBaselines, data: SequenceDataModule) -
     linear = max(known.last_symbol, known.bag_of_symbols)
     remarks = []
     if accuracy <= known.majority + _noise(known.majority, found):
-        remarks = [f"no better than the most frequent class: {_advice(data)}"]
+        remarks = [f"not clearly better than the most frequent class: {_advice(data)}"]
     elif not getattr(task, "solved_by_bag", False) and accuracy <= linear + _noise(linear, found):
         name, fact = "last step", "earlier steps do"
         if known.bag_of_symbols >= known.last_symbol:
@@ -77,7 +77,9 @@ def judge(accuracy: float, found: MeasuredBaselines, data: SequenceDataModule) -
         if accuracy < linear - _noise(linear, found):
             remarks = [f"worse than a linear model of the {name}: {_advice(data)}"]
         else:
-            remarks = [f"no better than a linear model of the {name}: {fact} not matter here, or {_advice(data)}"]
+            remarks = [
+                f"not clearly better than a linear model of the {name}: {fact} not matter here, or {_advice(data)}"
+            ]
     if getattr(task, "solved_by_bag", False):
         remarks.append(f"{type(task).__name__} is solved by adding up: the order of steps does not matter")
     return remarks

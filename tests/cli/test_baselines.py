@@ -45,7 +45,7 @@ def at_chance(tmp_path_factory):
 def test_network_at_chance_gets_advice(at_chance):
     accuracies, remarks = below_table(at_chance[1], "val")
     assert accuracies == pytest.approx([0.5, 0.5, 0.5], abs=0.15)
-    assert re.match("no better than .*: .*try more data ", remarks)
+    assert re.match("not clearly better than .*: .*try more data ", remarks)
     for flag in ("--data.num_train", "--trainer.max_epochs", "--data.task.min_length, .max_length", "--model.cell"):
         assert flag in remarks
 
@@ -120,7 +120,9 @@ def test_files_have_baselines(write, majority, bag, user_folder):
     accuracies, remarks = below_table(out, "val")
     assert accuracies[0] == pytest.approx(majority, abs=0.15)
     assert accuracies[2] >= bag
-    assert re.search(r"(no better|worse) than .*try more data, more epochs \(--trainer.max_epochs\), shorter ", remarks)
+    assert re.search(
+        r"(not clearly better|worse) than .*try more data, more epochs \(--trainer.max_epochs\), shorter ", remarks
+    )
     checkpoint = f"--ckpt_path=runs/{path.stem}-LSTMCell"
     tested = run("test", checkpoint, *QUIET[:1])
     assert below_table(tested, "test")[0][2] >= bag
@@ -188,18 +190,22 @@ def measured(majority, last, bag, num_evaluated=1000):
 @pytest.mark.parametrize(
     ("accuracy", "found", "remark"),
     [
-        (0.52, measured(0.5, 0.5, 0.5), "no better than the most frequent class: try "),
+        (0.52, measured(0.5, 0.5, 0.5), "not clearly better than the most frequent class: try "),
         (0.54, measured(0.5, 0.5, 0.5), None),
-        (0.54, measured(0.5, 0.5, 0.5, num_evaluated=100), "no better than the most frequent class: try "),
-        (0.30, measured(0.5, 0.5, 0.5), "no better than the most frequent class: try "),
+        (0.54, measured(0.5, 0.5, 0.5, num_evaluated=100), "not clearly better than the most frequent class: try "),
+        (0.30, measured(0.5, 0.5, 0.5), "not clearly better than the most frequent class: try "),
         (
             0.80,
             measured(0.5, 0.5, 0.8),
-            "no better than .* bag of steps: the order of steps does not matter .*, or try",
+            "not clearly better than .* bag of steps: the order of steps does not matter .*, or try",
         ),
-        (0.80, measured(0.5, 0.8, 0.7), "no better than .* last step: earlier steps do not matter here, or try"),
+        (
+            0.80,
+            measured(0.5, 0.8, 0.7),
+            "not clearly better than .* last step: earlier steps do not matter here, or try",
+        ),
         (0.70, measured(0.5, 0.5, 0.8), "worse than a linear model of the bag of steps: try"),
-        (1.00, measured(0.5, 0.5, 1.0), "no better than a linear model of the bag"),
+        (1.00, measured(0.5, 0.5, 1.0), "not clearly better than a linear model of the bag"),
         (0.99, measured(0.5, 0.5, 0.97), None),
     ],
 )
@@ -210,7 +216,9 @@ def test_only_a_clear_difference_counts(accuracy, found, remark):
 
 
 @pytest.mark.parametrize("task", [SumSign(), Majority(), Tomita(number=1)])
-@pytest.mark.parametrize(("accuracy", "first"), [(0.8, "{} is solved"), (1.0, "{} is solved"), (0.5, "no better than")])
+@pytest.mark.parametrize(
+    ("accuracy", "first"), [(0.8, "{} is solved"), (1.0, "{} is solved"), (0.5, "not clearly better than")]
+)
 def test_tasks_that_are_solved_by_adding_up(task, accuracy, first):
     remarks = judge(accuracy, measured(0.5, 0.6, 1.0), SyntheticSequences(task))
     name = type(task).__name__
