@@ -29,6 +29,7 @@ from .data.reading.raw import DataError as DataError
 from .data.synthetic import SyntheticSequences as SyntheticSequences
 from .tasks.task import Baselines as Baselines
 from .tasks.task import SequenceTask as SequenceTask
+from .tasks.task import TaskExample as TaskExample
 from .tasks.adding import Adding as Adding
 from .tasks.cycle_navigation import CycleNavigation as CycleNavigation
 from .tasks.delayed_recall import DelayedRecall as DelayedRecall

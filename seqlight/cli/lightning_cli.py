@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
+from torch import Tensor
 
 from seqlight.callbacks.logger import CurvesLogger, logger_of
 from seqlight.callbacks.profiler import NoProfiler
@@ -18,6 +20,7 @@ from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_choice import ChosenRun
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_output, name_flag
+from seqlight.cli.baselines import baselines_text
 from seqlight.cli.devices import check_device, check_strategy, device_arguments
 from seqlight.cli.finders import describe_found, keep_found
 from seqlight.cli.flag_errors import explain, usage_error
@@ -301,17 +304,26 @@ class SeqlightCLI(LightningCLI):
         # If the run had no step left, the Trainer has no metrics: use those that the run saved.
         metrics = self.trainer.callback_metrics or resume.metrics
         last = resume.folder and resume.folder / LAST
-        say(self.trainer, f"\n{metrics_table(metrics, ('train', 'val'))}", result_paths(self.trainer, last))
+        say(self.trainer, f"\n{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last))
 
     def after_validate(self) -> None:
         """Print the metrics, which must be finite."""
-        say(self.trainer, metrics_table(self.trainer.callback_metrics, ("val",)))
+        say(self.trainer, self._results(self.trainer.callback_metrics, "val"))
         check_evaluation(self.trainer.callback_metrics)
 
     def after_test(self) -> None:
         """Print the metrics, which must be finite, and the accuracy by length if lengths differ."""
-        say(self.trainer, metrics_table(self.trainer.callback_metrics, ("test",)), *length_tables(self.trainer))
+        say(self.trainer, self._results(self.trainer.callback_metrics, "test"), *length_tables(self.trainer))
         check_evaluation(self.trainer.callback_metrics)
+
+    def _results(self, metrics: Mapping[str, Tensor | float], *splits: Split) -> str:
+        """The metrics of the splits, with the baselines of the last one that has metrics."""
+        parts = [metrics_table(metrics, splits)]
+        shown = [split for split in splits if any(name.startswith(f"{split}/") for name in metrics)]
+        if shown:
+            weighted = self.datamodule.class_weights is not None
+            parts.append(baselines_text(self.trainer, metrics, shown[-1], weighted=weighted))
+        return "\n".join(filter(None, parts))
 
 
 def _accepts(parser: LightningArgumentParser, arguments: list[str]) -> bool:

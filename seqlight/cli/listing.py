@@ -5,8 +5,9 @@ import importlib
 import inspect
 import json
 import pkgutil
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cli.flag_errors import UsageError
 from seqlight.common.description import class_path, subclasses
 from seqlight.common.text import show
-from seqlight.tasks.task import SequenceTask
+from seqlight.tasks.task import SequenceTask, TaskExample
 
+WIDTH = 80
 INPUT_SIZE, HIDDEN_SIZE = 1, 32
 
 
@@ -33,7 +35,7 @@ def list_classes(command: str, arguments: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(
         prog=f"seqlight {command}",
-        description=f"List all {command}, one line each.",
+        description=f"List all {command}.",
         allow_abbrev=False,
         exit_on_error=False,
     )
@@ -50,52 +52,90 @@ def list_classes(command: str, arguments: list[str]) -> None:
 def cell_table() -> str:
     """A header and one line per imported cell: seqlight's cells first, then the user's."""
     sizes = f"input_size {INPUT_SIZE} and hidden_size {HIDDEN_SIZE}"
-    return _table(RecurrentCell, ("cell", "parameters", "states", "gates", f"(parameters at {sizes})"), _describe_cell)
+    header = ("cell", "parameters", "states", "gates", f"(parameters at {sizes})")
+    rows: list[tuple[str, ...]] = [header]
+    for path, cls, summary in _classes(RecurrentCell):
+        try:
+            rows.append((path, *_describe_cell(cls), summary))
+        except Exception as error:  # a user's class may need arguments, or raise anything
+            rows.append((path, "-", "-", "-", _why_not(error)))
+    return "\n".join(_aligned(rows, num_numbers=3))
 
 
 def task_table() -> str:
-    """A header and one line per imported task: seqlight's tasks first, then the user's.
+    """A header and a few lines per imported task: seqlight's tasks first, then the user's.
 
-    If baselines were measured with other arguments than the defaults too, the task has a line for each. Chance is the
-    accuracy of random guesses; majority, last and bag are the task's `Baselines`.
+    The first line has the baselines with default arguments, the following ones those with other arguments that they
+    were measured with. Then come a summary, and the command of the task's example. Chance is the accuracy of random
+    guesses; majority, last and bag are the task's `Baselines`.
     """
-    note = "(with default arguments, or with those listed)"
-    columns = ("task", "target", "outputs", "chance", "majority", "last", "bag", note)
-    return _table(SequenceTask, columns, _describe_task)
+    rows: list[tuple[str, ...]] = [("task", "target", "outputs", "chance", "majority", "last", "bag")]
+    texts: dict[int, list[str]] = {}  # by the row that they follow
+    for path, cls, summary in _classes(SequenceTask):
+        try:
+            rows += _describe_task(path, cls)
+        except Exception as error:  # as above
+            rows.append((path, *6 * "-"))
+            summary = _why_not(error)
+        texts[len(rows) - 1] = [f"  {summary}", *(command_lines(path, cls.example) if cls.example else ())]
+    lines = _aligned(rows, num_numbers=6)
+    return "\n".join(text for row, line in enumerate(lines) for text in (line, *texts.get(row, ())))
 
 
 LISTINGS = {"cells": cell_table, "tasks": task_table}
 
 
-def _table(base: type[object], header: tuple[str, ...], describe: Callable[[Any], dict[str, tuple[str, ...]]]) -> str:
-    """The header, and for each class the rows of `describe`, a dict from flags to values.
+def command_lines(name: str, example: TaskExample) -> list[str]:
+    """The command of a task's example, indented, and broken where a shell allows it."""
+    arguments: dict[str, Any] = {"data.task": name}
+    arguments |= {f"data.task.{key}": value for key, value in example.task.items()}
+    arguments |= {f"data.{key}": value for key, value in example.data.items()}
+    defaults = TaskExample()
+    if example.cell != defaults.cell:
+        arguments["model.cell"] = example.cell
+    if example.max_epochs != defaults.max_epochs:
+        arguments["trainer.max_epochs"] = example.max_epochs
+    lines = ["  seqlight fit"]
+    for key, value in arguments.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        flag = f" --{key} {shlex.quote(text)}"
+        if len(lines[-1] + flag) > WIDTH - len(" \\"):
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += flag
+    return lines
 
-    A row starts with the class's path. It ends with the flags, or with the docstring's first line if there are none.
-    """
+
+def _classes(base: type[Any]) -> Iterator[tuple[str, type[Any], str]]:
+    """The path, the class, and the docstring's first line of all imported classes that can be named."""
     for package in (cells, tasks):
         for file in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(file.name)
     paths = {class_path(cls) for cls in subclasses(base) if _can_be_named(cls)}
-    rows = [header]
     for path in sorted(paths, key=lambda path: (not path.startswith("seqlight."), path.lower())):
         module, _, name = path.rpartition(".")
         cls = getattr(sys.modules[module], name)
         summary = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
         if not summary or summary.startswith(f"{cls.__name__}("):  # Python's docstring for a dataclass without one
             summary = "no description"
-        try:
-            described = describe(cls)
-        except Exception as error:  # a user's class may need arguments, or raise anything
-            described = {"": ("-",) * (len(header) - 2)}
-            summary = f"can't be created with default arguments: {error}".partition("\n")[0]
-        rows += [(path.removeprefix("seqlight."), *values, flags or summary) for flags, values in described.items()]
-    first, *middle = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    return "\n".join(
+        yield path.removeprefix("seqlight."), cls, summary
+
+
+def _why_not(error: Exception) -> str:
+    return f"can't be created with default arguments: {error}".partition("\n")[0]
+
+
+def _aligned(rows: list[tuple[str, ...]], num_numbers: int) -> list[str]:
+    """Rows with a name on the left, then numbers aligned on the right, then the rest."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
         "  ".join(
-            [row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:-1], middle, strict=True)), row[-1]]
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1 : num_numbers + 1], strict=False)]
+            + list(row[num_numbers + 1 :])
         ).rstrip()
         for row in rows
-    )
+    ]
 
 
 def _can_be_named(cls: type[object]) -> bool:
@@ -104,7 +144,7 @@ def _can_be_named(cls: type[object]) -> bool:
     return found is cls and not inspect.isabstract(cls)
 
 
-def _describe_cell(cell_type: type[RecurrentCell]) -> dict[str, tuple[str, ...]]:
+def _describe_cell(cell_type: type[RecurrentCell]) -> tuple[str, str, str]:
     """The numbers of parameters, states and gates ("step" for a cell that is no `GatedCell`)."""
     arguments = {"input_size": INPUT_SIZE, "hidden_size": HIDDEN_SIZE}
     accepted = inspect.signature(cell_type).parameters
@@ -112,12 +152,15 @@ def _describe_cell(cell_type: type[RecurrentCell]) -> dict[str, tuple[str, ...]]
     state = cell.initial_state(1, device=torch.device("cpu"), dtype=torch.float32)
     num_parameters = sum(parameter.numel() for parameter in cell.parameters())
     gates = str(cell.num_gates) if isinstance(cell, GatedCell) else "step"
-    return {"": (str(num_parameters), str(len(state)), gates)}
+    return str(num_parameters), str(len(state)), gates
 
 
-def _describe_task(task_type: type[SequenceTask]) -> dict[str, tuple[str, ...]]:
-    """Target, number of outputs, chance level and baselines, for all arguments that baselines were measured with."""
-    rows = {}
+def _describe_task(path: str, task_type: type[SequenceTask]) -> list[tuple[str, ...]]:
+    """A row of target, number of outputs, chance level and baselines for all arguments that these were measured with.
+
+    The first one has the default arguments, and begins with the path; the others begin with their flags.
+    """
+    rows = []
     for arguments in ({}, *(arguments for arguments, _ in task_type.measured if arguments)):
         task = task_type(**arguments)
         chance = 1 / task.num_outputs if task.target == "multiclass" else 0.5
@@ -125,5 +168,5 @@ def _describe_task(task_type: type[SequenceTask]) -> dict[str, tuple[str, ...]]:
         baselines = (known.majority, known.last_symbol, known.bag_of_symbols) if known else (None,) * 3
         accuracies = ("-" if value is None else f"{value:.2f}" for value in (chance, *baselines))
         flags = " ".join(f"--data.task.{name} {json.dumps(value)}" for name, value in arguments.items())
-        rows[flags] = (task.target, str(task.num_outputs), *accuracies)
+        rows.append((flags or path, task.target, str(task.num_outputs), *accuracies))
     return rows

@@ -6,7 +6,7 @@ import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class CycleNavigation(SequenceTask):
     target = "multiclass"
     num_outputs = 5
     measured = (({}, Baselines(majority=0.2, last_symbol=0.2, bag_of_symbols=0.2)),)
+    example = TaskExample(task={"min_length": 1}, data={"num_train": 5000}, max_epochs=15)
 
     def __post_init__(self) -> None:
         self._lengths()

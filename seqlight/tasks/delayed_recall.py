@@ -7,7 +7,7 @@ import numpy as np
 from seqlight.common.batch import Batch
 from seqlight.common.validation import check_at_least
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class DelayedRecall(SequenceTask):
 
     target = "multiclass"
     measured = (({}, Baselines(majority=0.25, last_symbol=0.25, bag_of_symbols=0.35)),)
+    example = TaskExample(task={"min_length": 2}, data={"num_train": 5000}, cell="GRUCell")
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]

@@ -9,7 +9,7 @@ from seqlight.common.batch import Batch
 from seqlight.common.validation import check_at_least
 from seqlight.tasks.languages import draw_members, step_chances, swap_two
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Dyck(SequenceTask):
     max_depth: int = 4
 
     measured = (({}, Baselines(majority=0.5, last_symbol=0.58, bag_of_symbols=0.5)),)
+    example = TaskExample(data={"num_train": 5000}, max_epochs=20)
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]

@@ -6,7 +6,7 @@ import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class EarlyAdding(SequenceTask):
 
     input_size = 2
     measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.57)),)
+    example = TaskExample(data={"num_train": 20000}, cell="GRUCell")
 
     def __post_init__(self) -> None:
         self._lengths()

@@ -6,7 +6,7 @@ import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class EvenPairs(SequenceTask):
 
     vocab_size = 2
     measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)),)
+    example = TaskExample(data={"num_train": 5000}, cell="GRUCell")
 
     def __post_init__(self) -> None:
         self._lengths()

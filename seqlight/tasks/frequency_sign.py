@@ -7,7 +7,7 @@ import numpy as np
 from seqlight.common.batch import Batch
 from seqlight.common.validation import check_finite
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 _LOWEST, _HIGHEST, _CHANGE = 0.02, 0.2, 0.08  # cycles per time step
 
@@ -37,6 +37,7 @@ class FrequencySign(SequenceTask):
     input_size = 1
     class_names = ("falls", "rises")
     measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)),)
+    example = TaskExample(data={"num_train": 5000}, cell="GRUCell")
 
     def __post_init__(self) -> None:
         check_finite("noise", self.noise)

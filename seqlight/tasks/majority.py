@@ -6,7 +6,7 @@ import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,9 @@ class Majority(SequenceTask):
     max_length: int = 40
 
     vocab_size = 2
+    solved_by_bag = True
     measured = (({}, Baselines(majority=0.5, last_symbol=0.62, bag_of_symbols=1.0)),)
+    example = TaskExample()
 
     def __post_init__(self) -> None:
         self._lengths()

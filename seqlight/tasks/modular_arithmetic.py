@@ -7,7 +7,7 @@ import numpy as np
 from seqlight.common.batch import Batch
 from seqlight.common.validation import check_at_least
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class ModularArithmetic(SequenceTask):
         ({}, Baselines(majority=0.21, last_symbol=0.21, bag_of_symbols=0.21)),
         ({"precedence": False}, Baselines(majority=0.27, last_symbol=0.27, bag_of_symbols=0.27)),
     )
+    example = TaskExample(task={"min_length": 1, "max_length": 9}, data={"num_train": 10000}, max_epochs=20)
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]

@@ -6,7 +6,7 @@ import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class Parity(SequenceTask):
 
     vocab_size = 2
     measured = (({}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)),)
+    example = TaskExample(task={"max_length": 20}, data={"num_train": 5000, "test_lengths": "21:200"}, max_epochs=20)
 
     def __post_init__(self) -> None:
         self._lengths()

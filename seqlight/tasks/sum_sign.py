@@ -6,7 +6,7 @@ import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch, true_steps
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,9 @@ class SumSign(SequenceTask):
     max_length: int = 10
 
     input_size = 1
+    solved_by_bag = True
     measured = (({}, Baselines(majority=0.5, last_symbol=0.6, bag_of_symbols=1.0)),)
+    example = TaskExample(data={"num_train": 5000})
 
     def __post_init__(self) -> None:
         self._lengths()

@@ -3,7 +3,8 @@
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +24,29 @@ class Baselines:
         last_symbol: accuracy of a linear model (logistic regression) of the last time step; for tokens, that is the
             most frequent class after each token.
         bag_of_symbols: accuracy of a linear model of the length and the counts of all tokens; for features, of the
-            length and their sums over time.
+            length, and their sums and means over time.
     """
 
     majority: float
     last_symbol: float
     bag_of_symbols: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskExample:
+    """A training that learns a task on one core in less than two minutes; everything else has its default.
+
+    Attributes:
+        task: arguments of the task, by name.
+        data: arguments of `SyntheticSequences`, by name.
+        cell: the name of the cell.
+        max_epochs: the number of epochs.
+    """
+
+    task: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    cell: str = "LSTMCell"
+    max_epochs: int = 10
 
 
 class SequenceTask(Describable, ABC):
@@ -43,8 +61,10 @@ class SequenceTask(Describable, ABC):
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
         class_names: the names of the classes (two for binary) or labels; None if they are numbers.
+        solved_by_bag: whether adding up the steps solves the task, so that no network can beat the bag of symbols.
         measured: pairs of arguments by name and the baselines measured with them; arguments not given have their
             defaults. `seqlight tasks` lists these.
+        example: a training that learns the task, which `seqlight tasks` shows as a command; None if none is known.
     """
 
     described_by = "instance"
@@ -54,7 +74,9 @@ class SequenceTask(Describable, ABC):
     target: Target = "binary"
     num_outputs: int = 1
     class_names: tuple[str, ...] | None = None
+    solved_by_bag: bool = False
     measured: tuple[tuple[dict[str, Any], Baselines], ...] = ()
+    example: TaskExample | None = None
 
     @property
     def baselines(self) -> Baselines | None:

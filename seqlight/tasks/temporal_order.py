@@ -6,7 +6,7 @@ import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, draw_tokens, to_batch
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 _X, _START, _END = 4, 6, 7  # Y is 5
 
@@ -39,6 +39,7 @@ class TemporalOrder(SequenceTask):
     num_outputs = 4
     class_names = ("XX", "XY", "YX", "YY")
     measured = (({}, Baselines(majority=0.25, last_symbol=0.25, bag_of_symbols=0.75)),)
+    example = TaskExample(task={"min_length": 10}, data={"num_train": 5000}, cell="GRUCell")
 
     def __post_init__(self) -> None:
         self._lengths()

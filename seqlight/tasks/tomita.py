@@ -8,7 +8,7 @@ import numpy as np
 from seqlight.common.batch import Batch
 from seqlight.tasks.languages import draw_members, flip_one, step_chances, swap_two
 from seqlight.tasks.sampling import allowed_lengths, draw_lengths, to_batch
-from seqlight.tasks.task import Baselines, SequenceTask
+from seqlight.tasks.task import Baselines, SequenceTask, TaskExample
 
 # For each language: the next states for 0 and 1, from state 0 on; the accepting states; the shortest length
 # that has pairs of a word and a near-word, and the distance between such lengths.
@@ -68,6 +68,12 @@ class Tomita(SequenceTask):
         ({"number": 6}, Baselines(majority=0.5, last_symbol=0.5, bag_of_symbols=0.5)),
         ({"number": 7}, Baselines(majority=0.5, last_symbol=0.57, bag_of_symbols=0.5)),
     )
+    example = TaskExample(data={"num_train": 5000})
+
+    @property
+    def solved_by_bag(self) -> bool:  # type: ignore[override]
+        """Whether a count of zeros decides."""
+        return self.number == 1
 
     def __post_init__(self) -> None:
         if self.number not in _LANGUAGES:

@@ -48,7 +48,7 @@ def test_data_module_is_loaded():
 def test_checkpoint_is_tested_and_predicts():
     status, out, err = seqlight_run("test", "--ckpt_path=synthetic_best.ckpt", *QUIET)
     assert status == 0, err
-    assert out.split()[-4:] == ["0.7389", "0.3125", "0.8045", "0.4762"]
+    assert out.splitlines()[1].split() == ["test", "0.7389", "0.3125", "0.8045", "0.4762"]
     status, _, err = seqlight_run("predict", "--ckpt_path=files_best.ckpt", "--data.predict=own.csv", *QUIET)
     assert status == 0, err
     rows = list(csv.reader(Path("predictions.csv").read_text().splitlines()))

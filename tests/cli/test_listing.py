@@ -1,12 +1,14 @@
 import inspect
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import seqlight
-from seqlight import SequenceTask
+from seqlight import SequenceTask, TaskExample
+from seqlight.cli.listing import command_lines
 from tests.conftest import seqlight_run
 
 # Parameters of each gate at F = 1, H = 32: W_ih 32, b_ih 32, W_hh 32 * 32, b_hh 32.
@@ -105,7 +107,7 @@ def test_imported_cells_are_listed(flag):
 
 MYTASKS = '''
 from dataclasses import dataclass
-from seqlight import Parity, SequenceTask
+from seqlight import SequenceTask, TaskExample
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Labels(SequenceTask):
     number: int = 3
 
     input_size, target = 2, "multilabel"
+    example = TaskExample(task={"number": 4})
 
     @property
     def num_outputs(self):
@@ -131,16 +134,27 @@ class Demanding(Labels):
 
 
 def tasks(*arguments):
-    """The header, and for each task and its flags the other columns."""
+    """The header, the columns by the first one, and the lines below each task."""
     status, out, err = seqlight_run("tasks", *arguments)
     assert status == 0, err
-    rows = [re.match(r"(\S+) +" + r"(\S+) +" * 6 + r" ?(.*)$", line).groups() for line in out.splitlines()[1:]]
-    shown = [row for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")]
-    return out.splitlines()[0], {(row[0], row[7] if row[7].startswith("--") else ""): row[1:] for row in shown}
+    header, *lines = out.splitlines()
+    rows, texts, name = {}, {}, ""
+    for line in lines:
+        row = re.match(r"(--\S+ \S+|\S+) +" + r"(\S+) +" * 5 + r"(\S+)$", line)
+        if row is None:
+            texts[name].append(line)
+            continue
+        first, *columns = row.groups()
+        name = name if first.startswith("--") else first
+        rows[name, first.removeprefix(name)] = columns
+        texts.setdefault(name, [])
+    shown = {name for name in texts if "." not in name or name.startswith("listed_cells.")}  # other tests define tasks
+    rows = {key: columns for key, columns in rows.items() if key[0] in shown}
+    return header, rows, {name: lines for name, lines in texts.items() if name in shown}
 
 
-def test_each_task_has_a_line():
-    header, rows = tasks()
+def test_each_task_has_its_baselines():
+    header, rows, texts = tasks()
     public = {name: getattr(seqlight, name) for name in seqlight.__all__}
     names = [name for name, value in public.items() if isinstance(value, type) and issubclass(value, SequenceTask)]
     names.remove("SequenceTask")
@@ -148,24 +162,60 @@ def test_each_task_has_a_line():
     variants["ModularArithmetic", "--data.task.precedence false"] = {"precedence": False}
     assert list(rows) == sorted([*((name, "") for name in names), *variants])
     assert len(names) >= 13
-    assert header.split()[:7] == ["task", "target", "outputs", "chance", "majority", "last", "bag"]
+    assert header.split() == ["task", "target", "outputs", "chance", "majority", "last", "bag"]
     chances = {1: "0.50", 4: "0.25", 5: "0.20"}
     for (name, flags), row in rows.items():
         task = getattr(seqlight, name)(**variants.get((name, flags), {}))
         known = task.baselines
         accuracies = [f"{value:.2f}" for value in (known.majority, known.last_symbol, known.bag_of_symbols)]
-        text = flags or inspect.getdoc(type(task)).splitlines()[0]
-        assert list(row) == [task.target, str(task.num_outputs), chances[task.num_outputs], *accuracies, text]
-        assert len(text) <= 50  # with the other columns, 120
+        assert row == [task.target, str(task.num_outputs), chances[task.num_outputs], *accuracies]
+        assert texts[name][0] == f"  {inspect.getdoc(type(task)).splitlines()[0]}"
+
+
+def test_each_task_has_a_command_that_a_shell_reads(tmp_path):
+    status, out, _ = seqlight_run("tasks")
+    assert status == 0
+    for name, lines in tasks()[2].items():
+        assert lines[1].startswith(f"  seqlight fit --data.task {name}")
+        assert all(line.endswith(" \\") for line in lines[1:-1])
+        assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
+        command = " ".join(line.strip().removesuffix(" \\") for line in lines[1:])
+        words = subprocess.run(
+            ["sh", "-c", "seqlight() { printf '%s\\n' \"$@\"; }\n" + "\n".join(lines[1:])],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        assert words == command.split()[1:]
+    assert max(map(len, out.splitlines()[:20])) <= 80
+
+
+def test_command_of_an_example_has_its_arguments_as_flags():
+    example = TaskExample(
+        task={"number": 2, "exact": True},
+        data={"num_train": 500, "test_lengths": "5:9"},
+        cell="GRUCell",
+        max_epochs=3,
+    )
+    text = " ".join(line.strip(" \\") for line in command_lines("own.Task", example))
+    assert text == (
+        "seqlight fit --data.task own.Task --data.task.number 2 --data.task.exact true --data.num_train 500 "
+        "--data.test_lengths 5:9 --model.cell GRUCell --trainer.max_epochs 3"
+    )
+    assert command_lines("Parity", TaskExample()) == ["  seqlight fit --data.task Parity"]
 
 
 def test_imported_tasks_are_listed():
     Path("listed_cells.py").write_text(MYTASKS)
-    _, rows = tasks("--import", "listed_cells")
+    _, rows, texts = tasks("--import", "listed_cells")
     assert list(rows)[-2:] == [("listed_cells.Demanding", ""), ("listed_cells.Labels", "")]
-    assert rows["listed_cells.Labels", ""] == ("multilabel", "3", "0.50", "-", "-", "-", "Several at once.")
-    assert rows["listed_cells.Demanding", ""][:6] == ("-",) * 6
-    assert re.search("can't be created with default arguments: .*'other'", rows["listed_cells.Demanding", ""][6])
+    assert rows["listed_cells.Labels", ""] == ["multilabel", "3", "0.50", "-", "-", "-"]
+    assert texts["listed_cells.Labels"] == [
+        "  Several at once.",
+        "  seqlight fit --data.task listed_cells.Labels --data.task.number 4",
+    ]
+    assert rows["listed_cells.Demanding", ""] == ["-"] * 6
+    assert re.search("  can't be created with default arguments: .*'other'", texts["listed_cells.Demanding"][0])
 
 
 @pytest.mark.parametrize("command", ["cells", "tasks"])

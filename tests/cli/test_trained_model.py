@@ -76,7 +76,7 @@ def test_test_prints_and_logs_accuracy_by_length():
 
 def test_accuracy_by_length_is_left_out_if_lengths_are_equal(trained):
     out = run("test", "--ckpt_path", trained, *QUIET, "--device=cpu")
-    assert len(out.splitlines()) == 2
+    assert "sequences" not in out  # the header of the table
     tags = EventAccumulator(str(Path(trained).parents[1] / "test")).Reload().Tags()
     assert set(tags["scalars"]) == {"test/loss", "test/accuracy", "test/auroc", "test/f1"}
     assert not tags["images"]

@@ -29,9 +29,11 @@ from seqlight import (
     Parity,
     SequenceTask,
     SumSign,
+    SyntheticSequences,
     TemporalOrder,
     Tomita,
 )
+from seqlight.data.baselines import measure_baselines
 from seqlight.tasks import dyck, tomita
 from seqlight.tasks.languages import step_chances
 
@@ -440,9 +442,10 @@ def test_lengths_must_be_integers():
 
 
 def occurrences(task, batch):
-    """The counts of each token, or the sums of features over time."""
+    """The counts of each token, or the sums and means of features over time."""
     if task.vocab_size is None:
-        return batch.inputs.sum(1).numpy()
+        sums = batch.inputs.sum(1).numpy()
+        return np.column_stack([sums, sums / batch.lengths[:, None].numpy()])
     true_step = torch.arange(batch.inputs.shape[1]) < batch.lengths[:, None]
     return torch.stack([((batch.inputs == token) & true_step).sum(1) for token in range(task.vocab_size)], 1).numpy()
 
@@ -467,6 +470,9 @@ def test_baselines_equal_accuracies_of_simple_models(task):
         "bag_of_symbols": linear_accuracy(bags[0], targets[0], bags[1], targets[1]),
     }
     assert dataclasses.asdict(task.baselines) == pytest.approx(found, abs=0.03)
+    kind = {"target": task.target, "num_outputs": task.num_outputs, "vocab_size": task.vocab_size}
+    measured = measure_baselines(train, test, **kind).baselines
+    assert dataclasses.asdict(measured) == pytest.approx(found, abs=0.02)
 
 
 @pytest.mark.parametrize("cls", TASKS)
@@ -581,3 +587,17 @@ def test_long_words_do_not_overflow():
     ):
         batch = draw(task, 20)
         assert batch.targets.tolist() == [label(tokens) for tokens in sequences(batch)]
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_example_has_arguments_that_exist(cls):
+    example = cls.example
+    data = SyntheticSequences(cls(**example.task), **example.data)
+    assert data.num_samples["train"] <= 20_000
+    assert issubclass(getattr(seqlight, example.cell), seqlight.RecurrentCell)
+    assert 1 <= example.max_epochs <= 20
+
+
+@pytest.mark.parametrize("task", [cls(**arguments) for cls in TASKS for arguments, _ in cls.measured], ids=str)
+def test_tasks_that_adding_up_solves_say_so(task):
+    assert task.solved_by_bag == (task.baselines.bag_of_symbols > 0.99)

@@ -1,0 +1,136 @@
+"""Baselines beside a network's result, and what to try if it does not beat them."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from seqlight.cli.flags_in_messages import with_flags
+from seqlight.common.batch import Batch
+from seqlight.common.private_torch import tree_leaves
+from seqlight.common.text import one_line
+from seqlight.data.baselines import MOST_SEQUENCES, MeasuredBaselines, measure_baselines, rows_of
+from seqlight.data.datamodule import SequenceDataModule, Split
+from seqlight.data.loader import SequenceLoader
+from seqlight.data.sequences import Sequences
+from seqlight.data.synthetic import SyntheticSequences
+from seqlight.training.trainer_data import datamodule_of
+
+WIDTH = 80
+
+
+def baselines_text(trainer: Trainer, metrics: Mapping[str, Tensor | float], split: Split, *, weighted: bool) -> str:
+    """The baselines of a split after a run, and advice if the network does not beat them.
+
+    Empty in all processes but the first, for runs that only try the code, and for data modules of other libraries.
+
+    Args:
+        trainer: the Trainer after the run.
+        metrics: the metrics by name; without an accuracy there is no advice.
+        split: "train", "val" or "test".
+        weighted: whether the loss has class weights. Then training does not aim at accuracy, and there is no advice.
+    """
+    data = datamodule_of(trainer)
+    tries_code = trainer.fast_dev_run or trainer.overfit_batches  # type: ignore[attr-defined]
+    if data is None or tries_code or not trainer.is_global_zero:
+        return ""
+    try:
+        found = _measure(trainer, data, split)
+    except Exception as error:  # the training data can be gone, or the user's: the network's result stands without it
+        reason = with_flags(str(error).partition("\n")[0])
+        return _wrapped(f"baselines ({split}): not measured, because the data can't be used: {reason}")
+    lines = [_wrapped(describe(found, split))]
+    accuracy = float(metrics.get(f"{split}/accuracy", math.nan))
+    if not weighted and math.isfinite(accuracy):
+        lines += [_wrapped(line) for line in judge(accuracy, found, data)]
+    return "\n".join(lines)
+
+
+def describe(found: MeasuredBaselines, split: Split) -> str:
+    """The line of accuracies."""
+    known = found.baselines
+    accuracies = {"majority": known.majority, "last step": known.last_symbol, "bag of steps": known.bag_of_symbols}
+    text = f"baselines ({split}): " + ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
+    parts = []
+    if found.num_fitted < found.num_train:
+        parts.append(f"fitted to {found.num_fitted} of the training sequences")
+    if found.num_evaluated < found.num_split:
+        parts.append(f"measured on {found.num_evaluated} sequences")
+    return f"{text} ({', '.join(parts)})" if parts else text
+
+
+def judge(accuracy: float, found: MeasuredBaselines, data: SequenceDataModule) -> list[str]:
+    """Remarks on a network's accuracy; none if it clearly beats all baselines."""
+    known, task = found.baselines, getattr(data, "task", None)
+    linear = max(known.last_symbol, known.bag_of_symbols)
+    remarks = []
+    if accuracy <= known.majority + _noise(known.majority, found):
+        remarks = [f"not clearly better than the most frequent class: {_advice(data)}"]
+    elif not getattr(task, "solved_by_bag", False) and accuracy <= linear + _noise(linear, found):
+        name, fact = "last step", "earlier steps do"
+        if known.bag_of_symbols >= known.last_symbol:
+            name, fact = "bag of steps", "the order of steps does"
+        if accuracy < linear - _noise(linear, found):
+            remarks = [f"worse than a linear model of the {name}: {_advice(data)}"]
+        else:
+            remarks = [
+                f"not clearly better than a linear model of the {name}: {fact} not matter here, or {_advice(data)}"
+            ]
+    if getattr(task, "solved_by_bag", False):
+        remarks.append(f"{type(task).__name__} is solved by adding up: the order of steps does not matter")
+    return remarks
+
+
+def _noise(accuracy: float, found: MeasuredBaselines) -> float:
+    """Two standard errors of a measured accuracy."""
+    number = found.num_evaluated
+    return 2 * math.sqrt(max(accuracy * (1 - accuracy), 1 / number) / number)
+
+
+def _advice(data: SequenceDataModule) -> str:
+    task = getattr(data, "task", None)
+    more = "more data (--data.num_train)" if isinstance(data, SyntheticSequences) else "more data"
+    shorter = "shorter sequences first"
+    if hasattr(task, "max_length"):
+        shorter += (
+            " (--data.task.min_length, .max_length)" if hasattr(task, "min_length") else " (--data.task.max_length)"
+        )
+    advice = f"try {more}, more epochs (--trainer.max_epochs), {shorter} or another cell (--model.cell)"
+    if getattr(task, "example", None) is not None:
+        advice += f"; `seqlight tasks` has a command that learns {type(task).__name__}"
+    return advice
+
+
+def _measure(trainer: Trainer, data: SequenceDataModule, split: Split) -> MeasuredBaselines:
+    """Measure on the samples that the Trainer's loaders hold, or else on those of the data module."""
+    train = _samples(trainer.train_dataloader, data, "train")
+    evaluated = train
+    if split == "val":
+        evaluated = _samples(trainer.val_dataloaders, data, split, trainer.num_val_batches)
+    elif split == "test":
+        evaluated = _samples(trainer.test_dataloaders, data, split, trainer.num_test_batches)
+    return measure_baselines(
+        train, evaluated, target=data.target, num_outputs=data.num_outputs, vocab_size=data.vocab_size
+    )
+
+
+def _samples(
+    loaders: Any, data: SequenceDataModule, split: Split, num_batches: Sequence[float] = ()
+) -> Batch | Sequences:
+    """The samples of the batches that the Trainer used; all by default."""
+    held = tree_leaves(loaders)
+    if len(held) != 1 or not isinstance(held[0], SequenceLoader):
+        return data.subsample(split, MOST_SEQUENCES + 1)  # one more, to see that there are more
+    loader: SequenceLoader = held[0]
+    used = (sum(num_batches) or math.inf) * loader.batch_size * loader.world_size
+    if used >= len(loader.data.lengths):
+        return loader.data
+    return rows_of(loader.data, torch.arange(int(used)))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(one_line(text), WIDTH, break_long_words=False, break_on_hyphens=False)

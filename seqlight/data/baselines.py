@@ -1,0 +1,210 @@
+"""Accuracies of models without a network, measured on the data that a network is trained on."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from seqlight.common.batch import Batch
+from seqlight.data.sequences import Sequences
+from seqlight.tasks.task import Baselines, Target
+
+MOST_SEQUENCES = 20_000
+_MOST_STEPS = 2**24  # values that are read
+_MOST_COLUMNS = 1000  # more tokens share one column
+_MOST_NUMBERS = 2**22  # in a table of sequences and columns
+_MOST_PRODUCTS = 2**24  # in one step of a linear model
+_MOST_ITERATIONS = 50
+_SMALLEST_DECREASE = 1e-6  # of the loss of a sequence, in one iteration
+_CHUNK = 2**20  # values that are padded at a time
+
+
+class MeasuredBaselines(NamedTuple):
+    """Baselines, and the numbers of sequences behind them.
+
+    Attributes:
+        baselines: the accuracies.
+        num_train: the sequences of the training data.
+        num_fitted: those of them to which the models were fitted.
+        num_split: the sequences of the split that is shown.
+        num_evaluated: those of them that the models predicted.
+    """
+
+    baselines: Baselines
+    num_train: int
+    num_fitted: int
+    num_split: int
+    num_evaluated: int
+
+
+class _Tables(NamedTuple):
+    """One row per sequence: its last time step, the bag of its steps, and its target."""
+
+    last: np.ndarray
+    bag: np.ndarray
+    targets: np.ndarray
+
+
+def measure_baselines(
+    train: Batch | Sequences, evaluated: Batch | Sequences, *, target: Target, num_outputs: int, vocab_size: int | None
+) -> MeasuredBaselines:
+    """The accuracies of simple models on one split after fitting to another.
+
+    Large splits are represented by at most 20 000 sequences, chosen at random, or fewer if they are long or have many
+    features or classes; all tokens but the 1000 most frequent ones count as one.
+
+    Args:
+        train: the sequences to fit to.
+        evaluated: the sequences to predict.
+        target: "binary", "multiclass" or "multilabel".
+        num_outputs: 1 for binary, else the number of classes or labels.
+        vocab_size: the number of tokens; None for features.
+    """
+    some, others = (_affordable(data, num_outputs, vocab_size) for data in (train, evaluated))
+    columns = None if vocab_size is None else _token_columns(some, vocab_size)
+    fitted, predicted = _tables(some, columns), _tables(others, columns)
+    truth = _one_hot(fitted.targets, target, num_outputs)
+    majority = np.broadcast_to(truth.mean(axis=0), (len(predicted.targets), truth.shape[1]))
+    last = _linear_model(fitted.last, truth, predicted.last, target)
+    bag = _linear_model(fitted.bag, truth, predicted.bag, target)
+    accuracies = [_accuracy(scores, predicted.targets, target) for scores in (majority, last, bag)]
+    baselines = Baselines(majority=accuracies[0], last_symbol=accuracies[1], bag_of_symbols=accuracies[2])
+    return MeasuredBaselines(baselines, len(train.lengths), len(truth), len(evaluated.lengths), len(predicted.targets))
+
+
+def some_of(data: Batch | Sequences, at_most: int) -> Batch | Sequences:
+    """A random choice of samples, the same in each call, or all if there are no more than that."""
+    total = len(data.lengths)
+    if total <= at_most:
+        return data
+    return rows_of(data, torch.from_numpy(np.sort(np.random.default_rng(0).choice(total, at_most, replace=False))))
+
+
+def rows_of(data: Batch | Sequences, rows: Int64[Tensor, " rows"]) -> Batch | Sequences:
+    """The samples of these rows, (B,), on the host."""
+    if isinstance(data, Sequences):
+        return data.subset(rows)
+    return data.take(rows, rows.to(data.targets.device))
+
+
+def _affordable(data: Batch | Sequences, num_outputs: int, vocab_size: int | None) -> Batch | Sequences:
+    """As many samples as can be read and fitted to in about a second."""
+    values = data.values if isinstance(data, Sequences) else data.inputs
+    width = 1 if vocab_size is not None else values.shape[-1]
+    columns = 2 * width + 1 if vocab_size is None else min(vocab_size, _MOST_COLUMNS) + 1
+    steps = max(1, int(data.lengths.sum()) // len(data.lengths)) * width
+    limits = (MOST_SEQUENCES, _MOST_STEPS // steps, _MOST_NUMBERS // columns, _MOST_PRODUCTS // (columns * num_outputs))
+    return some_of(data, max(100, min(limits)))
+
+
+def _token_columns(data: Batch | Sequences, vocab_size: int) -> np.ndarray:
+    """The column of each token, (V,): the most frequent ones have their own, and the others share one."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for _, _, tokens, mask in _chunks(data):
+        counts += np.bincount(tokens[mask], minlength=vocab_size)
+    columns = np.full(vocab_size, min(vocab_size, _MOST_COLUMNS))
+    frequent = np.argsort(-counts, kind="stable")[:_MOST_COLUMNS]
+    columns[frequent] = np.arange(len(frequent))
+    return columns
+
+
+def _tables(data: Batch | Sequences, token_columns: np.ndarray | None) -> _Tables:
+    lengths = data.lengths.numpy().astype(np.float64)[:, None]
+    tables: tuple[np.ndarray, np.ndarray] | None = None
+    for rows, ends, values, mask in _chunks(data):
+        if token_columns is None:
+            values = np.nan_to_num(np.where(mask[..., None], values, 0).astype(np.float64), posinf=0, neginf=0)
+            last, bag = values[np.arange(len(rows)), ends], values.sum(axis=1)
+        else:
+            size = int(token_columns.max()) + 1
+            places = token_columns[values]
+            last = np.eye(size)[places[np.arange(len(rows)), ends]]
+            places += size * np.arange(len(rows))[:, None]
+            bag = np.bincount(places[mask], minlength=size * len(rows)).reshape(len(rows), size).astype(np.float64)
+        if tables is None:
+            tables = np.empty((len(lengths), last.shape[1])), np.empty((len(lengths), bag.shape[1]))
+        tables[0][rows], tables[1][rows] = last, bag
+    assert tables is not None
+    last, bag = tables
+    bag = np.hstack([lengths, bag] if token_columns is not None else [lengths, bag, bag / lengths])
+    return _Tables(last, bag, data.targets.cpu().numpy())
+
+
+def _chunks(data: Batch | Sequences) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of similar length, their last steps (B,), their padded inputs (B, T, ...), and a mask of true steps (B, T).
+
+    A single chunk would be padded to the longest sequence.
+    """
+    width = 1
+    if (values := data.values if isinstance(data, Sequences) else data.inputs).is_floating_point():
+        width = values.shape[-1]
+    order = torch.argsort(data.lengths, stable=True)
+    lengths = data.lengths[order].numpy()
+    first = 0
+    while first < len(order):
+        size = np.arange(1, len(order) - first + 1) * lengths[first:] * width
+        last = first + max(1, int(np.searchsorted(size, _CHUNK, side="right")))
+        rows = order[first:last]
+        batch = data.take(rows, rows.to(data.targets.device))
+        mask = np.arange(batch.inputs.shape[1]) < batch.lengths.numpy()[:, None]
+        yield rows.numpy(), batch.lengths.numpy() - 1, batch.inputs.cpu().numpy(), mask
+        first = last
+
+
+def _one_hot(targets: np.ndarray, target: Target, num_outputs: int) -> np.ndarray:
+    """The targets as numbers from 0 to 1, (N, outputs)."""
+    return np.eye(num_outputs)[targets] if target == "multiclass" else targets.reshape(len(targets), -1).astype(float)
+
+
+def _accuracy(scores: np.ndarray, targets: np.ndarray, target: Target) -> float:
+    """The fraction of right predictions of probabilities (N, outputs); of labels, for multilabel."""
+    if target == "multiclass":
+        return float((scores.argmax(axis=1) == targets).mean())
+    return float(((scores > 0.5) == (targets.reshape(scores.shape) > 0.5)).mean())
+
+
+def _linear_model(features: np.ndarray, truth: np.ndarray, others: np.ndarray, target: Target) -> np.ndarray:
+    """Probabilities of `others` (M, outputs) by logistic regression of `truth` (N, outputs) on features (N, D).
+
+    Features are standardised, and the penalty is half the squared norm of the weights, as by default in scikit-learn.
+    Each step minimises a quadratic upper bound of the loss, which has the same matrix in all steps: Boehning,
+    "Multinomial logistic regression algorithm", 1992. Momentum, which restarts when the loss grows, speeds it up.
+    """
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    varies = np.isfinite(scale) & (scale > 1e-9 * (1 + np.abs(mean)))
+    features, others = (((table - mean)[:, varies] / scale[varies]) for table in (features, others))
+    if features.shape[1] > len(features):  # the weights lie in the space of the rows
+        directions = np.linalg.qr(features.T).Q
+        features, others = features @ directions, others @ directions
+    features, others = (np.hstack([table, np.ones((len(table), 1))]) for table in (features, others))
+    penalty = np.full(features.shape[1], 1.0)
+    penalty[-1] = 1e-6  # of the bias: only for a class that never occurs
+    inverse = np.linalg.inv((0.5 if target == "multiclass" else 0.25) * features.T @ features + np.diag(penalty))
+    weights = ahead = np.zeros((features.shape[1], truth.shape[1]))
+    momentum = 1.0
+    for _ in range(_MOST_ITERATIONS):
+        gradient = features.T @ (_probabilities(features @ ahead, target) - truth) + penalty[:, None] * ahead
+        step = inverse @ gradient
+        following = ahead - step
+        if np.vdot(gradient, step) < _SMALLEST_DECREASE * len(features):
+            weights = following
+            break
+        if np.vdot(gradient, following - weights) > 0:
+            momentum, ahead = 1.0, weights
+            continue
+        weights, before = following, weights
+        momentum, previous = (1 + np.sqrt(1 + 4 * momentum**2)) / 2, momentum
+        ahead = weights + (previous - 1) / momentum * (weights - before)
+    return _probabilities(others @ weights, target)
+
+
+def _probabilities(logits: np.ndarray, target: Target) -> np.ndarray:
+    if target == "multiclass":
+        probabilities: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+    else:
+        probabilities = 0.5 + 0.5 * np.tanh(0.5 * logits)
+    return probabilities
