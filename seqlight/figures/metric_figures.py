@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from seqlight.common.text import one_line
-from seqlight.figures.canvas import new_figure
+from seqlight.figures.canvas import Margins, new_figure
 from seqlight.training.length_accuracy import LengthBucket
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ def confusion_figure(
     rows, columns = -(-len(matrices) // 4), min(len(matrices), 4)
     with_counts = num_classes <= 12
     side = max(4.0, 0.5 * num_classes + 1.5) if with_counts else min(0.28 * num_classes + 2, 16.0)
-    figure, grid = new_figure(side * columns, side * rows, rows, columns)
+    margins = Margins(1.3, 0.2, 1.3, 0.3, between=1.0)
+    cells = side - 1.5
+    width, height = (count * (cells + 1) + 0.5 for count in (columns, rows))
+    figure, grid = new_figure(width, height + 0.1, rows, columns, margins=margins)
     axes = [axis for row in grid for axis in row]
     every = -(-num_classes // 50)  # there is room for 50 names
     for axis, matrix, name in zip(axes, matrices, names if multilabel else [""], strict=False):
@@ -69,7 +72,7 @@ def roc_figure(roc: Metric, class_names: Sequence[str] = ()) -> "Figure":
         roc: torchmetrics' ROC, updated.
         class_names: the names of the classes or labels; unused for binary, which is one curve.
     """
-    figure, [[axis]] = new_figure(4, 4)
+    figure, [[axis]] = new_figure(4, 4, margins=Margins())
     roc.plot(ax=axis, score=True)
     entries = axis.get_legend().get_texts()
     if len(entries) == len(class_names):
@@ -84,7 +87,7 @@ def roc_figure(roc: Metric, class_names: Sequence[str] = ()) -> "Figure":
 
 def memory_figure(curves: Mapping[str, Float[Tensor, " time"]]) -> "Figure":
     """Curves of `memory_curve`, (T,) each, by name, on a logarithmic scale."""
-    figure, [[axis]] = new_figure(5, 4)
+    figure, [[axis]] = new_figure(5, 4, margins=Margins())
     for name, curve in curves.items():
         # A value that underflows to 0 can't be drawn on a logarithmic axis: leave a gap.
         axis.semilogy(curve.float().masked_fill(curve == 0, torch.nan).cpu(), label=name, marker=".", linewidth=1)
@@ -101,7 +104,7 @@ def memory_figure(curves: Mapping[str, Float[Tensor, " time"]]) -> "Figure":
 
 def length_figure(buckets: Sequence[LengthBucket]) -> "Figure":
     """Accuracy by length: one bar per bucket, labelled with its number of sequences."""
-    figure, [[axis]] = new_figure(5, 4)
+    figure, [[axis]] = new_figure(5, 4, margins=Margins())
     for shortest, longest, num_sequences, accuracy in buckets:
         width = longest - shortest + 1
         axis.bar(shortest - 0.5, accuracy, width, align="edge", color="tab:blue", edgecolor="white", alpha=0.6)

@@ -140,7 +140,7 @@ def test_images(server):
     assert set(tags) == {"val_figures/confusion_matrix", "val_figures/roc", "val_figures/memory"}
     for tag in tags:
         images = server.get("/data/plugin/images/images", run=RUN, tag=tag, sample="0")
-        assert len(images) == EPOCHS
+        assert [image["step"] for image in images] == [STEPS_PER_EPOCH * EPOCHS]
         with urlopen(f"{server.url}/data/plugin/images/individualImage?{images[-1]['query']}", timeout=30) as response:
             image = matplotlib.image.imread(io.BytesIO(response.read()), format="png")
         assert image.std() > 0.05  # not blank

@@ -1,5 +1,6 @@
 """The schedule of TensorBoard figures, the batches that they support, and their text."""
 
+import io
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from torch.utils.tensorboard import SummaryWriter
+from matplotlib.image import imread
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchmetrics import ROC
 
 from seqlight import (
@@ -20,6 +22,8 @@ from seqlight import (
     TensorBoardFigures,
 )
 from seqlight.callbacks import tensorboard_figures
+from seqlight.callbacks.tensorboard_figures import add_figures
+from seqlight.figures.canvas import to_png
 from seqlight.figures.metric_figures import confusion_figure, roc_figure
 
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
@@ -29,9 +33,13 @@ SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
 @pytest.fixture
 def written(monkeypatch):
     """Names and steps of the figures written to TensorBoard."""
-    figures = []
-    monkeypatch.setattr(SummaryWriter, "add_figure", lambda self, name, figure, step: figures.append((name, step)))
-    return figures
+    written = []
+
+    def add(trainer, group, figures, step):
+        written.extend((f"{group}/{name}", step) for name in figures)
+
+    monkeypatch.setattr(tensorboard_figures, "add_figures", add)
+    return written
 
 
 @pytest.fixture
@@ -76,23 +84,62 @@ ENDLESS = {"max_epochs": -1}
         (1, 3, {}, [4, 8, 12]),
         (2, 5, {}, [8, 16, 20]),
         (2, 6, {}, [8, 16, 24]),
-        (None, 3, {}, [4, 8, 12]),
-        (None, 10, {}, list(range(4, 44, 4))),
-        (None, 25, {}, [4, *range(12, 100, 20), *range(20, 120, 20)]),
-        (None, 5, {"val_check_interval": 1}, [1, *range(2, 22, 2)]),
-        (None, 9, ENDLESS, [4, 8, 16, 32]),
-        (None, 3, ENDLESS | {"val_check_interval": 1}, [1, 2, 4, 8]),
-        (None, 5, {"max_epochs": None, "max_time": "00:01:00:00"}, [4, 8, 16]),
-        (None, 5, {"max_epochs": 1000}, [4]),
+        (None, 3, {}, [12]),
+        (None, 9, {}, [12, 20, 36]),
+        (None, 5, {"val_check_interval": 1}, [10, 20]),
+        (None, 5, {"val_check_interval": 3}, [11, 19]),
+        (None, 4, {"check_val_every_n_epoch": 3}, [12]),
+        (2, 5, {"check_val_every_n_epoch": 3}, [12]),
+        (None, 9, ENDLESS, [12, 20, 36]),
+        (4, 5, ENDLESS, [16, 20]),
+        (None, 5, {"max_epochs": None, "max_time": "00:01:00:00"}, [12, 20]),
+        (None, 5, {"max_epochs": 1000}, [12, 20]),
     ],
 )
 @pytest.mark.usefixtures("undrawn")
-def test_figures_are_drawn_on_schedule(every, epochs, options, expected, written, tmp_path):
+def test_figures_are_drawn_on_schedule(every, epochs, options, expected, written, tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard_figures, "_LONG_RUN", 10)
     data = SyntheticSequences(SumSign(max_length=3), num_train=16, num_val=16, batch_size=4)
     model = SequenceClassifier(input_size=1, lr_schedule="constant")
     options = {"max_epochs": epochs, **options}
     trainer(tmp_path, TensorBoardFigures(every), StopAfter(epochs), **options, num_sanity_val_steps=-1).fit(model, data)
     assert steps_of(written) == sorted(expected)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_resumed_run_draws_the_figures_that_are_left(written, tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard_figures, "_LONG_RUN", 10)
+    data = SyntheticSequences(SumSign(max_length=3), num_train=16, num_val=16, batch_size=4)
+    first = trainer(tmp_path, TensorBoardFigures(), StopAfter(4), max_epochs=9)
+    first.fit(SequenceClassifier(input_size=1), data)
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    assert steps_of(written) == [12, 16]
+    written.clear()
+    second = trainer(tmp_path, TensorBoardFigures(), max_epochs=9)
+    second.fit(SequenceClassifier(input_size=1), data, ckpt_path=tmp_path / "last.ckpt")
+    assert steps_of(written) == [20, 36]
+
+
+def test_state_of_an_earlier_version_can_be_loaded():
+    callback = TensorBoardFigures()
+    callback.load_state_dict({"validations": 3, "tenths": 2})
+    assert callback.state_dict() == {"doublings": 0}
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_picture_has_twice_the_pixels(scale, tmp_path):
+    """And TensorBoard's reader finds it."""
+    figure = confusion_figure(torch.tensor([[3, 1], [0, 4]]))
+    size = figure.get_size_inches() * 80
+    assert imread(io.BytesIO(to_png(figure, scale))).shape == (*(size[::-1] * scale).astype(int), 4)
+    owner = trainer(tmp_path)
+    add_figures(owner, "group", {"name": figure}, 7)
+    owner.logger.finalize("success")
+    events = EventAccumulator(owner.logger.log_dir).Reload()
+    [image] = events.Images("group/name")
+    assert image.step == 7
+    assert imread(io.BytesIO(image.encoded_image_string)).shape[:2] == tuple((size[::-1] * 2).astype(int))
+    assert figure.dpi == 80  # so that it has its size in a notebook
 
 
 @pytest.mark.parametrize(("every", "sets"), [(None, 1), (7, 1), (0, 0)])
