@@ -11,7 +11,9 @@ from torch import Tensor
 from torchmetrics import ROC, ConfusionMatrix, Metric
 
 from seqlight.callbacks.classifier import classifier_of, has_results
+from seqlight.callbacks.logger import CurvesLogger
 from seqlight.common.batch import Batch
+from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.common.validation import check_at_least
 from seqlight.figures.canvas import to_png
@@ -118,6 +120,19 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the position of the last figures; 0 for a checkpoint of an earlier version."""
         self._doublings = state_dict.get("doublings", 0)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a test or validation be drawn at the steps that the model has been trained for.
+
+        Raises:
+            CheckpointError: if they are not a number.
+        """
+        for logger in trainer.loggers:
+            if trainer.state.fn != TrainerFn.FITTING and isinstance(logger, CurvesLogger):
+                with state_of_checkpoint():
+                    logger.model_step = int(checkpoint["global_step"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget an earlier training, which may have ended by an error."""

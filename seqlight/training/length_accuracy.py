@@ -25,6 +25,11 @@ class LengthBucket(NamedTuple):
         """The lengths, as "41-60" or "41"."""
         return str(self.shortest) if self.shortest == self.longest else f"{self.shortest}-{self.longest}"
 
+    @property
+    def middle(self) -> int:
+        """The length in the middle, rounded down."""
+        return (self.shortest + self.longest) // 2
+
 
 def length_ranges(shortest: int, longest: int, most: int = 8) -> list[tuple[int, int]]:
     """At most `most` ranges of equal integer width; the last one ends with `longest`."""
