@@ -1,5 +1,6 @@
 """Figures for TensorBoard. Its curves are written by `training/curves.py` and `callbacks/logger.py`."""
 
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,18 @@ from torchmetrics import ROC, ConfusionMatrix, Metric
 from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.callbacks.logger import CurvesLogger
 from seqlight.common.batch import Batch
+from seqlight.common.description import encodable
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_lightning import NotInEveryStep
+from seqlight.common.text import one_line
 from seqlight.common.validation import check_at_least
 from seqlight.figures.canvas import to_png
 from seqlight.figures.cell_figure import cell_figure
-from seqlight.figures.memory_curve import memory_curve
+from seqlight.figures.memory_curve import memory_quartiles, memory_sequences
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.metrics import torchmetrics_task
-from seqlight.training.trainer_data import class_names
+from seqlight.training.trainer_data import class_names, datamodule_of
 
 _MAX_ROC_CURVES = 20  # more can't be distinguished, and take minutes to draw
 _LONG_RUN = 1000  # optimizer steps; a set of figures takes as long as a hundred of a small model
@@ -34,6 +37,13 @@ if TYPE_CHECKING:
 def tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     """The Trainer's TensorBoard loggers."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def run_name(trainer: pl.Trainer) -> str:
+    """The name of the run as TensorBoard shows it, from its folder."""
+    for logger in tensorboard_loggers(trainer):
+        return one_line(encodable(os.path.relpath(logger.log_dir, logger.save_dir)))
+    return ""
 
 
 def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], step: int) -> None:
@@ -57,15 +67,18 @@ class SplitResults:
     """The results of a split from which figures are drawn, over all processes.
 
     Attributes:
-        first_batch: the first batch of the split.
+        first_batch: the first batch of the split; None before it.
+        longest_batch: the batch with the longest padded sequences.
         confusion: the confusion matrix.
         roc: torchmetrics' ROC, computed; None if there are too many classes to draw.
         step: the number of steps of the model.
+        epoch: the epoch, from 1.
     """
 
     def __init__(self, model: SequenceClassifier) -> None:
-        self.step = model.global_step
+        self.step, self.epoch = model.global_step, model.current_epoch + 1
         self.first_batch: Batch | None = None
+        self.longest_batch: Batch | None = None
         self._outputs: list[tuple[Tensor, Tensor]] | None = []
         task = torchmetrics_task(model.target, model.head.out_features)
         self._confusion: Metric = ConfusionMatrix(**task).to(model.device)
@@ -79,6 +92,8 @@ class SplitResults:
             self._outputs = None
         elif self._outputs is not None:
             self.first_batch = batch if self.first_batch is None else self.first_batch
+            if self.longest_batch is None or batch.inputs.shape[1] > self.longest_batch.inputs.shape[1]:
+                self.longest_batch = batch
             self._outputs.append((outputs["probabilities"], outputs["targets"].long()))
 
     def compute(self) -> bool:
@@ -174,13 +189,17 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         results, self._results = self._results, None
         # All processes compute, only the first one draws.
-        if not trainer.is_global_zero or results is None or results.first_batch is None:
+        if not trainer.is_global_zero or results is None:
+            return
+        if results.first_batch is None or results.longest_batch is None:
             return
         model = classifier_of(self, pl_module)
+        batch, sequences = memory_sequences(datamodule_of(trainer), results.longest_batch)
+        where = f"{run_name(trainer)}, epoch {results.epoch}"
         names = class_names(trainer, model.target, model.head.out_features)
         figures = {
             "confusion_matrix": confusion_figure(results.confusion, names),
-            "memory": memory_figure({model.recurrent.cell_name: memory_curve(model, results.first_batch)}),
+            "memory": memory_figure({model.recurrent.cell_name: memory_quartiles(model, batch)}, where, sequences),
         }
         if results.roc is not None:
             figures["roc"] = roc_figure(results.roc, names)

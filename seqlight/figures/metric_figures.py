@@ -10,8 +10,10 @@ from torchmetrics import Metric
 from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from seqlight.common.text import one_line
-from seqlight.figures.canvas import Margins, new_figure
+from seqlight.figures.canvas import Margins, integer_ticks, new_figure
 from seqlight.training.length_accuracy import LengthBucket
+
+_FORGOTTEN = 0.01  # a relative influence below which a step counts as forgotten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,21 +87,61 @@ def roc_figure(roc: Metric, class_names: Sequence[str] = ()) -> "Figure":
     return figure
 
 
-def memory_figure(curves: Mapping[str, Float[Tensor, " time"]]) -> "Figure":
-    """Curves of `memory_curve`, (T,) each, by name, on a logarithmic scale."""
-    figure, [[axis]] = new_figure(5, 4, margins=Margins())
-    for name, curve in curves.items():
+def memory_figure(
+    curves: Mapping[str, Float[Tensor, " time"] | Float[Tensor, "3 time"]], where: str = "", sequences: str = ""
+) -> "Figure":
+    """Curves of `memory_curve` (T,), or of `memory_quartiles` (3, T) with a band, on a logarithmic scale.
+
+    Args:
+        curves: by name.
+        where: a further line of the title, as the run and the epoch.
+        sequences: the sequences on which they were measured, for the caption.
+    """
+    quartiles = {name: (curve if curve.ndim == 2 else curve[None]).double().cpu() for name, curve in curves.items()}
+    medians = {name: lines[len(lines) // 2] for name, lines in quartiles.items()}
+    reach = "; ".join(f"{name} {_reach(median)}" for name, median in medians.items())
+    has_bands = any(len(lines) == 3 for lines in quartiles.values())
+    figure, [[axis]] = new_figure(
+        5,
+        3.4,
+        margins=Margins(),
+        title=f"Memory: {reach}\n{where}",
+        caption="How much a change of the input at a time step changes the logit of the answer, relative to the last "
+        f"step (1). Flat: the model remembers; a straight fall: it forgets. Median{' and quartiles' * has_bands}"
+        f"{' of ' * bool(sequences)}{sequences}.",
+    )
+    axis.set_yscale("log")
+    # At least two decades: on a narrower axis a flat curve shows meaningless waves. At most eight.
+    drawn = torch.cat([torch.ones(1), *(lines.flatten() for lines in quartiles.values())])
+    drawn = drawn[drawn.isfinite() & (drawn > 0)]
+    low, high = float(drawn.min()) / 2, float(drawn.max()) * 2
+    axis.set_ylim(max(min(low, high / 100), high / 1e8), high)
+    for name, lines in quartiles.items():
         # A value that underflows to 0 can't be drawn on a logarithmic axis: leave a gap.
-        axis.semilogy(curve.float().masked_fill(curve == 0, torch.nan).cpu(), label=name, marker=".", linewidth=1)
-    # At least two decades: on a narrower axis a flat curve shows meaningless waves.
-    low, high = axis.get_ylim()
-    axis.set_ylim(min(low, high / 100), high)
+        lines = lines.masked_fill(lines == 0, torch.nan)
+        steps = range(lines.shape[1])
+        marker = "." if len(steps) <= 50 else ""
+        [line] = axis.plot(steps, lines[len(lines) // 2], label=name, marker=marker, linewidth=1)
+        if len(lines) == 3:
+            axis.fill_between(steps, lines[0], lines[2], color=line.get_color(), alpha=0.2, linewidth=0)
+    axis.axhline(_FORGOTTEN, color="grey", linewidth=0.8, linestyle="--", label="1 %")
+    axis.yaxis.set_major_formatter("{x:g}")  # matplotlib's powers take a third of the time of the figure
+    axis.yaxis.get_minor_locator().set_params(numticks=1)
     axis.set_xlabel("time steps before the end")
-    axis.set_ylabel("norm of d loss / d input")
+    axis.set_ylabel("relative influence")
+    integer_ticks(axis.xaxis)
     axis.invert_xaxis()
     axis.grid(alpha=0.3)
-    axis.legend()
+    axis.legend(fontsize=8)
     return figure
+
+
+def _reach(curve: Float[Tensor, " time"]) -> str:
+    """How far back a curve stays above 1 %."""
+    below = (curve < _FORGOTTEN).nonzero().flatten().tolist()
+    if below:
+        return f"above 1 % for {below[0] - 1} steps back"
+    return f"above 1 % for all {len(curve) - 1} steps back" if curve.isfinite().any() else "not measurable"
 
 
 def length_figure(buckets: Sequence[LengthBucket]) -> "Figure":

@@ -24,7 +24,7 @@ from seqlight import (
 from seqlight.callbacks import tensorboard_figures
 from seqlight.callbacks.tensorboard_figures import add_figures
 from seqlight.figures.canvas import to_png
-from seqlight.figures.metric_figures import confusion_figure, roc_figure
+from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
 
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
 SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
@@ -229,3 +229,49 @@ def test_roc_curves_are_named_after_their_classes(target):
     FigureCanvasAgg(figure).draw()
     entries = [entry.get_text() for entry in figure.axes[0].get_legend().get_texts()]
     assert entries == (["AUC=0.750"] if target == "binary" else ["_$a$ AUC=0.750", "b AUC=0.750"])
+
+
+def lines_of(axis):
+    return {line.get_label(): line for line in axis.lines}
+
+
+def is_inside(figure):
+    """Whether everything that is drawn lies within the figure."""
+    FigureCanvasAgg(figure).draw()
+    width, height = figure.get_size_inches()
+    box = figure.get_tightbbox()
+    return box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+
+
+LONG_RUN = "a-run-with-a-name-of-eighty-characters-" + "WMWMW" * 8 + "/version_0, epoch 10"
+
+
+@pytest.mark.parametrize(
+    ("curve", "reach"),
+    [
+        (torch.logspace(0, -3.99, 41), "GRUCell above 1 % for 20 steps back"),
+        (torch.linspace(1, 0.5, 11), "GRUCell above 1 % for all 10 steps back"),
+        (torch.full((5,), torch.nan), "GRUCell not measurable"),
+        (torch.ones(1), "GRUCell above 1 % for all 0 steps back"),
+        (torch.tensor([1.0, 0.0]), "GRUCell above 1 % for 0 steps back"),
+    ],
+)
+@pytest.mark.parametrize("with_band", [True, False])
+def test_memory_figure_says_what_it_shows(curve, reach, with_band):
+    curves = torch.stack((curve / 2, curve, curve * 2)) if with_band else curve
+    figure = memory_figure({"GRUCell": curves}, LONG_RUN, "64 sequences of 41 steps")
+    assert is_inside(figure)
+    assert " ".join(figure.get_suptitle().split()).startswith(f"Memory: {reach} a-run")
+    [caption] = [" ".join(text.get_text().split()) for text in figure.texts if text.get_text().startswith("How much")]
+    assert caption.endswith(f"Median{' and quartiles' if with_band else ''} of 64 sequences of 41 steps.")
+    [axis] = figure.axes
+    shown = torch.from_numpy(lines_of(axis)["GRUCell"].get_ydata())
+    torch.testing.assert_close(shown, curve.double().masked_fill(curve == 0, torch.nan), equal_nan=True)
+    assert lines_of(axis)["1 %"].get_ydata()[0] == 0.01
+    assert len(axis.collections) == with_band
+    left, right = axis.get_xlim()
+    assert left >= right
+    assert all(float(tick).is_integer() for tick in axis.get_xticks())
+    low, high = axis.get_ylim()
+    assert 1e2 * 0.999 <= high / low <= 1e8 * 1.001
+    assert not any("$" in label.get_text() for label in axis.get_yticklabels())
