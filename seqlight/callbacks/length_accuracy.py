@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 
 from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.callbacks.logger import LENGTHS_GROUP
-from seqlight.callbacks.tensorboard_figures import add_figures, tensorboard_loggers
+from seqlight.callbacks.tensorboard_figures import add_figures, run_and_epoch, tensorboard_loggers, trained_steps
 from seqlight.common.batch import Batch
 from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.figures.metric_figures import length_figure
@@ -49,7 +49,8 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
         """Log `test_lengths/accuracy_<shortest>_<longest>`; write the curve and draw the figure."""
         if not self._accuracy.update_called:
             return
-        self.buckets = length_buckets(*self._accuracy.compute())
+        *by_length, chance = self._accuracy.compute()
+        self.buckets = length_buckets(*by_length)
         for bucket in self.buckets:
             name = f"{LENGTHS_GROUP}/accuracy_{bucket.shortest}_{bucket.longest}"
             pl_module.log(name, bucket.accuracy, sync_dist=True)
@@ -57,5 +58,5 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
             for logger in tensorboard_loggers(trainer):
                 for bucket in self.buckets:
                     logger.log_metrics({"test/accuracy_by_length": bucket.accuracy}, step=bucket.middle)
-            figures = {"accuracy_by_length": length_figure(self.buckets)}
-            add_figures(trainer, "test_figures", figures, pl_module.global_step)
+            figure = length_figure(self.buckets, chance, run_and_epoch(trainer))
+            add_figures(trainer, "test_figures", {"accuracy_by_length": figure}, trained_steps(trainer))

@@ -26,9 +26,10 @@ class CurvesLogger(loggers.TensorBoardLogger):
 
     Attributes:
         model_step: the steps that a loaded model has been trained for, at which its test or validation is drawn.
+        model_epoch: the complete epochs of that training; 0 if no checkpoint was loaded.
     """
 
-    model_step = 0
+    model_step = model_epoch = 0
 
     @property
     def experiment(self) -> Any:

@@ -16,7 +16,7 @@ from seqlight.callbacks.logger import CurvesLogger
 from seqlight.common.batch import Batch
 from seqlight.common.description import encodable
 from seqlight.common.errors import state_of_checkpoint
-from seqlight.common.private_lightning import NotInEveryStep
+from seqlight.common.private_lightning import NotInEveryStep, completed_epochs
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_at_least
 from seqlight.figures.canvas import to_png
@@ -39,11 +39,22 @@ def tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def run_name(trainer: pl.Trainer) -> str:
-    """The name of the run as TensorBoard shows it, from its folder."""
-    for logger in tensorboard_loggers(trainer):
-        return one_line(encodable(os.path.relpath(logger.log_dir, logger.save_dir)))
-    return ""
+def trained_steps(trainer: pl.Trainer) -> int:
+    """The steps that the model has been trained for, in this run or in that of its checkpoint."""
+    known = [logger.model_step for logger in trainer.loggers if isinstance(logger, CurvesLogger)]
+    return trainer.global_step or (known[0] if known else 0)
+
+
+def run_and_epoch(trainer: pl.Trainer) -> str:
+    """The name of the run, as TensorBoard shows it, and the epoch from 1; no epoch if it is not known."""
+    logger = tensorboard_loggers(trainer)[0]
+    name = one_line(encodable(os.path.relpath(logger.log_dir, logger.save_dir)))
+    epoch = trainer.current_epoch  # after training, the number of epochs
+    if trainer.state.fn == TrainerFn.FITTING:
+        epoch += 1
+    elif trainer.ckpt_path:
+        epoch = getattr(logger, "model_epoch", 0)
+    return f"{name}, epoch {epoch}" if epoch else name
 
 
 def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], step: int) -> None:
@@ -70,21 +81,21 @@ class SplitResults:
         first_batch: the first batch of the split; None before it.
         longest_batch: the batch with the longest padded sequences.
         confusion: the confusion matrix.
-        roc: torchmetrics' ROC, computed; None if there are too many classes to draw.
+        roc: false and true positive rates, from torchmetrics' ROC; None if there are too many classes to draw.
         step: the number of steps of the model.
-        epoch: the epoch, from 1.
+        where: the run and the epoch.
     """
 
     def __init__(self, model: SequenceClassifier) -> None:
-        self.step, self.epoch = model.global_step, model.current_epoch + 1
+        self.step, self.where = trained_steps(model.trainer), run_and_epoch(model.trainer)
+        self.roc: Any = None
         self.first_batch: Batch | None = None
         self.longest_batch: Batch | None = None
         self._outputs: list[tuple[Tensor, Tensor]] | None = []
         task = torchmetrics_task(model.target, model.head.out_features)
         self._confusion: Metric = ConfusionMatrix(**task).to(model.device)
-        # A fixed number of thresholds limits memory and time.
         few = model.head.out_features <= _MAX_ROC_CURVES
-        self.roc: Metric | None = ROC(**task, thresholds=200).to(model.device) if few else None
+        self._roc: Metric | None = ROC(**task).to(model.device) if few else None
 
     def add(self, batch: Batch, outputs: Any) -> None:
         """Add a batch. There are no results if a subclass of the classifier returns none."""
@@ -102,16 +113,22 @@ class SplitResults:
             # In one call: for a small model, one in each batch takes longer than the model.
             probabilities, targets = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
             self._outputs = []
-            for metric in filter(None, (self._confusion, self.roc)):
-                metric.update(probabilities, targets)
+            self._confusion.update(probabilities, targets)
             self.confusion = self._confusion.compute()
-            if self.roc is not None:
-                self.roc.compute()
+            if self._roc is not None:
+                self._roc.update(probabilities, targets)
+                with warnings.catch_warnings():
+                    # A class that does not occur has no curve; the figure says so.
+                    warnings.filterwarnings("ignore", message="No (positive|negative) samples in targets")
+                    self.roc = self._roc.compute()
+                self._roc.reset()  # it holds all results
         return self.first_batch is not None and self._outputs is not None
 
 
 class TensorBoardFigures(NotInEveryStep, pl.Callback):
-    """Validation figures: confusion matrix, ROC curves, and how far back the model's memory reaches.
+    """Figures of validations: confusion matrix, ROC curves, and how far back the model's memory reaches.
+
+    A test has confusion matrix and ROC curves.
 
     Args:
         every_n_epochs: number of epochs between two sets of figures, with another set after the last validation; 0
@@ -148,6 +165,7 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
             if trainer.state.fn != TrainerFn.FITTING and isinstance(logger, CurvesLogger):
                 with state_of_checkpoint():
                     logger.model_step = int(checkpoint["global_step"])
+                    logger.model_epoch = completed_epochs(checkpoint)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget an earlier training, which may have ended by an error."""
@@ -159,7 +177,24 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         draws = self.every_n_epochs != 0 and not trainer.sanity_checking and tensorboard_loggers(trainer)
         self._results = SplitResults(model) if draws else None
 
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start to collect results."""
+        self.on_validation_epoch_start(trainer, pl_module)
+
     def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the results of a batch."""
+        if self._results is not None:
+            self._results.add(batch, outputs)
+
+    def on_test_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
@@ -181,6 +216,12 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         elif self._are_due(trainer):
             self._draw(trainer, pl_module)
 
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw confusion matrix and ROC curves."""
+        results, self._results = self._results, None
+        if results is not None and results.compute() and trainer.is_global_zero:
+            add_figures(trainer, "test_figures", self._metric_figures(trainer, pl_module, results), results.step)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the figures of the last validation, if it was not known to be the last."""
         if self._results is not None:
@@ -195,17 +236,23 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
             return
         model = classifier_of(self, pl_module)
         batch, sequences = memory_sequences(datamodule_of(trainer), results.longest_batch)
-        where = f"{run_name(trainer)}, epoch {results.epoch}"
-        names = class_names(trainer, model.target, model.head.out_features)
-        figures = {
-            "confusion_matrix": confusion_figure(results.confusion, names),
-            "memory": memory_figure({model.recurrent.cell_name: memory_quartiles(model, batch)}, where, sequences),
-        }
-        if results.roc is not None:
-            figures["roc"] = roc_figure(results.roc, names)
+        curve = {model.recurrent.cell_name: memory_quartiles(model, batch)}
+        figures = self._metric_figures(trainer, pl_module, results)
+        figures["memory"] = memory_figure(curve, results.where, sequences)
         if self.inside_cell:
-            figures["inside_cell"] = cell_figure(model, results.first_batch)
+            figure = figures["inside_cell"] = cell_figure(model, results.first_batch)
+            figure.suptitle(f"{figure.get_suptitle()}\n{results.where}", fontsize=10, parse_math=False)
         add_figures(trainer, "val_figures", figures, results.step)
+
+    def _metric_figures(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, results: SplitResults
+    ) -> dict[str, "Figure"]:
+        model = classifier_of(self, pl_module)
+        names = class_names(trainer, model.target, model.head.out_features)
+        figures = {"confusion_matrix": confusion_figure(results.confusion, names, results.where)}
+        if results.roc is not None:
+            figures["roc"] = roc_figure(results.roc, names, results.where)
+        return figures
 
     def _are_due(self, trainer: pl.Trainer) -> bool:
         if trainer.state.fn != TrainerFn.FITTING:

@@ -73,6 +73,7 @@ def test_test_prints_and_logs_accuracy_by_length():
         assert point.value == pytest.approx(expected)
     assert sum(int(line.split()[1]) for line in table) == 200
     [image] = events.Images("test_figures/accuracy_by_length")
+    assert events.Tags()["images"] == ["test_figures/accuracy_by_length"]  # the others are turned off
     assert matplotlib.image.imread(io.BytesIO(image.encoded_image_string), format="png").std() > 0.05
 
 
@@ -93,6 +94,15 @@ def test_results_are_drawn_at_the_step_of_the_checkpoint(verb, split, trained):
         step = torch.load(trained, weights_only=True)["global_step"]
         assert step > 0
         assert steps == {f"{split}/{name}": [step] for name in ("loss", "accuracy", "auroc", "f1")}
+
+
+def test_test_draws_confusion_matrix_and_roc(trained):
+    run("test", "--ckpt_path", trained, QUIET[0], "--device=cpu")
+    events = EventAccumulator(str(Path(trained).parents[1] / "test")).Reload()
+    assert set(events.Tags()["images"]) == {"test_figures/confusion_matrix", "test_figures/roc"}
+    for tag in events.Tags()["images"]:
+        [image] = events.Images(tag)
+        assert image.step == torch.load(trained, weights_only=True)["global_step"]
 
 
 def test_results_of_a_test_do_not_hide_the_training_curves(trained):
