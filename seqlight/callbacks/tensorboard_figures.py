@@ -61,14 +61,11 @@ def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], s
     """Write figures to TensorBoard, as `<group>/<name>`."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-    values = []
-    with warnings.catch_warnings():
-        # Class names can be in any script; characters that the font lacks are drawn as boxes.
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
-        for name, figure in figures.items():
-            image = Summary.Image(encoded_image_string=to_png(figure), colorspace=4)
-            # Group names sort after train/, val/ and test/, so that the curves come first.
-            values.append(Summary.Value(tag=f"{group}/{name}", image=image))
+    # Group names sort after train/, val/ and test/, so that the curves come first.
+    images = {
+        name: Summary.Image(encoded_image_string=to_png(figure), colorspace=4) for name, figure in figures.items()
+    }
+    values = [Summary.Value(tag=f"{group}/{name}", image=image) for name, image in images.items()]
     for logger in tensorboard_loggers(trainer):
         # Not by `add_figure`, which turns the picture into an array and back, with pyplot.
         logger.experiment.file_writer.add_summary(Summary(value=values), step)

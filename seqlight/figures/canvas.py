@@ -5,6 +5,8 @@ import io
 import os
 import sys
 import textwrap
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -98,15 +100,24 @@ def text_width(text: str, size: float) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    with _any_script():
+        width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
     return float(width) / 72
+
+
+@contextlib.contextmanager
+def _any_script() -> Iterator[None]:
+    """Ignore characters that the font lacks: names can be in any script. They are drawn as boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        yield
 
 
 def wrap(text: str, width: float, size: float) -> list[str]:
     """The lines of a text, broken so that each is at most `width` inches wide at this font size."""
     lines = []
     for line in text.splitlines():
-        most = min(len(line), int(len(line) * width / text_width(line, size)) + 2) if line else 1
+        most = min(len(line), int(len(line) * width / max(text_width(line, size), 0.01)) + 2) if line else 1
         while most > 1 and any(text_width(part, size) > width for part in textwrap.wrap(line, most)):
             most -= 1 + most // 20
         lines += textwrap.wrap(line, most)
@@ -116,7 +127,8 @@ def wrap(text: str, width: float, size: float) -> list[str]:
 def to_png(figure: "Figure", scale: float = 2) -> bytes:
     """The figure as a PNG file. By default with twice its pixels, so that it is sharp on a screen of high density."""
     # Level 1 takes a third of the time of the default, and makes files a quarter larger.
-    figure.savefig(file := io.BytesIO(), format="png", dpi=scale * figure.dpi, pil_kwargs={"compress_level": 1})
+    with _any_script():
+        figure.savefig(file := io.BytesIO(), format="png", dpi=scale * figure.dpi, pil_kwargs={"compress_level": 1})
     return file.getvalue()
 
 

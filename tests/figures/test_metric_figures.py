@@ -439,3 +439,10 @@ def test_class_that_does_not_occur_raises_no_warning(target, drawn, tmp_path):
     figure, _ = drawn["test_figures/roc"]
     assert is_inside(figure)
     assert "undefined" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("name", ["日本", "\u200b", "\U0001f600", "a$b$c", "_x", " "])
+def test_names_in_any_script_raise_no_warning(name):
+    to_png(confusion_figure(torch.eye(2, dtype=torch.int64), [name, "b"], name))
+    roc = [torch.tensor([0.0, 1])] * 2, [torch.tensor([0.0, 1])] * 2
+    to_png(roc_figure(roc, [name, "b"], name))
