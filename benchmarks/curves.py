@@ -43,7 +43,7 @@ def main(path: str) -> None:
         # On sequences ten times as long as the training sequences.
         curve = memory_curve(model, SyntheticSequences(SumSign(max_length=100)).split("test"))
         memory_axis.semilogy(curve.numpy(), label=cell.__name__, linewidth=1.2)
-    memory_axis.set_title("norm of d loss / d input", fontsize=10)
+    memory_axis.set_title("relative influence of a step", fontsize=10)
     memory_axis.set_xlabel("steps before the end")
     memory_axis.invert_xaxis()
     for axis in (loss_axis, accuracy_axis, memory_axis):

@@ -5,7 +5,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqlight.callbacks.classifier import classifier_of, has_results
-from seqlight.callbacks.tensorboard_figures import add_figures, tensorboard_loggers
+from seqlight.callbacks.logger import LENGTHS_GROUP
+from seqlight.callbacks.tensorboard_figures import add_figures, run_and_epoch, tensorboard_loggers, trained_steps
 from seqlight.common.batch import Batch
 from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.figures.metric_figures import length_figure
@@ -13,7 +14,10 @@ from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, leng
 
 
 class AccuracyByLength(NotInEveryStep, pl.Callback):
-    """Test accuracy for each range of lengths, as scalars and as a figure, if lengths differ.
+    """Test accuracy for each range of lengths, if lengths differ.
+
+    In TensorBoard it is a figure, and the curve `test/accuracy_by_length` with the length as step, so that several runs
+    lie in one chart.
 
     Attributes:
         buckets: the ranges of the last test; empty if all its sequences had the same length.
@@ -42,13 +46,17 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
             self._accuracy.update(outputs["probabilities"], outputs["targets"], batch.lengths)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log `test_lengths/accuracy_<shortest>_<longest>`, and draw the figure."""
+        """Log `test_lengths/accuracy_<shortest>_<longest>`; write the curve and draw the figure."""
         if not self._accuracy.update_called:
             return
-        self.buckets = length_buckets(*self._accuracy.compute())
+        *by_length, chance = self._accuracy.compute()
+        self.buckets = length_buckets(*by_length)
         for bucket in self.buckets:
-            name = f"test_lengths/accuracy_{bucket.shortest}_{bucket.longest}"
+            name = f"{LENGTHS_GROUP}/accuracy_{bucket.shortest}_{bucket.longest}"
             pl_module.log(name, bucket.accuracy, sync_dist=True)
         if self.buckets and trainer.is_global_zero and tensorboard_loggers(trainer):
-            figures = {"accuracy_by_length": length_figure(self.buckets)}
-            add_figures(trainer, "test_figures", figures, pl_module.global_step)
+            for logger in tensorboard_loggers(trainer):
+                for bucket in self.buckets:
+                    logger.log_metrics({"test/accuracy_by_length": bucket.accuracy}, step=bucket.middle)
+            figure = length_figure(self.buckets, chance, run_and_epoch(trainer))
+            add_figures(trainer, "test_figures", {"accuracy_by_length": figure}, trained_steps(trainer))

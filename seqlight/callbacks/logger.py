@@ -16,9 +16,20 @@ from seqlight.checkpoints.numbered_folders import new_folder
 from seqlight.common.errors import WriteError
 from seqlight.common.private_lightning import event_file_named_after, forget_writer, has_writer
 
+LENGTHS_GROUP = "test_lengths"  # of the values that `AccuracyByLength` logs
+
 
 class CurvesLogger(loggers.TensorBoardLogger):
-    """Lightning's TensorBoardLogger, but scalars that are logged together are written as one event."""
+    """Lightning's TensorBoardLogger, but scalars that are logged together are written as one event.
+
+    Values in `LENGTHS_GROUP` are left out: `AccuracyByLength` writes them as one curve.
+
+    Attributes:
+        model_step: the steps that a loaded model has been trained for, at which its test or validation is drawn.
+        model_epoch: the complete epochs of that training; 0 if no checkpoint was loaded.
+    """
+
+    model_step = model_epoch = 0
 
     @property
     def experiment(self) -> Any:
@@ -43,9 +54,10 @@ class CurvesLogger(loggers.TensorBoardLogger):
             from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
             # Lightning adds the epoch to the metrics of `self.log`, which would be one more curve.
-            scalars = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-            values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
-            self.experiment.file_writer.add_summary(Summary(value=values), step)
+            names = [name for name in metrics if name != "epoch" and not name.startswith(f"{LENGTHS_GROUP}/")]
+            values = [Summary.Value(tag=name, simple_value=float(metrics[name])) for name in names]
+            if values:
+                self.experiment.file_writer.add_summary(Summary(value=values), step or self.model_step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -1,25 +1,34 @@
 """Figures for TensorBoard. Its curves are written by `training/curves.py` and `callbacks/logger.py`."""
 
-import math
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 from torchmetrics import ROC, ConfusionMatrix, Metric
 
 from seqlight.callbacks.classifier import classifier_of, has_results
+from seqlight.callbacks.logger import CurvesLogger
 from seqlight.common.batch import Batch
-from seqlight.common.private_lightning import NotInEveryStep
+from seqlight.common.description import encodable
+from seqlight.common.errors import state_of_checkpoint
+from seqlight.common.private_lightning import NotInEveryStep, completed_epochs
+from seqlight.common.text import one_line
 from seqlight.common.validation import check_at_least
+from seqlight.figures.canvas import to_png
 from seqlight.figures.cell_figure import cell_figure
-from seqlight.figures.memory_curve import memory_curve
+from seqlight.figures.memory_curve import memory_quartiles, memory_sequences
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
+from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.metrics import torchmetrics_task
-from seqlight.training.trainer_data import class_names
+from seqlight.training.trainer_data import class_names, datamodule_of
 
 _MAX_ROC_CURVES = 20  # more can't be distinguished, and take minutes to draw
+_LONG_RUN = 1000  # optimizer steps; a set of figures takes as long as a hundred of a small model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,23 +39,98 @@ def tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
+def trained_steps(trainer: pl.Trainer) -> int:
+    """The steps that the model has been trained for, in this run or in that of its checkpoint."""
+    known = [logger.model_step for logger in trainer.loggers if isinstance(logger, CurvesLogger)]
+    return trainer.global_step or (known[0] if known else 0)
+
+
+def run_and_epoch(trainer: pl.Trainer) -> str:
+    """The name of the run, as TensorBoard shows it, and the epoch from 1; no epoch if it is not known."""
+    logger = tensorboard_loggers(trainer)[0]
+    name = one_line(encodable(os.path.relpath(logger.log_dir, logger.save_dir)))
+    epoch = trainer.current_epoch  # after training, the number of epochs
+    if trainer.state.fn == TrainerFn.FITTING:
+        epoch += 1
+    elif trainer.ckpt_path:
+        epoch = getattr(logger, "model_epoch", 0)
+    return f"{name}, epoch {epoch}" if epoch else name
+
+
 def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], step: int) -> None:
     """Write figures to TensorBoard, as `<group>/<name>`."""
-    with warnings.catch_warnings():
-        # Class names can be in any script; characters that the font lacks are drawn as boxes.
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
-        for logger in tensorboard_loggers(trainer):
-            for name, figure in figures.items():
-                # Group names sort after train/, val/ and test/, so that the curves come first.
-                logger.experiment.add_figure(f"{group}/{name}", figure, step)
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+    # Group names sort after train/, val/ and test/, so that the curves come first.
+    images = {
+        name: Summary.Image(encoded_image_string=to_png(figure), colorspace=4) for name, figure in figures.items()
+    }
+    values = [Summary.Value(tag=f"{group}/{name}", image=image) for name, image in images.items()]
+    for logger in tensorboard_loggers(trainer):
+        # Not by `add_figure`, which turns the picture into an array and back, with pyplot.
+        logger.experiment.file_writer.add_summary(Summary(value=values), step)
+
+
+class SplitResults:
+    """The results of a split from which figures are drawn, over all processes.
+
+    Attributes:
+        first_batch: the first batch of the split; None before it.
+        longest_batch: the batch with the longest padded sequences.
+        confusion: the confusion matrix.
+        roc: false and true positive rates, from torchmetrics' ROC; None if there are too many classes to draw.
+        step: the number of steps of the model.
+        where: the run and the epoch.
+    """
+
+    def __init__(self, model: SequenceClassifier) -> None:
+        self.step, self.where = trained_steps(model.trainer), run_and_epoch(model.trainer)
+        self.roc: Any = None
+        self.first_batch: Batch | None = None
+        self.longest_batch: Batch | None = None
+        self._outputs: list[tuple[Tensor, Tensor]] | None = []
+        task = torchmetrics_task(model.target, model.head.out_features)
+        self._confusion: Metric = ConfusionMatrix(**task).to(model.device)
+        few = model.head.out_features <= _MAX_ROC_CURVES
+        self._roc: Metric | None = ROC(**task).to(model.device) if few else None
+
+    def add(self, batch: Batch, outputs: Any) -> None:
+        """Add a batch. There are no results if a subclass of the classifier returns none."""
+        if not has_results(outputs):
+            self._outputs = None
+        elif self._outputs is not None:
+            self.first_batch = batch if self.first_batch is None else self.first_batch
+            if self.longest_batch is None or batch.inputs.shape[1] > self.longest_batch.inputs.shape[1]:
+                self.longest_batch = batch
+            self._outputs.append((outputs["probabilities"], outputs["targets"].long()))
+
+    def compute(self) -> bool:
+        """Compute the results once, in all processes; returns whether there are any."""
+        if self._outputs:
+            # In one call: for a small model, one in each batch takes longer than the model.
+            probabilities, targets = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
+            self._outputs = []
+            self._confusion.update(probabilities, targets)
+            self.confusion = self._confusion.compute()
+            if self._roc is not None:
+                self._roc.update(probabilities, targets)
+                with warnings.catch_warnings():
+                    # A class that does not occur has no curve; the figure says so.
+                    warnings.filterwarnings("ignore", message="No (positive|negative) samples in targets")
+                    self.roc = self._roc.compute()
+                self._roc.reset()  # it holds all results
+        return self.first_batch is not None and self._outputs is not None
 
 
 class TensorBoardFigures(NotInEveryStep, pl.Callback):
-    """Validation figures: confusion matrix, ROC curves, and how far back the model's memory reaches.
+    """Figures of validations: confusion matrix, ROC curves, and how far back the model's memory reaches.
+
+    A test has confusion matrix and ROC curves.
 
     Args:
-        every_n_epochs: number of epochs between two sets of figures; 0 draws none. By default they are drawn at the
-            first validation of each tenth of the run; if the run has no end, at validations 1, 2, 4, 8, ...
+        every_n_epochs: number of epochs between two sets of figures, with another set after the last validation; 0
+            draws none. By default there is one set, after the last validation; runs of more than 1000 steps also have
+            one after the first validation from step 1000, 2000, 4000, 8000, ... on.
         inside_cell: whether to draw `cell_figure` too, for the first layer and a few sequences of the first batch.
     """
 
@@ -55,30 +139,44 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
             check_at_least("every_n_epochs", every_n_epochs, 0)
         self.every_n_epochs = every_n_epochs
         self.inside_cell = inside_cell
-        self._validations, self._tenths = 0, -1
-        self._metrics: dict[str, Metric] = {}
-        self._first_batch: Batch | None = None
+        self._doublings = 0
+        self._results: SplitResults | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the last figures."""
-        return {"validations": self._validations, "tenths": self._tenths}
+        return {"doublings": self._doublings}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the position of the last figures."""
-        self._validations, self._tenths = state_dict["validations"], state_dict["tenths"]
+        """Restore the position of the last figures; 0 for a checkpoint of an earlier version."""
+        self._doublings = state_dict.get("doublings", 0)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a test or validation be drawn at the steps that the model has been trained for.
+
+        Raises:
+            CheckpointError: if they are not a number.
+        """
+        for logger in trainer.loggers:
+            if trainer.state.fn != TrainerFn.FITTING and isinstance(logger, CurvesLogger):
+                with state_of_checkpoint():
+                    logger.model_step = int(checkpoint["global_step"])
+                    logger.model_epoch = completed_epochs(checkpoint)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget an earlier training, which may have ended by an error."""
+        self._results = None
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start to collect results, if figures are due in this epoch."""
+        """Start to collect results."""
         model = classifier_of(self, pl_module)
-        self._metrics, self._first_batch = {}, None
-        if self._are_due(trainer):
-            task = torchmetrics_task(model.target, model.head.out_features)
-            self._metrics = {
-                "confusion_matrix": ConfusionMatrix(**task).to(model.device),
-            }
-            # A fixed number of thresholds limits memory and time.
-            if model.head.out_features <= _MAX_ROC_CURVES:
-                self._metrics["roc"] = ROC(**task, thresholds=200).to(model.device)
+        draws = self.every_n_epochs != 0 and not trainer.sanity_checking and tensorboard_loggers(trainer)
+        self._results = SplitResults(model) if draws else None
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start to collect results."""
+        self.on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_batch_end(
         self,
@@ -90,54 +188,77 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the results of a batch."""
-        if not has_results(outputs):
-            self._metrics = {}
-            return
-        if self._metrics and self._first_batch is None:
-            self._first_batch = batch
-        for metric in self._metrics.values():
-            metric.update(outputs["probabilities"], outputs["targets"].long())
+        if self._results is not None:
+            self._results.add(batch, outputs)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the results of a batch."""
+        if self._results is not None:
+            self._results.add(batch, outputs)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the figures."""
-        if not self._metrics:
+        """Draw the figures if they are due."""
+        if self._results is None:
+            return
+        if not self._results.compute():
+            self._results = None
+        elif self._are_due(trainer):
+            self._draw(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw confusion matrix and ROC curves."""
+        results, self._results = self._results, None
+        if results is not None and results.compute() and trainer.is_global_zero:
+            add_figures(trainer, "test_figures", self._metric_figures(trainer, pl_module, results), results.step)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the figures of the last validation, if it was not known to be the last."""
+        if self._results is not None:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        results, self._results = self._results, None
+        # All processes compute, only the first one draws.
+        if not trainer.is_global_zero or results is None:
+            return
+        if results.first_batch is None or results.longest_batch is None:
             return
         model = classifier_of(self, pl_module)
-        # All processes compute, only the first one draws.
-        confusion = self._metrics["confusion_matrix"].compute()
-        roc = self._metrics.get("roc")
-        if roc is not None:
-            roc.compute()
-        if not trainer.is_global_zero or self._first_batch is None:
-            return
-        names = class_names(trainer, model.target, model.head.out_features)
-        figures = {
-            "confusion_matrix": confusion_figure(confusion, names),
-            "memory": memory_figure({model.recurrent.cell_name: memory_curve(model, self._first_batch)}),
-        }
-        if roc is not None:
-            figures["roc"] = roc_figure(roc, names)
+        batch, sequences = memory_sequences(datamodule_of(trainer), results.longest_batch)
+        curve = {model.recurrent.cell_name: memory_quartiles(model, batch)}
+        figures = self._metric_figures(trainer, pl_module, results)
+        figures["memory"] = memory_figure(curve, results.where, sequences)
         if self.inside_cell:
-            figures["inside_cell"] = cell_figure(model, self._first_batch)
-        add_figures(trainer, "val_figures", figures, model.global_step)
+            figure = figures["inside_cell"] = cell_figure(model, results.first_batch)
+            figure.suptitle(f"{figure.get_suptitle()}\n{results.where}", fontsize=10, parse_math=False)
+        add_figures(trainer, "val_figures", figures, results.step)
+
+    def _metric_figures(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, results: SplitResults
+    ) -> dict[str, "Figure"]:
+        model = classifier_of(self, pl_module)
+        names = class_names(trainer, model.target, model.head.out_features)
+        figures = {"confusion_matrix": confusion_figure(results.confusion, names, results.where)}
+        if results.roc is not None:
+            figures["roc"] = roc_figure(results.roc, names, results.where)
+        return figures
 
     def _are_due(self, trainer: pl.Trainer) -> bool:
-        if trainer.sanity_checking or not tensorboard_loggers(trainer) or self.every_n_epochs == 0:
-            return False
         if trainer.state.fn != TrainerFn.FITTING:
             return True
-        if self.every_n_epochs is not None:
-            epoch = trainer.current_epoch + 1
-            return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
-        self._validations += 1
-        num_steps = trainer.estimated_stepping_batches
-        if math.isinf(num_steps):
-            return self._validations.bit_count() == 1
         # In manual optimization, several optimizers can step in a batch.
         automatic = trainer.lightning_module.automatic_optimization
         num_done = trainer.global_step if automatic else trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        tenths = int(10 * num_done / num_steps)
-        if tenths == self._tenths:
-            return False
-        self._tenths = tenths
-        return True
+        is_last = 0 < trainer.estimated_stepping_batches <= num_done  # infinite or -1 if the run has no end
+        if self.every_n_epochs is not None:
+            return is_last or (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        before, self._doublings = self._doublings, (num_done // _LONG_RUN).bit_length()
+        return is_last or self._doublings > before

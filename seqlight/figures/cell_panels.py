@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from seqlight.figures.canvas import new_figure
+from seqlight.figures.canvas import integer_ticks, new_figure
 from seqlight.tasks.task import Target
 
 if TYPE_CHECKING:
@@ -22,12 +22,9 @@ def grid(num_heat_maps: int, num_columns: int) -> tuple["Figure", list[list[Any]
     figure, axes = new_figure(
         width, height, len(heights), num_columns, sharex=True, sharey="row", height_ratios=heights
     )
-    for row in axes:
-        for axis in row:
-            axis.tick_params(labelsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("time step", fontsize=9)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        integer_ticks(axis.xaxis)
     return figure, axes
 
 
@@ -44,7 +41,7 @@ def draw_inputs(
         steps, values = range(1, length + 1), sequence[:length]
         if inputs.ndim == 2:
             axis.plot(steps, values, drawstyle="steps-mid", **_line(length))
-            axis.yaxis.get_major_locator().set_params(integer=True)
+            integer_ticks(axis.yaxis)
         else:
             axis.axhline(0, color="0.8", linewidth=0.8)
             for feature, curve in enumerate(values.float().T):

@@ -25,6 +25,11 @@ class LengthBucket(NamedTuple):
         """The lengths, as "41-60" or "41"."""
         return str(self.shortest) if self.shortest == self.longest else f"{self.shortest}-{self.longest}"
 
+    @property
+    def middle(self) -> int:
+        """The length in the middle, rounded down."""
+        return (self.shortest + self.longest) // 2
+
 
 def length_ranges(shortest: int, longest: int, most: int = 8) -> list[tuple[int, int]]:
     """At most `most` ranges of equal integer width; the last one ends with `longest`."""
@@ -61,6 +66,7 @@ class LengthAccuracy(Metric):
     full_state_update = False
     right: Tensor
     count: Tensor
+    classes: Tensor
 
     def __init__(self, target: Target, num_outputs: int) -> None:
         super().__init__()
@@ -68,6 +74,9 @@ class LengthAccuracy(Metric):
         self.labels = num_outputs if target == "multilabel" else 1
         for name in ("right", "count"):
             self.add_state(name, torch.zeros(1, dtype=torch.int64), dist_reduce_fx="sum")
+        # Sequences of each class; for multilabel, with each label.
+        size = max(2, num_outputs) if target != "multilabel" else num_outputs
+        self.add_state("classes", torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -78,15 +87,23 @@ class LengthAccuracy(Metric):
         """Add a batch, with probabilities and targets from `SequenceClassifier.test_step`."""
         right = (predicted_classes(probabilities, self.target) == targets).long()
         right = right.flatten(1).sum(1) if right.ndim > 1 else right
+        labels = targets.long()
+        self.classes += labels.sum(0) if self.target == "multilabel" else labels.bincount(minlength=len(self.classes))
         self._grow(int(lengths.max()) + 1)
         lengths = lengths.to(right.device)
         self.right.index_add_(0, lengths, right)
         self.count.index_add_(0, lengths, torch.ones_like(lengths))
 
-    def compute(self) -> tuple[Float[Tensor, " lengths"], Int64[Tensor, " lengths"]]:
-        """Accuracy and number of sequences for each length from 0; the accuracy is NaN if there are none."""
+    def compute(self) -> tuple[Float[Tensor, " lengths"], Int64[Tensor, " lengths"], float]:
+        """Accuracy and number of sequences for each length from 0, and the accuracy of a constant answer.
+
+        The accuracy is NaN if there are no sequences. The constant answer is the most frequent class or, for
+        multilabel, the more frequent value of each label.
+        """
         count = self.count.cpu()  # not every accelerator has float64
-        return self.right.cpu().double() / (count * self.labels), count
+        share = self.classes.cpu().double() / count.sum()
+        chance = torch.maximum(share, 1 - share).mean() if self.target == "multilabel" else share.max()
+        return self.right.cpu().double() / (count * self.labels), count, float(chance)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Synchronise ranks; torchmetrics sums tensors of one size only, so they grow to the longest of all ranks."""

@@ -1,5 +1,6 @@
 """Runs of the command line in TensorBoard's server and in its page."""
 
+import contextlib
 import io
 import json
 import math
@@ -16,14 +17,16 @@ from urllib.request import Request, urlopen
 
 import matplotlib.image
 import pytest
+from torch.nn import LSTM
 
+from seqlight.callbacks.logger import logger_of
 from tests.processes import Command
 
 RUN, TINY_RUN = "main/version_0", "tiny/version_0"
 EPOCHS, STEPS_PER_EPOCH = 3, 7  # 200 samples in batches of 32
 METRICS = ("loss", "accuracy", "auroc", "f1")
 TRAIN_TAGS = {"train/loss", "train/accuracy", "train/learning_rate", "train/gradient_norm"}
-VAL_TAGS = {f"val/{name}" for name in METRICS}
+VAL_TAGS = {f"val/{name}" for name in (*METRICS, "best_accuracy", "best_loss")}
 CHROMIUM_FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -57,9 +60,9 @@ def runs(tmp_path_factory):
     return folder / "runs"
 
 
-@pytest.fixture(scope="session")
-def server(runs):
-    """TensorBoard's server after it has read the runs; `get` fetches JSON from it."""
+@contextlib.contextmanager
+def serving(runs, *names):
+    """TensorBoard's server after it has read these runs; `get` fetches JSON from it."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", "0", "--host", "127.0.0.1"]
     log = runs.parent / "server.log"
     with log.open("w") as output:
@@ -77,13 +80,20 @@ def server(runs):
 
         def all_read() -> bool:
             parts = [get(f"/data/plugin/{plugin}/tags") for plugin in ("scalars", "images", "text")]
-            return all(run in part for part in parts for run in (RUN, TINY_RUN))
+            return all(run in part for part in parts for run in names)
 
         wait_for(all_read, log.read_text)
         yield Server(url, get)
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def server(runs):
+    """A server of both runs."""
+    with serving(runs, RUN, TINY_RUN) as found:
+        yield found
 
 
 def wait_for(condition, explain, seconds=60):
@@ -140,32 +150,75 @@ def test_images(server):
     assert set(tags) == {"val_figures/confusion_matrix", "val_figures/roc", "val_figures/memory"}
     for tag in tags:
         images = server.get("/data/plugin/images/images", run=RUN, tag=tag, sample="0")
-        assert len(images) == EPOCHS
+        assert [image["step"] for image in images] == [STEPS_PER_EPOCH * EPOCHS]
         with urlopen(f"{server.url}/data/plugin/images/individualImage?{images[-1]['query']}", timeout=30) as response:
             image = matplotlib.image.imread(io.BytesIO(response.read()), format="png")
         assert image.std() > 0.05  # not blank
 
 
-def test_hparams_show_arguments_and_results(server):
-    experiment = server.get("/data/plugin/hparams/experiment", body={})
-    names = {info["name"] for info in experiment["hparamInfos"]}
-    assert {"model.cell", "model.learning_rate", "data.task", "data.num_train"} <= names
-    assert {info["name"]["tag"] for info in experiment["metricInfos"]} == {"val/accuracy", "val/loss"}
+FIRST_COLUMNS = [
+    *("data.task", "model.cell", "model.cell.hidden_size", "model.learning_rate", "model.num_layers"),
+    *("parameters", "seed", "trainer.max_epochs"),
+]
+FINAL = {"val/accuracy": "val/accuracy", "val/loss": "val/loss"}
+BEST = {"val/best_accuracy": ("val/accuracy", max), "val/best_loss": ("val/loss", min)}
 
+
+def hparams(server):
+    """The columns of arguments and results in their order, and the rows by run."""
+    experiment = server.get("/data/plugin/hparams/experiment", body={})
     query = {"startIndex": 0, "sliceSize": 10, "allowedStatuses": ["STATUS_SUCCESS"]}
     query["colParams"] = [{"metric": info["name"]} for info in experiment["metricInfos"]]
     found = server.get("/data/plugin/hparams/session_groups", body=query)["sessionGroups"]
-    groups = {group["sessions"][0]["name"]: group for group in found}
+    columns = [info["name"] for info in experiment["hparamInfos"]]
+    metrics = [info["displayName"] for info in experiment["metricInfos"]]
+    return columns, metrics, {group["sessions"][0]["name"]: group for group in found}
+
+
+def test_hparams_show_arguments_and_results(server):
+    columns, metrics, groups = hparams(server)
+    # The page ticks the first five of each.
+    assert columns[: len(FIRST_COLUMNS)] == FIRST_COLUMNS
+    assert {"data.num_train", "data.task.max_length", "model.dropout"} <= set(columns)
+    assert metrics == ["val/accuracy", "val/best_accuracy", "val/loss", "val/best_loss", "test/accuracy", "test/loss"]
     assert set(groups) == {RUN, TINY_RUN}
-    for run, num_train in ((RUN, 200), (TINY_RUN, 64)):
-        assert groups[run]["hparams"]["model.cell"] == "LSTMCell"
-        assert groups[run]["hparams"]["data.num_train"] == num_train
-        for metric in groups[run]["metricValues"]:
-            steps, values = curve(server, metric["name"]["tag"], run)
-            assert math.isfinite(metric["value"])
-            assert metric["value"] == pytest.approx(values[-1])
-            assert metric["trainingStep"] == steps[-1]
-        assert len(groups[run]["metricValues"]) == 2
+    for run, num_train, epochs in ((RUN, 200, EPOCHS), (TINY_RUN, 64, 1)):
+        values = groups[run]["hparams"]
+        assert (values["model.cell"], values["data.task"], values["data.num_train"]) == (
+            "LSTMCell",
+            "SumSign",
+            num_train,
+        )
+        assert (values["seed"], values["trainer.max_epochs"]) == (0, epochs)
+        lstm = LSTM(1, 32)
+        head = 33
+        assert values["parameters"] == sum(part.numel() for part in lstm.parameters()) + head
+        results = {metric["name"]["tag"]: metric for metric in groups[run]["metricValues"]}
+        assert set(results) == {*FINAL, *BEST}
+        for tag, result in results.items():
+            steps, points = curve(server, tag, run)
+            assert result["value"] == pytest.approx(points[-1])
+            assert result["trainingStep"] == steps[-1]
+        for tag, (source, best) in BEST.items():
+            assert results[tag]["value"] == pytest.approx(best(curve(server, source, run)[1]))
+
+
+def test_hparams_show_the_results_of_a_test_in_the_row_of_its_run(runs, tmp_path):
+    """And of its first test only."""
+    folder = tmp_path / "runs" / TINY_RUN
+    shutil.copytree(runs / TINY_RUN, folder)
+    for accuracy in (0.25, 0.75):
+        logger = logger_of(folder, kind="test")
+        logger.log_metrics({"test/accuracy": accuracy, "test/loss": 1 - accuracy}, step=2)
+        logger.finalize("success")
+    with serving(tmp_path / "runs", TINY_RUN) as server:
+        wait_for(lambda: f"{TINY_RUN}/test_2" in server.get("/data/plugin/scalars/tags"), lambda: "test is not read")
+        _, _, groups = hparams(server)
+    assert list(groups) == [TINY_RUN]
+    values = {metric["name"]["tag"]: metric["value"] for metric in groups[TINY_RUN]["metricValues"]}
+    assert values["test/accuracy"] == 0.25
+    assert values["test/loss"] == 0.75
+    assert {*FINAL, *BEST} < set(values)
 
 
 def test_browser_draws_the_curves_first(server, tmp_path):

@@ -15,6 +15,7 @@ from tests.cli.commands import QUIET, SMALL, fit, forget, run
 from tests.conftest import seqlight_run
 
 pytestmark = pytest.mark.usefixtures("user_folder")
+TEST_METRICS = {"test/loss", "test/accuracy", "test/auroc", "test/f1"}
 
 
 def test_commands_rebuild_model_and_data_without_flags():
@@ -58,19 +59,21 @@ def test_test_prints_and_logs_accuracy_by_length():
     right = (model.probabilities(batch.inputs, batch.lengths) > 0.5) == batch.targets.bool()
     table = out.partition("length ")[2].splitlines()[1:]
     events = EventAccumulator(str(Path(path).parents[1] / "test")).Reload()
-    tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("test_lengths/")}
-    assert 1 < len(table) == len(tags) <= 8
-    for lengths, num_sequences, accuracy in map(str.split, table):
+    assert set(events.Tags()["scalars"]) == {*TEST_METRICS, "test/accuracy_by_length"}
+    curve = events.Scalars("test/accuracy_by_length")
+    assert 1 < len(table) == len(curve) <= 8
+    for (lengths, num_sequences, accuracy), point in zip(map(str.split, table), curve, strict=True):
         low, _, high = lengths.partition("-")
         high = high or low
         within = (batch.lengths >= int(low)) & (batch.lengths <= int(high))
         assert int(num_sequences) == within.sum()
         expected = right[within].float().mean().item()
         assert float(accuracy) == pytest.approx(expected, abs=5e-5)
-        [point] = events.Scalars(f"test_lengths/accuracy_{low}_{high}")
+        assert point.step == (int(low) + int(high)) // 2
         assert point.value == pytest.approx(expected)
     assert sum(int(line.split()[1]) for line in table) == 200
     [image] = events.Images("test_figures/accuracy_by_length")
+    assert events.Tags()["images"] == ["test_figures/accuracy_by_length"]  # the others are turned off
     assert matplotlib.image.imread(io.BytesIO(image.encoded_image_string), format="png").std() > 0.05
 
 
@@ -78,8 +81,28 @@ def test_accuracy_by_length_is_left_out_if_lengths_are_equal(trained):
     out = run("test", "--ckpt_path", trained, *QUIET, "--device=cpu")
     assert "sequences" not in out  # the header of the table
     tags = EventAccumulator(str(Path(trained).parents[1] / "test")).Reload().Tags()
-    assert set(tags["scalars"]) == {"test/loss", "test/accuracy", "test/auroc", "test/f1"}
+    assert set(tags["scalars"]) == TEST_METRICS
     assert not tags["images"]
+
+
+@pytest.mark.parametrize(("verb", "split"), [("test", "test"), ("validate", "val")])
+def test_results_are_drawn_at_the_step_of_the_checkpoint(verb, split, trained):
+    for folder in (verb, f"{verb}_2"):
+        run(verb, "--ckpt_path", trained, *QUIET, "--device=cpu")
+        events = EventAccumulator(str(Path(trained).parents[1] / folder)).Reload()
+        steps = {tag: [point.step for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+        step = torch.load(trained, weights_only=True)["global_step"]
+        assert step > 0
+        assert steps == {f"{split}/{name}": [step] for name in ("loss", "accuracy", "auroc", "f1")}
+
+
+def test_test_draws_confusion_matrix_and_roc(trained):
+    run("test", "--ckpt_path", trained, QUIET[0], "--device=cpu")
+    events = EventAccumulator(str(Path(trained).parents[1] / "test")).Reload()
+    assert set(events.Tags()["images"]) == {"test_figures/confusion_matrix", "test_figures/roc"}
+    for tag in events.Tags()["images"]:
+        [image] = events.Images(tag)
+        assert image.step == torch.load(trained, weights_only=True)["global_step"]
 
 
 def test_results_of_a_test_do_not_hide_the_training_curves(trained):

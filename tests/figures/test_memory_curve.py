@@ -1,11 +1,25 @@
 """The memory curve, against a loop over sequences without padding."""
 
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
-from seqlight import Batch, ElmanCell, GRUCell, LSTMCell, SequenceClassifier, memory_curve
+from seqlight import (
+    Batch,
+    ElmanCell,
+    GRUCell,
+    LSTMCell,
+    Parity,
+    SequenceClassifier,
+    SequenceTask,
+    SumSign,
+    SyntheticSequences,
+    memory_curve,
+)
+from seqlight.figures.memory_curve import memory_quartiles, memory_sequences
 
 
 @pytest.fixture(autouse=True)
@@ -27,21 +41,27 @@ def ragged_batch(target, num_outputs, vocab_size=None):
     return Batch(inputs, targets, torch.tensor([3, 6, 1, 4, 4]))
 
 
-def slow_memory_curve(model, batch):
-    """The curve from one sequence at a time, without padding."""
-    norms = [[] for _ in range(batch.inputs.shape[1])]
-    for inputs, target, length in zip(batch.inputs, batch.targets, batch.lengths.tolist(), strict=True):
+def slow_influence(model, batch):
+    """For each distance from the end, the norms of the gradients of one sequence at a time, without padding."""
+    influence = [[] for _ in range(batch.inputs.shape[1])]
+    for inputs, length in zip(batch.inputs, batch.lengths.tolist(), strict=True):
         inputs = inputs[None, :length]
         features = (inputs if model.embedding is None else model.embedding.weight[inputs]).detach().requires_grad_()
-        logits = model.classify(features)
+        logits = model.classify(features)[0]
         if model.target == "multiclass":
-            loss = -logits.log_softmax(-1)[0, target]
+            logit = max(logits)
         else:
-            loss = -(target * logits.sigmoid().log() + (1 - target) * (1 - logits.sigmoid()).log()).sum()
-        [gradient] = torch.autograd.grad(loss, features)
-        for t in range(length):
-            norms[length - 1 - t].append(gradient[0, t].norm().item())
-    return torch.tensor([sum(entry) / len(entry) if entry else 0 for entry in norms], dtype=torch.float64)
+            logit = max(logits, key=abs) if model.target == "multilabel" else logits
+        [gradient] = torch.autograd.grad(logit, features)
+        norms = [vector.norm().item() for vector in gradient[0]]
+        for distance, norm in enumerate(reversed(norms)):
+            if norms[-1] > 0:
+                influence[distance].append(norm / norms[-1])
+    return influence
+
+
+def slow_memory_curve(model, batch):
+    return torch.tensor([np.median(found) if found else 0 for found in slow_influence(model, batch)]).double()
 
 
 CURVES = [
@@ -60,8 +80,87 @@ def test_memory_curve_equals_a_loop(cell, target, num_outputs, options):
     batch = ragged_batch(target, num_outputs, options.get("vocab_size"))
     curve = memory_curve(model, batch)
     expected = slow_memory_curve(model.eval(), batch)
-    assert (expected > 0).all()
+    assert expected[0] == 1
     torch.testing.assert_close(curve, expected, rtol=1e-10, atol=1e-14)
+    quartiles = np.array([np.quantile(found, (0.25, 0.5, 0.75)) for found in slow_influence(model, batch)])
+    torch.testing.assert_close(memory_quartiles(model, batch).T.numpy(), quartiles, rtol=1e-10, atol=1e-14)
+
+
+def test_influence_does_not_depend_on_the_loss():
+    """A solved task has a gradient of its loss of almost 0, and an undiminished one of its logit."""
+    model = classifier(partial(GRUCell, hidden_size=4), "binary", 1, input_size=2)
+    batch = ragged_batch("binary", 1)
+    expected = memory_curve(model, batch)
+    with torch.no_grad():
+        model.head.bias += 1000
+    torch.testing.assert_close(memory_curve(model, batch), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-60])
+def test_small_gradients_do_not_underflow(scale):
+    model = classifier(partial(LSTMCell, hidden_size=4), "binary", 1, input_size=2)
+    batch = ragged_batch("binary", 1)
+    expected = memory_curve(model, batch)
+    if scale > 1e-30:
+        model, batch = model.float(), batch._replace(inputs=batch.inputs.float())
+    with torch.no_grad():
+        model.head.weight *= scale
+    torch.testing.assert_close(memory_curve(model, batch), expected, check_dtype=False, rtol=1e-4, atol=1e-4)
+
+
+def test_sequences_without_influence_of_the_last_step_are_left_out():
+    model = classifier(partial(ElmanCell, hidden_size=4, nonlinearity="relu"), "binary", 1, input_size=2)
+    with torch.no_grad():
+        model.recurrent.layers[0].cell.bias_ih.fill_(-100)
+    batch = ragged_batch("binary", 1)
+    assert memory_quartiles(model, batch).isnan().all()
+    assert (memory_curve(model, batch) == 0).all()
+
+
+@dataclass(frozen=True)
+class Even(SumSign):
+    """A task whose sequences have at most 12 steps."""
+
+    def __post_init__(self):
+        if self.max_length > 12:
+            raise ValueError("too long")
+
+
+class Fixed(SequenceTask):
+    """A task without lengths."""
+
+    input_size, target, num_outputs = 1, "binary", 1
+
+    def sample(self, num_samples, rng):
+        return SumSign(max_length=4).sample(num_samples, rng)
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "words"),
+    [
+        (
+            SumSign(max_length=10),
+            (64, 100, 1),
+            "64 sequences of 100 steps, drawn for this figure (validation: at most 10)",
+        ),
+        (Parity(min_length=2, max_length=30), (64, 200), "64 sequences of 200 steps, drawn"),
+        (SumSign(max_length=200), (8, 200, 1), "8 validation sequences of at most 200 steps"),
+        (Even(max_length=12), (8, 12, 1), "8 validation sequences of at most 12 steps"),
+        (Fixed(), (8, 4, 1), "8 validation sequences of at most 4 steps"),
+        (None, (8, 10, 1), "8 validation sequences of at most 10 steps"),
+    ],
+)
+def test_memory_is_measured_on_long_sequences_if_the_task_has_them(task, shape, words):
+    data = task and SyntheticSequences(task, num_val=8)
+    batch = (data or SyntheticSequences(SumSign(), num_val=8)).split("val")
+    for _ in range(2):  # always the same ones
+        found = memory_sequences(data, batch)
+    assert found.batch.inputs.shape == shape
+    assert found.description.startswith(words)
+    if task is None or shape[0] == 8:
+        assert found.batch is batch
+    else:
+        assert (found.batch.lengths == shape[1]).all()
 
 
 def test_memory_curve_is_zero_beyond_the_longest_sequence():

@@ -4,6 +4,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from sklearn.dummy import DummyClassifier
 
 from seqlight import AccuracyByLength, Parity, SequenceClassifier, SyntheticSequences
 from seqlight.training.length_accuracy import LengthAccuracy, length_buckets, length_ranges
@@ -52,15 +53,21 @@ def right_answers(probabilities, targets, target):
 @pytest.mark.parametrize(("target", "num_outputs"), [("binary", 1), ("multiclass", 4), ("multilabel", 3)])
 def test_accuracy_of_each_range_equals_a_plain_mean(target, num_outputs):
     generator = torch.Generator().manual_seed(0)
-    metric, lengths, right = LengthAccuracy(target, num_outputs), [], []
+    metric, lengths, right, labels = LengthAccuracy(target, num_outputs), [], [], []
     for longest in (5, 40, 12):  # the table of lengths grows, and can be longer than a batch needs
         probabilities, targets = draw(target, num_outputs, 50, generator)
         lengths.append(torch.randint(2, longest + 1, (50,), generator=generator))
         right.append(right_answers(probabilities, targets, target))
+        labels.append(targets)
         metric.update(probabilities, targets, lengths[-1])
     lengths, right = torch.cat(lengths).numpy(), np.concatenate(right)
-    buckets = length_buckets(*metric.compute())
+    *by_length, chance = metric.compute()
+    buckets = length_buckets(*by_length)
     assert sum(bucket.num_sequences for bucket in buckets) == 150
+    answers = torch.cat(labels).reshape(150, -1).numpy().T
+    constant = DummyClassifier(strategy="most_frequent")  # for each label
+    expected = [constant.fit(np.zeros(150), answer).score(np.zeros(150), answer) for answer in answers]
+    assert chance == pytest.approx(np.mean(expected), rel=1e-12)
     assert (buckets[0].shortest, buckets[-1].longest) == (lengths.min(), lengths.max())
     for shortest, longest, num_sequences, accuracy in buckets:
         within = (lengths >= shortest) & (lengths <= longest)
