@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from seqlight.checkpoints.run_choice import ChosenRun, ResumePoint
 from seqlight.cli.training_run import describe_choice
@@ -11,7 +12,7 @@ from tests.conftest import seqlight_run
 from tests.data.test_files import write_table
 from tests.documents.pages import NAMES, ROOT, Page, differences, run_page
 
-README, CLI, DATA, CELLS = (Page(name) for name in ("README.md", "docs/cli.md", "docs/data.md", "docs/cells.md"))
+README, TRAINING, CLI, DATA, CELLS = map(Page, NAMES[:5])
 FOLDERS = ("", "docs", ".github", "benchmarks")
 ALL = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 
@@ -49,7 +50,7 @@ def test_readme_is_short():
 
 def test_examples_name_their_runs():
     """Except the very first, so that no step of a page uses another step's model."""
-    for page in (README, CLI, DATA, CELLS):
+    for page in (README, TRAINING, CLI, DATA, CELLS):
         fits = [
             each for block in page.of_language("bash") for each in block.commands if each.startswith("seqlight fit")
         ]
@@ -63,6 +64,18 @@ def test_cell_has_at_most_ten_lines():
     body = README.of_language("python")[0].text.split("class ")[1]
     assert len([line for line in body.splitlines() if line.strip()]) <= 10
     assert README.of_language("python")[0].text == CELLS.of_language("python")[0].text
+
+
+def test_listing_has_forty_lines_and_labels_of_the_right_shape():
+    listing = TRAINING.of_language("python")[0]
+    assert listing.file == "listing.py"
+    assert len([line for line in listing.text.splitlines() if line.strip()]) <= 40
+    names = {"__name__": "listing"}
+    exec(listing.text, names)
+    model, inputs, labels = names["Classifier"](), torch.zeros(3, 10, 1), torch.zeros(3)
+    assert model.training_step((inputs, labels), 0).shape == ()
+    with pytest.raises(ValueError, match="target size"):
+        model.training_step((inputs, labels[:, None]), 0)
 
 
 def test_error_in_a_file_has_the_message_shown(tmp_path, monkeypatch, command_line_state):
