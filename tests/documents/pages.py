@@ -136,39 +136,29 @@ def run_page(page: Page, folder: Path, known: dict[str, str]) -> Outputs:
         elif block.language == "bash":
             whole = following is not None and following.is_output
             commands = [each for each in block.commands if "--device gpu" not in each]
-            printed = [(each, _run(_as_tested(each, shown, whole=whole), folder, known)) for each in commands]
-            for command, text in printed:
-                _add_accuracies(outputs, command, text)
+            printed = []
+            for command in commands:
+                quick = not whole and _option(command, "--name") not in shown
+                printed.append((command, run_command(command, folder, known, quick=quick)))
+                outputs.accuracies |= accuracies(*printed[-1])
         elif block.language == "python":
             (folder / "block.py").write_text(block.text)
-            printed = [("", _run("python block.py", folder, {}))]
+            printed = [("", run_command("python block.py", folder, {}))]
         elif block.is_output:
             outputs.blocks.append((block, _chosen_lines(block, printed)))
     return outputs
 
 
-def _as_tested(command: str, shown: set[str], *, whole: bool) -> str:
-    """A command of a page with flags that save time.
+def run_command(command: str, folder: Path, known: dict[str, str], *, quick: bool = False) -> str:
+    """Run a command, also with `> file`, in a process of its own; returns its standard output.
 
     Args:
-        command: the command.
-        shown: the names of the runs whose accuracy the page shows.
-        whole: whether its output is shown.
+        command: a command of a page.
+        folder: its working directory.
+        known: as for `run_page`.
+        quick: whether `fit` makes only a few steps.
     """
-    verb = command.split()[1]
-    if verb not in ("fit", "validate", "test", "predict") or " > " in command:
-        return command
-    flags = [_QUIET]
-    if verb == "fit":
-        flags.append(_NO_FIGURES)
-        if not whole and _option(command, "--name") not in shown:
-            flags += [_QUICK, *([] if "--data " in command else [_QUICK_SYNTHETIC])]
-            flags.append(f"--trainer.max_epochs {3 if '--ckpt_path' in command else 2}")
-    return " ".join([command, *flags])
-
-
-def _run(command: str, folder: Path, known: dict[str, str]) -> str:
-    """Run a command, also with `> file`, in a process of its own; returns its standard output."""
+    command = _with_flags(command, quick)
     if command not in known:
         words, _, target = command.partition(" > ")
         program, *arguments = shlex.split(words)
@@ -179,6 +169,20 @@ def _run(command: str, folder: Path, known: dict[str, str]) -> str:
         if target:
             (folder / target).write_text(known[command])
     return known[command]
+
+
+def _with_flags(command: str, quick: bool) -> str:
+    """The command with flags that save time."""
+    verb = command.split()[1]
+    if verb not in ("fit", "validate", "test", "predict") or " > " in command:
+        return command
+    flags = [_QUIET]
+    if verb == "fit":
+        flags.append(_NO_FIGURES)
+        if quick:
+            flags += [_QUICK, *([] if "--data " in command else [_QUICK_SYNTHETIC])]
+            flags.append(f"--trainer.max_epochs {3 if '--ckpt_path' in command else 2}")
+    return " ".join([command, *flags])
 
 
 def _run_script(arguments: tuple[str, ...]) -> int:
@@ -193,10 +197,11 @@ def _option(command: str, flag: str) -> str | None:
     return words[words.index(flag) + 1] if flag in words else None
 
 
-def _add_accuracies(outputs: Outputs, command: str, printed: str) -> None:
+def accuracies(command: str, printed: str) -> dict[tuple[str, str], float]:
+    """The accuracies that a command has printed, by split and name of the run."""
     run = _option(command, "--name") or (_option(command, "--ckpt_path") or "/").split("/")[1]
-    for split, accuracy in re.findall(r"^(val|test) +\S+ +([\d.]+)", printed, re.MULTILINE):
-        outputs.accuracies[split, run] = float(accuracy)
+    rows = re.findall(r"^(val|test) +\S+ +([\d.]+)", printed, re.MULTILINE)
+    return {(split, run): float(accuracy) for split, accuracy in rows}
 
 
 def _chosen_lines(block: Block, printed: list[tuple[str, str]]) -> str:
