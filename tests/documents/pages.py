@@ -7,6 +7,7 @@ see, say what else is in a page:
 - `<!-- file mycells.py -->` before a block: it is a part of this file, and is not run.
 - `<!-- output -->` before a `text` block: it is the output of the block before. `from "..."` and `until "..."` choose
   lines by a text in them, `of "..."` the output of the commands that contain a text, and `about` allows other numbers.
+  With `long`, only the long tests make it.
 - `0.97 <!-- val of lstm, above 0.9 -->`: the accuracy in this row of the table that the run with this `--name` prints
   at its end, and a bound.
 
@@ -67,6 +68,11 @@ class Block:
         return self.comment.split(" ")[0] == "output"
 
     @property
+    def is_long(self) -> bool:
+        """Whether only the long tests make the output."""
+        return self.is_output and self.comment.split()[-1] == "long"
+
+    @property
     def file(self) -> str | None:
         """The file that the block is a part of."""
         return self.comment.removeprefix("file ") if self.comment.startswith("file ") else None
@@ -116,13 +122,14 @@ class Outputs:
     accuracies: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def run_page(page: Page, folder: Path, known: dict[str, str]) -> Outputs:
+def run_page(page: Page, folder: Path, known: dict[str, str], *, long: bool) -> Outputs:
     """Run the code of a page. A command that fails raises AssertionError.
 
     Args:
         page: the page.
         folder: the folder that all pages share.
         known: commands that earlier pages have run there, and their outputs; this page's are added.
+        long: whether to make the outputs that are marked as long.
     """
     outputs = Outputs()
     shown = {match["run"] for match in page.accuracies}
@@ -134,7 +141,7 @@ def run_page(page: Page, folder: Path, known: dict[str, str]) -> Outputs:
             with open(folder / block.file, "a") as file:
                 file.write(block.text + "\n\n")
         elif block.language == "bash":
-            whole = following is not None and following.is_output
+            whole = following is not None and following.is_output and (long or not following.is_long)
             commands = [each for each in block.commands if "--device gpu" not in each]
             printed = []
             for command in commands:
@@ -144,7 +151,7 @@ def run_page(page: Page, folder: Path, known: dict[str, str]) -> Outputs:
         elif block.language == "python":
             (folder / "block.py").write_text(block.text)
             printed = [("", run_command("python block.py", folder, {}))]
-        elif block.is_output:
+        elif block.is_output and (long or not block.is_long):
             outputs.blocks.append((block, _chosen_lines(block, printed)))
     return outputs
 

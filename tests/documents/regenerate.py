@@ -36,7 +36,7 @@ def main(names: list[str]) -> None:
 
 def _page(name: str, folder: Path, known: dict[str, str]) -> str:
     page = pages.Page(name)
-    return pages.regenerated(page, pages.run_page(page, folder, known))
+    return pages.regenerated(page, pages.run_page(page, folder, known, long=True))
 
 
 def _notebook(name: str) -> str:

@@ -25,8 +25,19 @@ def shared(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_code_of_a_page_does_what_it_shows(name, shared):
-    page = Page(name)
-    outputs = run_page(page, *shared)
+    check(Page(name), *shared, long=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name in NAMES if any(block.is_long for block in Page(name).blocks)])
+def test_long_outputs_are_current(name, tmp_path):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    check(Page(name), folder, {}, long=True)
+
+
+def check(page, folder, known, *, long):
+    outputs = run_page(page, folder, known, long=long)
     for block, printed in outputs.blocks:
         assert not (found := differences(block.text, printed, about="about" in block.comment)), found
     for match in page.accuracies:
