@@ -1,11 +1,10 @@
-"""docs/ and CONTRIBUTING agree with the code."""
+"""docs/kernels.md and CONTRIBUTING agree with the code."""
 
 import contextlib
 import io
 import re
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +12,8 @@ import torch
 from seqlight import GatedCell
 from seqlight.kernels.recorder import UnsupportedUpdateError
 from seqlight.kernels.trace import trace_update
-from tests.documents.test_readme import PYTHON as README_PYTHON
-from tests.documents.test_readme import README
+from tests.documents.pages import ROOT, Page
 
-ROOT = Path(__file__).parents[2]
 KERNELS = (ROOT / "docs" / "kernels.md").read_text()
 REFUSED = re.findall(r"^\| `(.*new.*)` \| `(.*?)`", KERNELS, re.MULTILINE)
 
@@ -27,7 +24,7 @@ def blocks(language):
 
 def test_kernel_code_is_current(monkeypatch):
     mycells = types.ModuleType("mycells")
-    exec(README_PYTHON[1], vars(mycells))
+    exec(Page("docs/cells.md").of_language("python")[0].text, vars(mycells))
     monkeypatch.setitem(sys.modules, "mycells", mycells)
     [call] = blocks("python")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -54,31 +51,6 @@ def test_refusal_has_the_listed_message(expression, message):
 
     with pytest.raises(UnsupportedUpdateError, match=f"^{re.escape(message)}$"):
         trace_update(Unusual(2, 5), torch.float32)
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/kernels.md", "docs/reliability.md", ".github/SECURITY.md"])
-def test_links_have_targets(page):
-    path = ROOT / page
-    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
-    assert targets
-    for target in targets:
-        assert target.startswith("https://") or (path.parent / target).exists(), target
-
-
-def test_each_guarantee_names_its_tests():
-    [section] = re.findall(r"## Reliability guarantees\n(.*?)\n## ", README, re.DOTALL)
-    guarantees = section.split("\n- ")[1:]
-    assert len(guarantees) == 8
-    for guarantee in guarantees:
-        assert re.search(r"\(tests/\w+/test_\w+\.py\)", guarantee), guarantee
-
-
-@pytest.mark.filterwarnings("ignore:The number of training batches")
-def test_python_of_reliability_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reliability.md").read_text(), re.DOTALL)
-    exec(code, {})
-    assert list(tmp_path.rglob("last.ckpt"))
 
 
 def test_paths_in_contributing_exist():
