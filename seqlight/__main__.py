@@ -53,7 +53,7 @@ import_in_child_process()
 
 
 def main() -> int:
-    """Run the command line and return the exit status (listed in the README)."""
+    """Run the command line and return the exit status (listed in docs/cli.md)."""
     arguments = sys.argv[1:]
     use_safe_output()
     with signals_handled(importing=True):

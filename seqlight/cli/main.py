@@ -31,7 +31,7 @@ _LOGGED_BY_LIGHTNING = ("--trainer.profiler", "--trainer.enable_model_summary")
 
 
 def run(arguments: list[str], *, started: float | None = None) -> int:
-    """Run a command and return its exit status (listed in the README).
+    """Run a command and return its exit status (listed in docs/cli.md).
 
     Args:
         arguments: the words of the command line.

@@ -45,7 +45,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--num_threads",
         type=int | None,
         default=None,
-        help="threads of torch on the CPU; by default chosen by the size of the model, see the README",
+        help="threads of torch on the CPU; by default chosen by the size of the model, see docs/cli.md",
     )
     parser.add_argument(
         "--name", type=str | None, default=None, help="name of the run's folder in runs/; default: TASK-CELL"
