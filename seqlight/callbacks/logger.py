@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from seqlight.checkpoints.numbered_folders import new_folder
 from seqlight.common.errors import WriteError
 from seqlight.common.private_lightning import event_file_named_after, forget_writer, has_writer
+from seqlight.common.private_torch import add_summary
 
 LENGTHS_GROUP = "test_lengths"  # of the values that `AccuracyByLength` logs
 
@@ -57,7 +58,7 @@ class CurvesLogger(loggers.TensorBoardLogger):
             names = [name for name in metrics if name != "epoch" and not name.startswith(f"{LENGTHS_GROUP}/")]
             values = [Summary.Value(tag=name, simple_value=float(metrics[name])) for name in names]
             if values:
-                self.experiment.file_writer.add_summary(Summary(value=values), step or self.model_step)
+                add_summary(self.experiment, Summary(value=values), step or self.model_step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

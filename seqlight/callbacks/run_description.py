@@ -18,6 +18,7 @@ from seqlight.callbacks.tensorboard_figures import tensorboard_loggers
 from seqlight.common.description import flatten
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_lightning import NotInEveryStep
+from seqlight.common.private_torch import add_summary
 from seqlight.recurrent.layer import RecurrentLayer
 
 # In the HPARAMS tab these come first, by name. TensorBoard ticks the first five.
@@ -107,7 +108,7 @@ class RunDescription(NotInEveryStep, pl.Callback):
             logger.experiment.add_text("configuration", textwrap.indent(text, "    "), pl_module.global_step)
             # Not by logger.log_hyperparams, which would add a wrong first point to the curves.
             for summary in _run_summaries(arguments):
-                logger.experiment.file_writer.add_summary(summary)
+                add_summary(logger.experiment, summary)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the best accuracy and loss so far."""
@@ -125,7 +126,7 @@ class RunDescription(NotInEveryStep, pl.Callback):
         if not trainer.is_global_zero:
             return
         for logger in tensorboard_loggers(trainer):
-            logger.experiment.file_writer.add_summary(self._session_end)
+            add_summary(logger.experiment, self._session_end)
 
 
 def _run_summaries(arguments: dict[str, bool | int | float | str]) -> Iterable[Any]:

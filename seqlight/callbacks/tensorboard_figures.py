@@ -17,6 +17,7 @@ from seqlight.common.batch import Batch
 from seqlight.common.description import encodable
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_lightning import NotInEveryStep, completed_epochs
+from seqlight.common.private_torch import add_summary
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_at_least
 from seqlight.figures.canvas import to_png
@@ -68,7 +69,7 @@ def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], s
     values = [Summary.Value(tag=f"{group}/{name}", image=image) for name, image in images.items()]
     for logger in tensorboard_loggers(trainer):
         # Not by `add_figure`, which turns the picture into an array and back, with pyplot.
-        logger.experiment.file_writer.add_summary(Summary(value=values), step)
+        add_summary(logger.experiment, Summary(value=values), step)
 
 
 class SplitResults:

@@ -261,3 +261,11 @@ def allocation_failure(message: str) -> str | None:
 def is_process_lost(error: Exception) -> bool:
     """Whether a collective operation failed because another process has ended. The error's text names the cause."""
     return bool(re.search(r"gloo/transport|NCCL|Connection (closed|reset) by peer|Broken pipe", str(error)))
+
+
+def add_summary(writer: Any, summary: Any, step: int | None = None) -> None:
+    """Write a TensorBoard summary with a `SummaryWriter`, which opens a new file if its file is closed.
+
+    The public methods do this too, but write one value each, and make pictures with pyplot.
+    """
+    writer._get_file_writer().add_summary(summary, step)

@@ -12,8 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import nn
 from torch.autograd.gradcheck import GradcheckError
+from torch.utils.tensorboard import SummaryWriter
 
 from seqlight.common import private_torch
 from tests.common.has_tests import functions_without_test
@@ -337,3 +340,11 @@ def test_allocation_failure():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert private_torch.allocation_failure(str(caught.value)) == f"you tried to allocate {2**62} bytes"
+
+
+def test_add_summary(tmp_path):
+    writer = SummaryWriter(tmp_path)
+    for step in (1, 2):  # closed between them
+        private_torch.add_summary(writer, Summary(value=[Summary.Value(tag="x", simple_value=step)]), step)
+        writer.close()
+    assert [(x.step, x.value) for x in EventAccumulator(str(tmp_path)).Reload().Scalars("x")] == [(1, 1.0), (2, 2.0)]
