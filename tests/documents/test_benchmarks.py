@@ -67,3 +67,15 @@ def test_step_runs(flags, tmp_path):
     assert status == 0, err
     for name in ("RNN", "LSTM", "GRU"):
         assert any(line.startswith(name) for line in out.splitlines()), out
+
+
+@pytest.mark.long
+def test_start_runs(tmp_path):
+    status, out, err = run_program(SCRIPT.with_name("start.py"), "--rounds=1", "--only=fit --epochs 3", folder=tmp_path)
+    assert status == 0, err
+    assert [line.split("  ")[0] for line in out.splitlines()[1:]] == [
+        "import torch",
+        "loop",
+        "Lightning",
+        "seqlight fit --epochs 3",
+    ]
