@@ -171,6 +171,9 @@ class SeqlightCLI(LightningCLI):
         """Build the Trainer for the chosen device, with TensorBoard's logger in runs/<name>/version_<n>."""
         config = self.config_init[self.subcommand]
         given = config.trainer
+        for name in ("callbacks", "plugins"):  # the Trainer takes one or a list
+            if not isinstance(given[name], list):
+                given[name] = [] if given[name] is None else [given[name]]
         kwargs.update(device_arguments(str(self.subcommand), config.device, given.as_dict()))
         if given.profiler is None:
             kwargs["profiler"] = NoProfiler()
@@ -182,8 +185,8 @@ class SeqlightCLI(LightningCLI):
             self._choose_run(saves=saves)
         if not saves:
             kwargs["enable_checkpointing"] = False
-        if not any(isinstance(plugin, CheckpointIO) for plugin in given.plugins or []):
-            kwargs["plugins"] = [*(given.plugins or []), SealedCheckpointIO(self._contents())]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in given.plugins):
+            kwargs["plugins"] = [*given.plugins, SealedCheckpointIO(self._contents())]
         report = functools.partial(record_backend, self._run and self._run.folder, self._training)
         self.trainer_defaults["callbacks"] = callbacks_of(
             str(self.subcommand), config, saves=saves, report_backend=report
@@ -222,7 +225,7 @@ class SeqlightCLI(LightningCLI):
         if self._run.resume is not None:
             config.ckpt_path = str(self._run.resume.path)
             given = config.trainer
-            given.callbacks = keep_found(self._run.resume.contents, self.model, self.datamodule, given.callbacks or [])
+            given.callbacks = keep_found(self._run.resume.contents, self.model, self.datamodule, given.callbacks)
         elif config.ckpt_path == "last":
             config.ckpt_path = None
         if is_first and message:

@@ -68,7 +68,7 @@ def callbacks_of(verb: str, config: Any, *, saves: bool, report_backend: Callabl
         callbacks.append(PredictionWriter(config.output))
     if verb == "test":
         callbacks.append(AccuracyByLength())
-    has_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks or [])
+    has_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks)
     if config.trainer.enable_progress_bar is not False and not has_bar:
         callbacks.append(TimedProgressBar())
     return callbacks

@@ -111,3 +111,18 @@ def test_interrupted_run_keeps_the_found_rate(kind):
     assert [point.step for point in points] == [*range(1, 17)]
     # The curve has the rate of the next step.
     assert [point.value for point in points[:-1]] == pytest.approx(expected_rates(kind, found, 16)[1:], rel=1e-5)
+
+
+def test_found_rate_with_warmup_and_weight_decay():
+    """One callback, which the Trainer takes without a list too."""
+    flags = ["fit", "--device=cpu", *QUIET, "--model.cell.hidden_size=4", "--trainer.callbacks", "LearningRateFinder"]
+    flags += ["--trainer.callbacks.num_training_steps=30", "--trainer.callbacks.max_lr=0.1", "--model.warmup_steps=4"]
+    flags += ["--optimizer=AdamW", "--optimizer.weight_decay=0.01", "--trainer.max_epochs=2"]
+    out = run(*flags, "--data.num_train=64", "--data.num_val=8", "--data.batch_size=8", "--trainer.log_every_n_steps=1")
+    found = float(re.search(r"a callback changed model.learning_rate (\S+) \(was 0.01\)", out).group(1))
+    [folder] = Path("runs").glob("*/version_0")
+    points = EventAccumulator(str(folder)).Reload().Scalars("train/learning_rate")
+    rising = [found * step / 4 for step in (1, 2, 3, 4)]
+    expected = rising + expected_rates("cosine", found, 12)
+    # The curve has the rate of the next step.
+    assert [point.value for point in points[:-1]] == pytest.approx(expected[1:], rel=1e-5)
