@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from seqlight.common.private_lightning import NotInEveryStep, keep_file_name
-from seqlight.training.non_finite import NonFiniteError, check_metric
+from seqlight.training.non_finite import NonFiniteError, UndefinedMetricError, check_metric
 
 
 class BestCheckpoint(NotInEveryStep, ModelCheckpoint):
@@ -43,6 +43,6 @@ class BestCheckpoint(NotInEveryStep, ModelCheckpoint):
         return super().check_monitor_top_k(trainer, current)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Save as Lightning does, except for NonFiniteError: the best checkpoint would be overwritten."""
-        if not isinstance(exception, NonFiniteError):
+        """Save as Lightning does, unless the metric is the reason: the best checkpoint would be overwritten."""
+        if not isinstance(exception, NonFiniteError | UndefinedMetricError):
             super().on_exception(trainer, pl_module, exception)

@@ -1,7 +1,6 @@
 """Figures for TensorBoard. Its curves are written by `training/curves.py` and `callbacks/logger.py`."""
 
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -25,7 +24,7 @@ from seqlight.figures.cell_figure import cell_figure
 from seqlight.figures.memory_curve import memory_quartiles, memory_sequences
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
 from seqlight.training.classifier import SequenceClassifier
-from seqlight.training.metrics import torchmetrics_task
+from seqlight.training.metrics import absent_classes_accepted, torchmetrics_task
 from seqlight.training.trainer_data import class_names, datamodule_of
 
 _MAX_ROC_CURVES = 20  # more can't be distinguished, and take minutes to draw
@@ -115,9 +114,7 @@ class SplitResults:
             self.confusion = self._confusion.compute()
             if self._roc is not None:
                 self._roc.update(probabilities, targets)
-                with warnings.catch_warnings():
-                    # A class that does not occur has no curve; the figure says so.
-                    warnings.filterwarnings("ignore", message="No (positive|negative) samples in targets")
+                with absent_classes_accepted():  # the figure says which they are
                     self.roc = self._roc.compute()
                 self._roc.reset()  # it holds all results
         return self.first_batch is not None and self._outputs is not None

@@ -68,7 +68,9 @@ def judge(accuracy: float, found: MeasuredBaselines, data: SequenceDataModule) -
     known, task = found.baselines, getattr(data, "task", None)
     linear = max(known.last_symbol, known.bag_of_symbols)
     remarks = []
-    if accuracy <= known.majority + _noise(known.majority, found):
+    if known.majority == 1:  # no network could beat it
+        remarks = ["the most frequent class is right for all sequences: this split can't show what the network learned"]
+    elif accuracy <= known.majority + _noise(known.majority, found):
         remarks = [f"not clearly better than the most frequent class: {_advice(data)}"]
     elif not getattr(task, "solved_by_bag", False) and accuracy <= linear + _noise(linear, found):
         name, fact = "last step", "earlier steps do"

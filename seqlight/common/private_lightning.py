@@ -10,7 +10,7 @@ Nothing here imports Lightning, because cells and tasks do not need it.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,16 @@ def show_in_progress_bar(trainer: "pl.Trainer", values: dict[str, float]) -> Non
     `progress_bar_metrics` is the dictionary itself, not a copy.
     """
     trainer.progress_bar_metrics.update(values)
+
+
+def forget_metrics(trainer: "pl.Trainer", names: Iterable[str]) -> None:
+    """Forget metrics of earlier epochs, which Lightning keeps until they are logged again.
+
+    `callback_metrics` and `logged_metrics` are the dictionaries themselves, not copies.
+    """
+    for metrics in (trainer.callback_metrics, trainer.logged_metrics):
+        for name in names:
+            metrics.pop(name, None)
 
 
 def has_writer(logger: Any) -> bool:

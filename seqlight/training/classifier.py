@@ -41,7 +41,7 @@ class SequenceClassifier(TrainingHooks):
 
     Logged scalars: every `log_every_n_steps` steps, and at least once an epoch, `train/loss` and `train/accuracy`
     (means since the last point), `train/learning_rate` and `train/gradient_norm` (before clipping). After each split,
-    loss, accuracy, AUROC and F1 as `val/...` and `test/...`.
+    loss, accuracy, AUROC and F1 as `val/...` and `test/...`, without those that are undefined: see `compute_metrics`.
 
     A subclass may override `features`, `classify`, `forward`, the four `..._step` methods and `configure_optimizers`,
     and may extend the hooks (`on_...`) if it calls the hook of this class.

@@ -1,5 +1,6 @@
 """Validation and test metrics, and how they are logged."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,9 +11,17 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from seqlight.common.private_lightning import forget_metrics
 from seqlight.tasks.task import Target
 from seqlight.training.curves import write_scalars
-from seqlight.training.metrics import classification_loss, evaluation_metrics, to_float64, to_probabilities
+from seqlight.training.metrics import (
+    classification_loss,
+    compute_metrics,
+    evaluation_metrics,
+    to_float64,
+    to_probabilities,
+)
+from seqlight.training.non_finite import check_defined
 
 
 class MeanLoss(Metric):
@@ -69,16 +78,28 @@ class Evaluation(nn.Module):
         self.metrics.update(probabilities, targets.long())
         return {"probabilities": probabilities, "targets": targets}
 
-    def take(self) -> dict[str, Tensor]:
-        """Loss and metrics since `begin`, which is called again: some metrics keep all batches."""
-        values = {"loss": self.loss.compute(), **self.metrics.compute()}
+    def take(self) -> dict[str, Tensor | None]:
+        """Loss and metrics since `begin`, which is called again: some metrics keep all batches.
+
+        None for a metric that is undefined. Empty if no batch was added, as by a subclass of the classifier.
+        """
+        if not self.loss.update_called:
+            return {}
+        values = {"loss": self.loss.compute(), **compute_metrics(self.metrics)}
         self.begin()
         return values
 
 
-def log_evaluation(module: pl.LightningModule, split: str, values: dict[str, Tensor]) -> None:
-    """Log values as `<split>/<name>`, the same on every rank."""
-    values = {f"{split}/{name}": value for name, value in values.items()}
+def log_evaluation(module: pl.LightningModule, split: str, results: Mapping[str, Tensor | None]) -> None:
+    """Log results as `<split>/<name>`, the same on every rank, without those that are undefined.
+
+    Raises:
+        UndefinedMetricError: if training monitors one that is undefined.
+    """
+    values = {f"{split}/{name}": value for name, value in results.items() if value is not None}
+    undefined = [f"{split}/{name}" for name, value in results.items() if value is None]
+    forget_metrics(module.trainer, undefined)
+    check_defined(module.trainer, undefined)
     fitting = module.trainer.state.fn == TrainerFn.FITTING
     if fitting and not module.trainer.sanity_checking:
         write_scalars(module, values)

@@ -1,13 +1,15 @@
 """Loss, probabilities and metrics for binary, multiclass and multilabel targets."""
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import AUROC, Accuracy, F1Score, MetricCollection
+from torchmetrics import AUROC, Accuracy, MetricCollection, StatScores
 
 from seqlight.common.validation import check_at_least, check_choice, check_finite
 from seqlight.tasks.task import Target
@@ -103,12 +105,42 @@ def torchmetrics_task(target: Target, num_outputs: int) -> dict[str, Any]:
 
 
 def evaluation_metrics(target: Target, num_outputs: int) -> MetricCollection:
-    """Accuracy, and AUROC and F1 as means over classes or labels, over all ranks."""
+    """Accuracy, and areas and counts of each class or label for `compute_metrics`, over all ranks."""
     task = torchmetrics_task(target, num_outputs)
     return MetricCollection(
         {
             "accuracy": Accuracy(**task, average="micro"),
-            "auroc": AUROC(**task, average="macro"),
-            "f1": F1Score(**task, average="macro"),
+            "areas": AUROC(**task, average="none"),
+            "counts": StatScores(**task, average="none"),
         }
     )
+
+
+def compute_metrics(metrics: MetricCollection) -> dict[str, Tensor | None]:
+    """Accuracy, AUROC and F1 over all batches, from `evaluation_metrics`; None for one that is undefined.
+
+    Accuracy is the fraction of correct predictions; for multilabel, of correct labels. For binary, AUROC and F1 are
+    those of class 1. Otherwise they are means over labels, or over classes, each against all others. AUROC leaves out
+    a class or label that no sequence has, or all have; F1, one that no sequence has or is predicted to have. So F1 is
+    scikit-learn's `f1_score(average="macro", zero_division=nan)`.
+    """
+    with absent_classes_accepted():
+        values = metrics.compute()
+    true_positive, false_positive, true_negative, false_negative, _ = values["counts"].reshape(-1, 5).unbind(1)
+    has_both = (true_positive + false_negative > 0) & (true_negative + false_positive > 0)
+    occurs = true_positive + false_positive + false_negative > 0
+    f1 = 2 * true_positive / (2 * true_positive + false_positive + false_negative)
+    areas = values["areas"].reshape(-1)[has_both]
+    return {"accuracy": values["accuracy"], "auroc": _mean(areas), "f1": _mean(f1[occurs])}
+
+
+def _mean(values: Float[Tensor, " classes"]) -> Tensor | None:
+    return values.mean() if len(values) else None
+
+
+@contextlib.contextmanager
+def absent_classes_accepted() -> Iterator[None]:
+    """Ignore torchmetrics' warnings about classes without a ROC curve; callers leave them out."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No (positive|negative) samples in targets")
+        yield

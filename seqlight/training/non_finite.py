@@ -10,11 +10,17 @@ import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from seqlight.common.errors import ShownError
+
 MOST_NAMED = 10
 
 
 class NonFiniteError(ArithmeticError):
     """A loss, a gradient, a weight, a metric or a probability is NaN or infinite."""
+
+
+class UndefinedMetricError(ShownError, ValueError):
+    """A monitored metric that is undefined for the validation data."""
 
 
 def check_metrics(trainer: pl.Trainer, names: Iterable[str] = ()) -> None:
@@ -25,10 +31,28 @@ def check_metrics(trainer: pl.Trainer, names: Iterable[str] = ()) -> None:
     """
     if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
         return
-    watching = [*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks, *trainer.lr_scheduler_configs]
-    monitored = [getattr(each, "monitor", None) for each in watching]
-    for name in dict.fromkeys([*names, *filter(None, monitored)]):
+    for name in dict.fromkeys([*names, *_monitored(trainer)]):
         check_metric(trainer, name, trainer.callback_metrics.get(name))
+
+
+def check_defined(trainer: pl.Trainer, undefined: Sequence[str]) -> None:
+    """Raise UndefinedMetricError, in training, if one of these metrics is monitored; `fast_dev_run` uses none."""
+    if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
+    for name in _monitored(trainer):
+        if name in undefined:
+            raise UndefinedMetricError(
+                f"after step {trainer.global_step} (epoch {trainer.current_epoch}): {name} is monitored, but undefined "
+                "for this validation data",
+                "the classes that it compares do not occur there: validate on sequences of all classes, or monitor "
+                "val/loss or val/accuracy",
+            )
+
+
+def _monitored(trainer: pl.Trainer) -> list[str]:
+    """The names of the metrics that checkpoints, early stopping and schedulers use."""
+    watching = [*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks, *trainer.lr_scheduler_configs]
+    return [name for each in watching if (name := getattr(each, "monitor", None))]
 
 
 def check_metric(trainer: pl.Trainer, name: str, value: Tensor | None) -> None:

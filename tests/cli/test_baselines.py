@@ -207,6 +207,8 @@ def measured(majority, last, bag, num_evaluated=1000):
         (0.70, measured(0.5, 0.5, 0.8), "worse than a linear model of the bag of steps: try"),
         (1.00, measured(0.5, 0.5, 1.0), "not clearly better than a linear model of the bag"),
         (0.99, measured(0.5, 0.5, 0.97), None),
+        (1.00, measured(1.0, 1.0, 1.0), "the most frequent class is right for all sequences: this split can't show"),
+        (0.90, measured(1.0, 1.0, 1.0), "the most frequent class is right for all sequences: this split can't show"),
     ],
 )
 def test_only_a_clear_difference_counts(accuracy, found, remark):

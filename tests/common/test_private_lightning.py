@@ -221,6 +221,23 @@ def test_show_in_progress_bar():
     assert shown == [1.5] * 3
 
 
+def test_forget_metrics():
+    kept = []
+
+    class Logs(pl.Callback):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 0:
+                pl_module.log("own", 1.5)
+            elif trainer.current_epoch == 2:
+                private_lightning.forget_metrics(trainer, ["own"])
+
+        def on_validation_end(self, trainer, pl_module):
+            kept.append(["own" in metrics for metrics in (trainer.callback_metrics, trainer.logged_metrics)])
+
+    train(Logs(), max_epochs=4)
+    assert kept == [[True, True]] * 2 + [[False, False]] * 2
+
+
 def test_subcommand_parser(command_line_state, monkeypatch):
     monkeypatch.setattr("sys.argv", ["seqlight"])
 

@@ -13,6 +13,7 @@ from seqlight.training.evaluation import MeanLoss
 from seqlight.training.metrics import (
     check_class_weights,
     classification_loss,
+    compute_metrics,
     count_correct,
     evaluation_metrics,
     to_probabilities,
@@ -151,7 +152,7 @@ def test_evaluation_metrics_equal_sklearn_over_batches(target, num_outputs):
     metrics = evaluation_metrics(target, num_outputs)
     for probabilities_part, targets_part in zip(probabilities.split(32), targets.split(32), strict=True):
         metrics.update(probabilities_part, targets_part)
-    values = {name: value.item() for name, value in metrics.compute().items()}
+    values = {name: value.item() for name, value in compute_metrics(metrics).items()}
 
     answers = probabilities.argmax(-1) if target == "multiclass" else (probabilities > 0.5).long()
     average = "binary" if target == "binary" else "macro"
@@ -173,7 +174,7 @@ def test_evaluation_and_training_count_half_precision_logits_alike(target, num_o
     metrics = evaluation_metrics(target, num_outputs)
     metrics.update(to_probabilities(logits, target), targets.long())
     expected = slow_correct(logits.double(), targets, target) / 200
-    assert metrics.compute()["accuracy"].item() == pytest.approx(expected, rel=1e-6)
+    assert compute_metrics(metrics)["accuracy"].item() == pytest.approx(expected, rel=1e-6)
     assert count_correct(logits, targets, target).item() / 200 == pytest.approx(expected, rel=1e-6)
 
 
