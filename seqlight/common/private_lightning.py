@@ -139,6 +139,11 @@ def show_in_progress_bar(trainer: "pl.Trainer", values: dict[str, float]) -> Non
     trainer.progress_bar_metrics.update(values)
 
 
+def forget_progress_bar(trainer: "pl.Trainer") -> None:
+    """Remove all values from the progress bar. Lightning keeps them to the end of a run, also if they are outdated."""
+    trainer.progress_bar_metrics.clear()
+
+
 def has_writer(logger: Any) -> bool:
     """Whether a TensorBoardLogger has begun its file. To read its `experiment` would begin one."""
     return logger._experiment is not None
