@@ -11,30 +11,33 @@ from tests.data.test_files import write_table
 
 pytestmark = pytest.mark.usefixtures("user_folder")
 
-FIT = ("fit", "--data=SequenceFiles", "--data.train=a.csv", "--trainer.max_epochs=2", "--device=cpu", "--name=first")
-OTHERS = [
-    ("validate", "--ckpt_path=runs/first"),
-    ("test", "--ckpt_path=runs/first", "--data.test=a.csv"),
-    ("predict", "--ckpt_path=runs/first", "--data.predict=a.csv"),
-]
+FIT = ("fit", "--data=SequenceFiles", "--data.train=a.csv", "--trainer.max_epochs=2", "--name=first")
+SMALL = ("--device=cpu", "--figures.every_n_epochs=0", "--model.backend=torch")
 
 
 def test_quiet_leaves_only_results():
     write_table(Path("a.csv"))
-    arguments = [FIT, *OTHERS]
-    whole = [run(*each) for each in arguments]
-    quiet = [run(*each, "--quiet").replace("version_1", "version_0") for each in arguments]
-    assert all(re.search(r"^inputs: ", text, re.MULTILINE) for text in whole)
-    assert re.fullmatch(r"(?s).*seed 0; results in \S+\n(Epoch [12]/2: .* s\n){2}\n {14}loss .*", whole[0])
-    for full, short in zip(whole, quiet, strict=True):
-        assert full.endswith("\n" + short)
-    assert [text.split()[:2] for text in quiet[:3]] == [["loss", "accuracy"]] * 3
-    assert "best checkpoint" in quiet[0]
-    assert quiet[3] == "predictions.csv\n"
-    assert not re.search(r"[^\n -~]", "".join(whole))
+    whole, quiet = run(*FIT, *SMALL), run(*FIT, *SMALL, "--quiet").replace("version_1", "version_0")
+    assert re.search(r"^inputs: ", whole, re.MULTILINE)
+    assert re.fullmatch(r"(?s).*seed 0; results in \S+\n(Epoch [12]/2: .* s\n){2}\n {14}loss .*", whole)
+    assert not re.search(r"[^\n -~]", whole)
+    assert whole.endswith("\n" + quiet)
+    assert re.fullmatch(r"(?s) {14}loss  accuracy\ntrain .*\nbest checkpoint .*\ncurves .*\n", quiet)
 
 
-SMALL = ("--data.num_train=32", "--data.num_val=32", "--trainer.max_epochs=1", "--figures.every_n_epochs=0")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("validate", "--quiet"), r" {14}loss .*\nval .*\nbaselines .*\n"),
+        (("test", "--quiet"), r" {14}loss .*\ntest .*\nbaselines .*\n"),
+        (("predict", "--quiet"), "predictions.csv\n"),
+        (("predict",), "predictions.csv\n"),  # no terminal, and nothing to say about these data
+    ],
+)
+def test_other_commands(arguments, expected, trained):
+    out = run(*arguments, f"--ckpt_path={trained}", "--device=cpu", "--figures.every_n_epochs=0")
+    assert re.match(expected, out)
+    assert not re.search(r"[^\n -~]", out)
 
 
 def test_quiet_shows_warnings_and_keeps_the_users_own_bar():
@@ -49,8 +52,9 @@ class Bar(ProgressBar):
         print("own bar")
 """
     )
+    few = ("--data.num_train=32", "--data.num_val=32", "--trainer.max_epochs=1")
     own = ("--import=bars", "--trainer.callbacks+=bars.Bar")
-    status, out, err = seqlight_run("fit", *SMALL, *own, "--model.dropout=0.1", "--device=cpu", "--quiet")
+    status, out, err = seqlight_run("fit", *SMALL, *few, *own, "--model.dropout=0.1", "--quiet")
     forget("bars")
     assert status == 0, err
     assert out.startswith("own bar\n")
