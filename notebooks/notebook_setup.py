@@ -4,13 +4,13 @@
 deleted when its kernel stops.
 """
 
-import logging
 import os
 import tempfile
-import warnings
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import seqlight
 
 # Arguments of a Trainer: on the CPU, and without output while it trains.
 QUIET = {
@@ -28,8 +28,7 @@ def start():
     _folders.append(tempfile.TemporaryDirectory(prefix="seqlight-"))
     os.chdir(_folders[-1].name)
     torch.set_num_threads(1)  # two threads of such small models would mostly wait for each other
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning uses a deprecated class of torch
+    seqlight.quiet_lightning()
 
 
 def read_curves(folder):

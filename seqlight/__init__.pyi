@@ -17,6 +17,7 @@ from .cells.slstm import SLSTMCell as SLSTMCell
 from .cells.ugrnn import UGRNNCell as UGRNNCell
 from .checks.check_cell import check_cell as check_cell
 from .common.errors import CheckpointError as CheckpointError
+from .common.lightning_messages import quiet_lightning as quiet_lightning
 from .checkpoints.files import SealedCheckpointIO as SealedCheckpointIO
 from .training.classifier import SequenceClassifier as SequenceClassifier
 from .training.classifier import load as load

@@ -29,7 +29,7 @@ from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
 from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say, skipped_batches
 from seqlight.cli.threads import choose_num_threads, limit_threads
-from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, evaluation_logger
+from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, evaluation_logger, has_own_bar
 from seqlight.cli.training_run import describe_run, find_run, record_backend
 from seqlight.cli.unused_flags import unused_flags
 from seqlight.cli.yaml import check_files
@@ -175,6 +175,8 @@ class SeqlightCLI(LightningCLI):
             if not isinstance(given[name], list):
                 given[name] = [] if given[name] is None else [given[name]]
         kwargs.update(device_arguments(str(self.subcommand), config.device, given.as_dict()))
+        if config.quiet and not has_own_bar(config):
+            kwargs["enable_progress_bar"] = False
         if given.profiler is None:
             kwargs["profiler"] = NoProfiler()
         if self.subcommand == "fit":
@@ -262,7 +264,8 @@ class SeqlightCLI(LightningCLI):
     def before_fit(self) -> None:
         """Print the data, the size of the model and the folder of the results."""
         self._prepare("train", "val", "test")
-        say(self.trainer, run_line(self.trainer, self.model, self.config_init.fit.seed_everything))
+        if not self.config_init.fit.quiet:
+            say(self.trainer, run_line(self.trainer, self.model, self.config_init.fit.seed_everything))
 
     def before_validate(self) -> None:
         """Print the data."""
@@ -286,7 +289,8 @@ class SeqlightCLI(LightningCLI):
         num_threads = self.config_init[self.subcommand].num_threads
         num_threads = num_threads or choose_num_threads(self.model, self.datamodule.batch_size)
         self._threads.enter_context(limit_threads(num_threads))
-        if text := self.datamodule.report(splits):
+        text = self.datamodule.report(splits)  # it also checks them
+        if text and not self.config_init[self.subcommand].quiet:
             say(self.trainer, f"{with_flags(text)}\n")
 
     def predict(self, **kwargs: Any) -> None:
@@ -307,7 +311,8 @@ class SeqlightCLI(LightningCLI):
         # If the run had no step left, the Trainer has no metrics: use those that the run saved.
         metrics = self.trainer.callback_metrics or resume.metrics
         last = resume.folder and resume.folder / LAST
-        say(self.trainer, f"\n{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last))
+        gap = "" if self.config_init.fit.quiet else "\n"  # below the progress
+        say(self.trainer, f"{gap}{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last))
 
     def after_validate(self) -> None:
         """Print the metrics, which must be finite."""

@@ -21,6 +21,7 @@ from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.reported_errors import DONE, FAILED, USAGE_ERROR, exit_status, is_write_error, reported
 from seqlight.common import private_jsonargparse
 from seqlight.common.errors import ShownError
+from seqlight.common.lightning_messages import quiet_lightning
 from seqlight.common.processes import end_with_parent, is_first_here, is_reported_elsewhere
 from seqlight.common.text import libraries_show_text, one_line, show, visible
 from seqlight.common.unused import UnusedArgumentWarning
@@ -95,9 +96,9 @@ def _run_command(arguments: list[str], started: float) -> int:
 
     for name in seqlight.__all__:  # a class must be imported to have a short name
         getattr(seqlight, name)
-    logged = any(argument.startswith(_LOGGED_BY_LIGHTNING) for argument in arguments)
-    for name in ("lightning.pytorch", "lightning.fabric"):  # imported above, which sets its levels
-        logging.getLogger(name).setLevel(logging.INFO if logged else logging.WARNING)
+    quiet_lightning()
+    if any(argument.startswith(_LOGGED_BY_LIGHTNING) for argument in arguments):
+        logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
     _import_modules(arguments)
     try:
         with private_jsonargparse.import_paths_noted(allow):
@@ -127,8 +128,6 @@ def _fail(error: Exception, status: int) -> int:
 def _warnings_adapted() -> Iterator[None]:
     """Ignore warnings of Lightning that do not apply here, and name the flags of arguments that have no effect."""
     with warnings.catch_warnings():
-        # Lightning's own use of torch's pytree.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
         # A trained model is tested without the callback that saved it, and continues training in a new folder.
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
         warnings.filterwarnings("ignore", message="The dirpath has changed")

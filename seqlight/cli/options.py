@@ -60,6 +60,11 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="start a new run, even if one of this configuration is unfinished"
     )
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print only results, warnings and errors: no progress, and no report on the data",
+    )
     # Not by add_lightning_class_args: with it, each command would save checkpoints.
     callbacks = {"checkpoint": BestCheckpoint, "resume": ResumeCheckpoint, "figures": TensorBoardFigures}
     for name, callback in callbacks.items():

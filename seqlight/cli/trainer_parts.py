@@ -68,10 +68,14 @@ def callbacks_of(verb: str, config: Any, *, saves: bool, report_backend: Callabl
         callbacks.append(PredictionWriter(config.output))
     if verb == "test":
         callbacks.append(AccuracyByLength())
-    has_bar = any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks)
-    if config.trainer.enable_progress_bar is not False and not has_bar:
+    if config.trainer.enable_progress_bar is not False and not config.quiet and not has_own_bar(config):
         callbacks.append(TimedProgressBar())
     return callbacks
+
+
+def has_own_bar(config: Any) -> bool:
+    """Whether the user's callbacks have a progress bar."""
+    return any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks)
 
 
 def evaluation_logger(verb: str, ckpt_path: str, root: Path, name: str) -> tuple[CurvesLogger, list[Path]]:

@@ -17,7 +17,7 @@ from seqlight.data.datamodule import SequenceDataModule
 from seqlight.training.classifier import SequenceClassifier
 
 # Results do not depend on these arguments, so a run can continue with other values.
-_IGNORED = ("config", "fresh", "import", "num_threads", "output", "resume")
+_IGNORED = ("config", "fresh", "import", "num_threads", "output", "quiet", "resume")
 _IGNORED_OF_TRAINER = ("enable_progress_bar", "default_root_dir", "profiler")
 _IGNORED_OF_EARLIER_VERSIONS = ("--trainer.profiler",)
 

@@ -149,6 +149,11 @@ def forget_metrics(trainer: "pl.Trainer", names: Iterable[str]) -> None:
             metrics.pop(name, None)
 
 
+def forget_progress_bar(trainer: "pl.Trainer") -> None:
+    """Remove all values from the progress bar. Lightning keeps them to the end of a run, also if they are outdated."""
+    trainer.progress_bar_metrics.clear()
+
+
 def has_writer(logger: Any) -> bool:
     """Whether a TensorBoardLogger has begun its file. To read its `experiment` would begin one."""
     return logger._experiment is not None

@@ -1,15 +1,11 @@
-"""The logger, progress bar and profiler that replace slower ones of Lightning."""
+"""The logger and profiler that replace slower ones of Lightning."""
 
-import lightning.pytorch as pl
-import pytest
 import torch
 from lightning.pytorch import loggers
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from seqlight import SequenceClassifier, SumSign, SyntheticSequences
 from seqlight.callbacks.logger import CurvesLogger
 from seqlight.callbacks.profiler import NoProfiler
-from seqlight.callbacks.progress_bar import TimedProgressBar
 
 
 def scalars(folder):
@@ -28,31 +24,6 @@ def test_logger_writes_the_same_as_lightnings_logger(tmp_path):
         written.append(scalars(logger.log_dir))
     assert written[0] == written[1]
     assert set(written[0]) == {"train/loss", "count"}
-
-
-class Counted(TimedProgressBar):
-    """A bar that records the batches at which it draws."""
-
-    def __init__(self):
-        super().__init__()
-        self.drawn = []
-
-    def get_metrics(self, trainer, pl_module):
-        self.drawn.append((trainer.current_epoch, trainer.fit_loop.batch_idx))
-        return super().get_metrics(trainer, pl_module)
-
-
-@pytest.mark.parametrize("seconds", [0.0, 3600.0])
-def test_progress_bar_is_drawn_at_intervals_and_at_the_end_of_an_epoch(seconds, monkeypatch):
-    monkeypatch.setattr(TimedProgressBar, "_SECONDS", seconds)
-    monkeypatch.setattr(TimedProgressBar, "_last_drawn", float("inf") if seconds else 0.0)
-    bar = Counted()
-    trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, callbacks=[bar], limit_val_batches=0
-    )
-    trainer.fit(SequenceClassifier(input_size=1), SyntheticSequences(SumSign(), num_train=96))
-    batches = [0, 1, 2] if seconds == 0 else [2]
-    assert sorted(set(bar.drawn)) == [(epoch, batch) for epoch in range(2) for batch in batches]
 
 
 def test_profiler_profiles_nothing():

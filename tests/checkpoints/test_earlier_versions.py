@@ -82,12 +82,13 @@ def test_configuration_trains(name):
         assert [each["class_path"] for each in config["trainer"]["callbacks"]] == ["seqlight.AccuracyByLength"]
 
 
-def test_unfinished_run_continues():
+@pytest.mark.parametrize("own", [(), ("--quiet",)])
+def test_unfinished_run_continues(own):
     # As the old version left a run of three epochs after two.
     Path("saved_runs").rename("runs")
     sizes = ("--data.num_train=64", "--data.num_val=32", "--data.num_test=32", "--trainer.max_epochs=3")
     cell = ("--model.cell=GRUCell", "--model.cell.hidden_size=4")
-    status, out, err = seqlight_run("fit", *cell, *sizes, "--name=unfinished", *QUIET)
+    status, out, err = seqlight_run("fit", *cell, *sizes, "--name=unfinished", *own, *QUIET)
     assert status == 0, err
     assert "version_0 continues from step 4" in out
     assert "0.6890    0.5312" in out  # the losses and accuracies of that version, with its samples and order

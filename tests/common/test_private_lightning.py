@@ -238,6 +238,19 @@ def test_forget_metrics():
     assert kept == [[True, True]] * 2 + [[False, False]] * 2
 
 
+def test_forget_progress_bar():
+    shown = []
+
+    class Recorder(callbacks.ProgressBar):
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            private_lightning.show_in_progress_bar(trainer, {"own": 1.5})
+            private_lightning.forget_progress_bar(trainer)
+            shown.append(self.get_metrics(trainer, pl_module))
+
+    train(Recorder(), enable_progress_bar=True)
+    assert shown == [{}] * 3
+
+
 def test_subcommand_parser(command_line_state, monkeypatch):
     monkeypatch.setattr("sys.argv", ["seqlight"])
 

@@ -8,6 +8,7 @@ import torch
 
 from seqlight.checkpoints.run_choice import ChosenRun, ResumePoint
 from seqlight.cli.training_run import describe_choice
+from tests.cli.commands import python
 from tests.conftest import seqlight_run
 from tests.data.test_files import write_table
 from tests.documents.pages import NAMES, ROOT, Page, differences, run_page
@@ -87,6 +88,17 @@ def test_listing_has_forty_lines_and_labels_of_the_right_shape():
     assert model.training_step((inputs, labels), 0).shape == ()
     with pytest.raises(ValueError, match="target size"):
         model.training_step((inputs, labels[:, None]), 0)
+
+
+def test_example_from_python_prints_nothing_else(tmp_path):
+    """In a new process: Lightning shows its advertisements, and a warning about its own code, once in each."""
+    [example] = [block for block in TRAINING.of_language("python") if "seqlight.load(" in block.text]
+    quiet = [line for line in example.text.splitlines() if "quiet_lightning" in line]
+    assert len(quiet) == 1
+    (tmp_path / "example.py").write_text(example.text.replace("max_epochs=10", "max_epochs=1"))
+    process = python("example.py", cwd=tmp_path)
+    assert process.stderr == ""
+    assert re.fullmatch(r"tensor\(.*\)\n", process.stdout)
 
 
 def test_error_in_a_file_has_the_message_shown(tmp_path, monkeypatch, command_line_state):
