@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from seqlight.checkpoints.run_search import checkpoint_in
-from seqlight.cli.flag_errors import UsageError, base_class, values_of
+from seqlight.cli.flag_errors import UsageError, base_class, check_class, values_of
 from seqlight.cli.flag_names import CLASSES, FROM_DATA, full_flag
 from seqlight.cli.yaml import current_class_path, load_yaml
 from seqlight.common.description import differences, flatten, full_name
@@ -45,7 +45,10 @@ class GivenArguments:
         self.only_prints = any("help" in word or word in ("-h", "--print_config") for word in arguments)
 
     def check(self) -> None:
-        """Raise UsageError if a flag sets a value that the data or seqlight itself determine."""
+        """Raise UsageError if a flag names no class, or sets a value that the data or seqlight itself determine."""
+        for flag in CLASSES:
+            for name in self.values_of(f"--{flag}"):
+                check_class(flag, name)
         for argument in FROM_DATA:
             if self.values_of(f"--model.{argument}"):
                 flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"

@@ -1,0 +1,238 @@
+"""What a new user may type, and the answer: status 2, at most five lines, and the right flag."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqlight.cli import devices
+from seqlight.cli.check import _cell_as_flag
+from seqlight.cli.flag_errors import UsageError
+from seqlight.cli.flag_names import _COMMANDS_ELSEWHERE, _ELSEWHERE, flag_names, full_flag, wrong_word
+from tests.conftest import seqlight_run
+
+DATA_FILES = ["a.csv", "a.parquet", "a.jsonl", "a.npz", "a.ts", "A.CSV", "../data/a.csv"]
+
+
+def refused(*words):
+    """The lines of the answer."""
+    status, out, err = seqlight_run(*words)
+    lines = err.removeprefix("seqlight: error: ").splitlines()
+    assert (status, out) == (2, "")
+    assert err.startswith("seqlight: error: ")
+    assert 1 <= len(lines) <= 5
+    return lines
+
+
+@pytest.mark.parametrize("name", _ELSEWHERE)
+def test_word_from_elsewhere_has_its_flag_here(name):
+    assert full_flag(_ELSEWHERE[name]) in flag_names()
+    for word in (name, name.replace("_", "-"), f"model.{name}", f"trainer.{name}", name.upper()):
+        if full_flag(word) not in flag_names():
+            assert wrong_word(["fit", f"--{word}", "5"]) == (
+                f"--{word}: there is no such argument; use --{_ELSEWHERE[name]}"
+            )
+
+
+@pytest.mark.parametrize("command", _COMMANDS_ELSEWHERE)
+def test_command_from_elsewhere_has_its_command_here(command):
+    assert f"did you mean {_COMMANDS_ELSEWHERE[command]}?" in refused(command, "--epochs", "5")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "answer"),
+    [
+        ("--max-epochs 5", "--max-epochs", "--trainer.max_epochs"),
+        ("--MAX_EPOCHS 5", "--MAX_EPOCHS", "--trainer.max_epochs"),
+        ("--trainer.epochs 5", "--trainer.epochs", "--trainer.max_epochs"),
+        ("--trainer.lr 5", "--trainer.lr", "--model.learning_rate"),
+        ("--batch-size 64", "--batch-size", "--data.batch_size"),
+        ("--data.batch-size=64", "--data.batch-size", "--data.batch_size"),
+        ("--model.cell.hidden-size 64", "--model.cell.hidden-size", "--model.cell.hidden_size"),
+        ("--model.cell.hiden_size 64", "--model.cell.hiden_size", "--model.cell.hidden_size"),
+        ("--model.Hidden_Size 64", "--model.Hidden_Size", "--model.cell.hidden_size"),
+        ("--Model.Cell GRUCell", "--Model.Cell", "--model.cell"),
+        ("--data.task.max_len 30", "--data.task.max_len", "--data.task.max_length"),
+        ("-lr 0.1", "-lr", "--model.learning_rate"),
+        ("-epochs=5", "-epochs", "--trainer.max_epochs"),
+        ("-device cpu", "-device", "--device"),
+        ("--epochs 5 --help", "--epochs", "--trainer.max_epochs"),
+        ("--help --epochs 5", "--epochs", "--trainer.max_epochs"),
+        ("-h --epochs 5", "--epochs", "--trainer.max_epochs"),
+        ("--lr 0.1 --epochs 5", "--lr", "--model.learning_rate"),
+        ("--data.inputs tokens", "--data.inputs", "--data SequenceFiles"),
+    ],
+)
+def test_flag_is_answered_with_the_right_one(words, wrong, answer, command_line_state):
+    [line] = refused("fit", *words.split())
+    assert line.startswith(f"{wrong}: there is no such argument; ")
+    assert line.removesuffix("?").endswith(answer)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--optimizer", "--model.cell", "--data.task", "--data", "-c", "--config", "--device", "--model.cell.hidden_size"],
+)
+@pytest.mark.parametrize("following", [(), ("--fresh",), ("-h",)], ids=" ".join)
+def test_missing_value_is_said(words, following):
+    [line] = refused("fit", words, *following)
+    examples = {"-c": "-c run.yaml", "--data.task": "--data.task Parity", "--optimizer": "--optimizer AdamW"}
+    assert line.startswith(f"{words}: expected a value")
+    assert examples.get(words, "") in line
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--model.cell.hidden_size", "3", "4"], "4: expected a flag, as --model.cell GRUCell"),
+        (["--model.cell", "GRUCell", "run.yaml"], "run.yaml: a configuration is given by a flag: --config run.yaml"),
+        (["my run.yaml"], "my run.yaml: a configuration is given by a flag: --config 'my run.yaml'"),
+        (["--device=cpu", "x.ckpt"], "x.ckpt: a checkpoint is given by a flag: --ckpt_path x.ckpt"),
+        (["--fresh", "true"], "--fresh takes no value, got true"),
+        (["--fresh=true"], "--fresh takes no value, got true"),
+        (["--model.cell", "mycells.py"], "--model.cell mycells.py: expected a class, as --model.cell mycells.MyClass"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_leftover_word_is_answered(words, answer):
+    assert refused("fit", *words) == [answer]
+
+
+@pytest.mark.parametrize("number", ["-1", "-.5", "-0.5"])
+def test_negative_number_is_a_value(number):
+    assert wrong_word(["fit", "--model.learning_rate", number]) == ""
+    assert "3: expected a flag" in wrong_word(["fit", "--model.learning_rate", number, "3"])
+
+
+@pytest.mark.parametrize("path", DATA_FILES)
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [("fit", "--data.train"), ("validate", "--data.val"), ("test", "--data.test"), ("predict", "--data.predict")],
+)
+def test_data_file_is_answered_with_its_flags(path, command, flag):
+    answer = f"{path}: a data file is given by flags: --data SequenceFiles {flag} {path}"
+    for words in ([path], ["--data", path], [f"--data={path}"], ["--data.task", path], ["--device=cpu", path]):
+        assert refused(command, *words) == [answer]
+        assert wrong_word([command, *answer.split(": ")[2].split()]) == ""
+
+
+def test_name_of_a_data_file_is_quoted():
+    [line] = refused("fit", "--data", "my files/a b.csv")
+    assert line.endswith("--data SequenceFiles --data.train 'my files/a b.csv'")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "predict"])
+@pytest.mark.parametrize("form", ["--data.{} {}", "--data.{}={}", "--data.init_args.{} {}"])
+def test_files_without_their_data_module_are_answered_with_it(split, form):
+    words = form.format(split, "a.csv").split()
+    [line] = refused("fit", *words)
+    flags = [word.removeprefix("--data SequenceFiles ") for word in line.split(": ")[-1:]]
+    assert flags == [f"{words[0].partition('=')[0]} a.csv"]
+    for before in ("--data SequenceFiles", "--data=mydata.Mine", "--config run.yaml", "--ckpt_path a.ckpt"):
+        assert wrong_word(["fit", *words, *before.split()]) == ""
+
+
+def test_folder_and_other_file_in_place_of_a_data_module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("a.txt").touch()
+    for word in ("folder", "folder/"):
+        assert refused("fit", "--data", word)[0].endswith("--data SequenceFiles --data.train folder/a.csv")
+    assert refused("fit", "--data", "a.txt")[0].endswith("--data SequenceFiles --data.train a.txt")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "answer"),
+    [
+        ("--model.cell", "LSMTCell", "did you mean LSTMCell?"),
+        ("--model.cell", "lsmt", "did you mean LSTMCell?"),
+        ("--model.cell", "peephole_lstm", "did you mean PeepholeLSTMCell?"),
+        ("--model.cell", "GatedCell", "got GatedCell"),
+        ("--model.cell", "RecurrentCell", "got RecurrentCell"),
+        ("--model.cell", "RegularisedCell", "got RegularisedCell"),
+        ("--model.cell", "Parity", "use --data.task Parity"),
+        ("--data.task", "sumsgin", "did you mean SumSign?"),
+        ("--data.task", "SumSing", "did you mean SumSign?"),
+        ("--data.task", "gru", "use --model.cell GRUCell"),
+        ("--data", "Parity", "use --data.task Parity"),
+        ("--data", "sequence_files", "did you mean SequenceFiles?"),
+        ("--model", "gru", "use --model.cell GRUCell"),
+        ("--model", "GRUCell", "use --model.cell GRUCell"),
+        ("--optimizer", "adamv", "did you mean Adam"),
+        ("--optimizer", "Optimizer", "got Optimizer"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{} {}", "{}={}"])
+def test_name_of_no_class_is_answered_with_the_right_one(flag, value, answer, form, command_line_state):
+    [line] = refused("fit", *form.format(flag, value).split())
+    assert line.startswith(flag.replace("--optimizer", "--model.optimizer") + ": expected ")
+    assert answer in line
+    assert "RegularisedCell" not in line.partition("; got")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("lsmt", "did you mean LSTMCell?"),
+        ("gru --cell.hiden_size 3", "--cell.hiden_size: there is no such argument; did you mean --cell.hidden_size?"),
+    ],
+)
+def test_check_answers_too(words, answer, command_line_state):
+    [line] = refused("check", *words.split())
+    assert answer in line
+
+
+def test_check_knows_short_names():
+    assert _cell_as_flag(["--input_size", "3", "gru"]) == ["--cell=GRUCell", "--input_size", "3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("--model.learning_rate high", "--model.learning_rate: expected float, got high"),
+        ("--model.bidirectional maybe", "--model.bidirectional: expected bool, got maybe"),
+        ("--trainer.max_epochs 5.5", "--trainer.max_epochs: expected int, got 5.5"),
+        ("--seed x", "--seed_everything: expected bool or int, got x"),
+        ("--trainer.devices x", "--trainer.devices: expected auto, a number of devices, or their indices; got x"),
+        (
+            "--figures false",
+            "--figures: expected a YAML file; its arguments are flags such as --figures.every_n_epochs",
+        ),
+        (
+            "--checkpoint true",
+            "--checkpoint: expected a YAML file; its arguments are flags such as --checkpoint.filename",
+        ),
+        ("--resume 3", "--resume: expected a YAML file; its arguments are flags such as --resume.every_n_seconds"),
+        ("--trainer 3", "--trainer: expected a YAML file; its arguments are flags such as --trainer.max_epochs"),
+    ],
+)
+def test_value_of_a_wrong_type_is_answered(words, flag, command_line_state):
+    assert refused("fit", *words.split())[0] == flag
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_index_of_the_device_is_that_of_torch(number, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setitem(devices._AVAILABLE, "cuda", lambda: True)
+    trainer = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}
+    if number == 2:
+        with pytest.raises(UsageError, match="--device cuda:2: the last GPU of this machine is cuda:1"):
+            devices.device_arguments("fit", "cuda:2", trainer)
+    else:
+        chosen = devices.device_arguments("fit", f"cuda:{number}", trainer)
+        assert chosen == {"accelerator": "cuda", "devices": [number]}
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+@pytest.mark.parametrize("device", ["gpu", "cuda", "cuda:0", "cuda:1", "mps"])
+def test_device_that_the_machine_lacks_is_refused(device, command_line_state):
+    assert refused("fit", "--device", device) == [
+        f"--device {device}: torch finds no such GPU here; expected cpu or auto"
+    ]
+
+
+@pytest.mark.parametrize("device", ["cuda:x", "cuda1", "GPU", "tpu", "0"])
+def test_value_of_no_device_is_refused(device, command_line_state):
+    assert refused("fit", "--device", device) == [
+        f"--device: expected one of auto, cpu, gpu, cuda, cuda:1, mps; got {device}"
+    ]
