@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 import seqlight
-from seqlight.cli.flag_names import CLASSES, unknown_flag
+from seqlight.cli.flag_names import CLASSES, COMMANDS, unknown_flag
 from seqlight.common import private_jsonargparse, private_torch
 from seqlight.common.description import full_name, subclasses
 from seqlight.common.errors import ShownError
@@ -70,7 +70,10 @@ def explain(message: str) -> str:
         return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
     if option := private_jsonargparse.unaccepted_option(message):
         files = key == "data" and option in inspect.signature(seqlight.SequenceFiles).parameters
-        argument = f"{key}.{option}".removeprefix(".")
+        argument = re.sub(r"\.init_args(?=\.|$)", "", f"{key}.{option}".removeprefix("."))
+        command = argument.partition(".")[0]
+        if command in COMMANDS:
+            return f"--{argument}: a configuration names no command; move the keys below {command} to the top level"
         if files:
             return f"--{argument}: there is no such argument; it belongs to --data SequenceFiles"
         if key == "cell":  # of `check`

@@ -78,7 +78,7 @@ _EXAMPLES = {
     "model.optimizer": "AdamW",
 }
 # Groups of flags, which a file can set, and one flag of each.
-_GROUPS = {
+GROUPS = {
     "checkpoint": "checkpoint.filename",
     "figures": "figures.every_n_epochs",
     "resume": "resume.every_n_seconds",
@@ -117,6 +117,8 @@ def unknown_flag(name: str, flag: str = "") -> str:
     """
     leaf = name.rpartition(".")[2].lower().replace("-", "_")
     message = f"{flag or f'--{name}'}: there is no such argument"
+    if full_flag(name) != name:  # in a configuration file, which has no short names
+        return f"{message}; use --{full_flag(name)}"
     if leaf in _ELSEWHERE and _ELSEWHERE[leaf] != name:
         return f"{message}; use --{_ELSEWHERE[leaf]}"
     leaves: dict[str, list[str]] = {}
@@ -199,8 +201,8 @@ def _wrong_value(command: str, flag: str, name: str, value: str | None) -> str:
     if value is None or (name in CLASSES and not value):
         return f"{flag}: expected a value" + (f", as {flag} {_EXAMPLES[name]}" if name in _EXAMPLES else "")
     suffix = Path(value).suffix.lower()
-    if name in _GROUPS and re.fullmatch(r"[\w.+-]*", value) and suffix not in _CONFIGURATION_SUFFIXES:
-        return f"{flag}: expected a YAML file; its arguments are flags such as --{_GROUPS[name]}"
+    if name in GROUPS and re.fullmatch(r"[\w.+-]*", value) and suffix not in _CONFIGURATION_SUFFIXES:
+        return f"{flag}: expected a YAML file; its arguments are flags such as --{GROUPS[name]}"
     if name not in CLASSES:
         return ""
     if suffix == ".py":

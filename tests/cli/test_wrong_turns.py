@@ -236,3 +236,84 @@ def test_value_of_no_device_is_refused(device, command_line_state):
     assert refused("fit", "--device", device) == [
         f"--device: expected one of auto, cpu, gpu, cuda, cuda:1, mps; got {device}"
     ]
+
+
+NO_KEY = "there is no such key"
+CONFIGURATIONS = [
+    ("hidden_size: 3", f"hidden_size: {NO_KEY}; did you mean model.cell.hidden_size?"),
+    ("epochs: 3", f"epochs: {NO_KEY}; use trainer.max_epochs"),
+    ("seed: 3", f"seed: {NO_KEY}; use seed_everything"),
+    ("optimizer: AdamW", f"optimizer: {NO_KEY}; use model.optimizer"),
+    ("wd: 1", f"wd: {NO_KEY}; use model.optimizer.weight_decay"),
+    ("trainer:\n  max_epoch: 3", f"trainer.max_epoch: {NO_KEY}; use trainer.max_epochs"),
+    ("trainer.max_epohcs: 3", f"trainer.max_epohcs: {NO_KEY}; did you mean trainer.max_epochs?"),
+    ('{"trainer": {"max_epoch": 3}}', f"trainer.max_epoch: {NO_KEY}; use trainer.max_epochs"),
+    ("model:\n  hidden_size: 3", f"model.hidden_size: {NO_KEY}; did you mean model.cell.hidden_size?"),
+    ("model:\n  init_args:\n    hiden_size: 3", f"model.hiden_size: {NO_KEY}; did you mean model.cell.hidden_size?"),
+    (
+        "model:\n  init_args:\n    cell:\n      class_path: GRUCell\n      init_args:\n        hiden_size: 3",
+        f"model.cell.hiden_size: {NO_KEY}; did you mean model.cell.hidden_size?",
+    ),
+    ("data:\n  init_args:\n    batchsize: 3", f"data.batchsize: {NO_KEY}; did you mean data.batch_size?"),
+    (
+        "data:\n  class_path: SequenceFiles\n  init_args:\n    trian: a.csv",
+        f"data.trian: {NO_KEY}; did you mean data.train?",
+    ),
+    ("data.train: a.csv", f"data.train: {NO_KEY}; it belongs to data SequenceFiles"),
+    (
+        "fit:\n  trainer:\n    max_epochs: 3",
+        "fit.trainer.max_epochs: a configuration names no command; move the keys below fit to the top level",
+    ),
+    ("trainer:\n  max_epochs: many", "trainer.max_epochs: expected int, got many"),
+    ("trainer: 3", "trainer: expected keys below it, such as trainer.max_epochs; got 3"),
+    ("figures: false", "figures: expected keys below it, such as figures.every_n_epochs; got False"),
+]
+
+
+@pytest.mark.parametrize(("text", "answer"), CONFIGURATIONS)
+@pytest.mark.parametrize("flag", ["--config", "-c"])
+def test_key_of_a_configuration_is_answered_with_the_right_one(text, answer, flag, tmp_path, command_line_state):
+    path = tmp_path / "my run.yaml"
+    path.write_text(text + "\n")
+    (tmp_path / "right.yaml").write_text("trainer:\n  max_steps: 2\n")
+    assert refused("fit", "--config", f"{tmp_path}/right.yaml", flag, str(path), "--device=cpu") == [
+        f"{path}: {answer}"
+    ]
+
+
+def test_names_of_classes_in_a_configuration_are_answered(tmp_path, command_line_state):
+    path = tmp_path / "run.yaml"
+    path.write_text("model.cell: gru\n")
+    [line] = refused("fit", "--config", str(path))
+    assert line.startswith(f"{path}: model.cell: expected ")
+    assert line.endswith("did you mean GRUCell?")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("trainer:\n\tmax_epochs: 3", 2, "there is a tab in its indentation; use spaces"),
+        ("trainer:\n  max_epochs: 3\n\tmax_steps: 3", 3, "there is a tab in its indentation; use spaces"),
+        ("trainer:\n \t max_epochs: 3", 2, "there is a tab in its indentation; use spaces"),
+        ("\ttrainer:", 1, "there is a tab in its indentation; use spaces"),
+        ("trainer:\n  max_epochs: [3", 2, ""),
+        ("name: a\ntrainer: max_epochs: 3", 2, ""),
+        ("trainer:\n  max_epochs: 3\n max_steps: 3", 3, ""),
+        ("name: a\n- b", 2, ""),
+        ("name: 'a", 1, ""),
+        ("name: !!python/object/apply:os.getcwd []", 1, "could not determine a constructor for the tag"),
+    ],
+)
+def test_yaml_error_names_file_and_line(text, line, problem, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(text + "\n")
+    [answer] = refused("fit", "--config", str(path))
+    assert answer.startswith(f"{path}, line {line}: {problem}")
+
+
+@pytest.mark.parametrize("text", ["", "just text", "- a\n- b", "3"])
+def test_file_that_is_no_configuration_is_named(text, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    [answer] = refused("fit", "--config", str(path))
+    assert answer.startswith(f"--config {path}: expected a YAML file of options")
