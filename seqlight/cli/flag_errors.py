@@ -123,11 +123,11 @@ def _name_flag(line: str) -> str:
 def check_class(flag: str, name: str) -> None:
     """Raise UsageError if a short name is none that a flag of `CLASSES` offers: the parser knows internal classes."""
     base = base_class(flag)
-    if name.isidentifier() and not os.path.exists(name) and name not in {cls.__name__ for cls in _offered(base)}:
+    if name.isidentifier() and not os.path.exists(name) and name not in {cls.__name__ for cls in offered(base)}:
         raise UsageError(unknown_name(f"--{flag}", name))
 
 
-def _offered(base: type) -> list[type]:
+def offered(base: type) -> list[type]:
     """The classes that a flag can name: seqlight's, torch's and those of the user's modules."""
     classes = [cls for cls in subclasses(base) if not inspect.isabstract(cls) and cls is not torch.optim.Optimizer]
     return [cls for cls in classes if not cls.__module__.startswith("lightning.")]
@@ -152,7 +152,7 @@ def unknown_name(flag: str, name: str) -> str:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             return f"{flag} {name}: can't import {module}: {reason}\n{explain_import(module, error)}".rstrip()
-    known = sorted(cls.__name__ for cls in _offered(base) if cls not in UNUSABLE)
+    known = sorted(cls.__name__ for cls in offered(base) if cls not in UNUSABLE)
     expected = f"expected {', '.join(known)}, or your own {base.__name__} as mymodule.MyClass"
     return f"{flag}: {expected}; got {name}{_meant(kinds[key], name, known)}\n{explain_import(module)}".rstrip()
 
@@ -162,7 +162,7 @@ def _meant(flag: str, name: str, known: list[str]) -> str:
     for other in CLASSES:
         if other != flag:
             path = full_name(name, base_class(other))
-            if path in {cls.__name__ for cls in _offered(base_class(other))}:
+            if path in {cls.__name__ for cls in offered(base_class(other))}:
                 return f"; use --{other} {path}"
     short = {each.lower().removesuffix("cell"): each for each in known}
     near = difflib.get_close_matches(name.lower().removesuffix("cell"), short, n=1)
