@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from seqlight.cli import devices
 from seqlight.cli.check import _cell_as_flag
 from seqlight.cli.flag_errors import UsageError
 from seqlight.cli.flag_names import _COMMANDS_ELSEWHERE, _ELSEWHERE, flag_names, full_flag, wrong_word
+from tests.cli.commands import run
 from tests.conftest import seqlight_run
 
 DATA_FILES = ["a.csv", "a.parquet", "a.jsonl", "a.npz", "a.ts", "A.CSV", "../data/a.csv"]
@@ -317,3 +319,28 @@ def test_file_that_is_no_configuration_is_named(text, tmp_path):
     path.write_text(text)
     [answer] = refused("fit", "--config", str(path))
     assert answer.startswith(f"--config {path}: expected a YAML file of options")
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        ("--seed 3", "seed_everything", 3),
+        ("--seed=3", "seed_everything", 3),
+        ("--model.cell gru", "model.init_args.cell.class_path", "seqlight.GRUCell"),
+        ("--model.cell=GRU", "model.init_args.cell.class_path", "seqlight.GRUCell"),
+        ("--model.cell RNN", "model.init_args.cell.class_path", "seqlight.ElmanCell"),
+        ("--model.cell.hidden_size 5 --model.cell sLSTM", "model.init_args.cell.init_args.hidden_size", 5),
+        ("--model.cell gru --model.cell lstm", "model.init_args.cell.class_path", "seqlight.LSTMCell"),
+        ("--data.num_train 5 --data.num_train 6", "data.init_args.num_train", 6),
+        ("--data.task parity", "data.init_args.task.class_path", "seqlight.Parity"),
+        ("--data.task SUMSIGN", "data.init_args.task.class_path", "seqlight.SumSign"),
+        ("--optimizer adamw", "model.init_args.optimizer.class_path", "torch.optim.AdamW"),
+        ("--optimizer.weight_decay 0.5", "model.init_args.optimizer.init_args.weight_decay", 0.5),
+        ("--device cuda:1", "device", "cuda:1"),
+    ],
+)
+def test_short_form_works(words, key, value, command_line_state):
+    found = yaml.safe_load(run("fit", *words.split(), "--print_config"))
+    for part in key.split("."):
+        found = found[part]
+    assert found == value
