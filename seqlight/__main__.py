@@ -23,6 +23,7 @@ _STARTED = time.time()
 
 from seqlight.checkpoints.signals import exit_on_signals, signals_handled  # noqa: E402
 from seqlight.cli.flag_names import wrong_word  # noqa: E402
+from seqlight.cli.help_page import help_page  # noqa: E402
 from seqlight.cli.output import output_error, use_safe_output  # noqa: E402
 from seqlight.common.text import visible  # noqa: E402
 from seqlight.common.user_modules import import_in_child_process  # noqa: E402
@@ -71,6 +72,8 @@ def main() -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] in (["-h"], ["--help"], ["help"]) and arguments[1:]:
+        arguments = [arguments[1], "--help"]
     if arguments in ([], ["-h"], ["--help"], ["help"]):
         print(_HELP, end="")
         return 0 if arguments else 2
@@ -84,6 +87,9 @@ def _run(arguments: list[str]) -> int:
         # `run` refuses it too, and in processes that torchrun started only one of them should say so.
         print(f"seqlight: error: {visible(message)}", file=sys.stderr)
         return 2
+    if page := help_page(arguments):
+        print(page, end="")
+        return 0
 
     with contextlib.suppress(FileNotFoundError), contextlib.chdir(os.path.dirname(__file__)):
         if arguments[0] not in ("cells", "tasks") or any(word.startswith("--import") for word in arguments):

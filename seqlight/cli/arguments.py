@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from seqlight.checkpoints.run_search import checkpoint_in
-from seqlight.cli.flag_errors import UsageError, base_class, values_of
+from seqlight.cli.flag_errors import UsageError, base_class, check_class, values_of
 from seqlight.cli.flag_names import CLASSES, FROM_DATA, full_flag
 from seqlight.cli.yaml import current_class_path, load_yaml
 from seqlight.common.description import differences, flatten, full_name
@@ -45,7 +45,10 @@ class GivenArguments:
         self.only_prints = any("help" in word or word in ("-h", "--print_config") for word in arguments)
 
     def check(self) -> None:
-        """Raise UsageError if a flag sets a value that the data or seqlight itself determine."""
+        """Raise UsageError if a flag names no class, or sets a value that the data or seqlight itself determine."""
+        for flag in CLASSES:
+            for name in self.values_of(f"--{flag}"):
+                check_class(flag, name)
         for argument in FROM_DATA:
             if self.values_of(f"--model.{argument}"):
                 flags = "--data.class_weights" if argument == "class_weights" else "--data or --data.task"
@@ -132,13 +135,31 @@ class GivenArguments:
             found |= trainer if isinstance(trainer := configuration.get("trainer"), dict) else {}
         return found
 
+    def name_file(self, message: str) -> str:
+        """A message about a flag; if a configuration file has given it, about the key in that file."""
+        found = re.match(r"--([\w.-]+)", message)
+        name = found[1] if found else ""
+        if not name or name in self.names:
+            return message
+        keys = {path: _flags(contents) for path, contents in self._configurations().items()}
+        paths = [path for path in keys if name in map(_short_name, keys[path])]
+        # Or below a key that has a list, as `trainer.callbacks`.
+        paths = paths or [path for path in keys if any(name.startswith(f"{key}.") for key in keys[path])]
+        if not paths:
+            return message
+        rest = re.sub(r"--([a-z_][\w.]*)", lambda flag: full_flag(flag[1]), message[len(name) + 2 :])
+        return f"{' or '.join(paths)}: {name}{rest.replace('no such argument', 'no such key')}"
+
     def _contents_of_configurations(self) -> list[dict[str, Any]]:
-        """The configurations that can be read. The parser reports errors in the others."""
-        found = []
+        return [*self._configurations().values()]
+
+    def _configurations(self) -> dict[str, dict[str, Any]]:
+        """The configurations that can be read, by their paths. The parser reports errors in the others."""
+        found = {}
         for path in self.configurations:
             with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
-                found.append(load_yaml(Path(path).read_text(encoding="utf-8") if os.path.isfile(path) else path))
-        return [each for each in found if isinstance(each, dict)]
+                found[path] = load_yaml(Path(path).read_text(encoding="utf-8") if os.path.isfile(path) else path)
+        return {path: contents for path, contents in found.items() if isinstance(contents, dict)}
 
 
 def check_output(output: str, sources: Iterable[str | None]) -> None:
@@ -161,6 +182,7 @@ def rewritten(words: list[str]) -> list[str]:
     """
     found, flag = [], ""
     for word in words:
+        word = "--config" if word == "-c" else word
         starts, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         starts = starts and f"--{full_flag(starts[2:])}"
         flag = name_of_flag(starts) if starts else flag

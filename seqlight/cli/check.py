@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from seqlight.cells.cell import RecurrentCell
 from seqlight.checks.check_cell import CellError, check_cell
 from seqlight.cli.flag_errors import UsageError
+from seqlight.common.description import full_name
 from seqlight.common.private_jsonargparse import bound_class
 from seqlight.common.text import show
 from seqlight.common.validation import check_at_least
@@ -70,4 +71,4 @@ def _cell_as_flag(arguments: list[str]) -> list[str]:
     if index >= len(arguments):
         return arguments
     # First, since the other words can be arguments of the cell.
-    return [f"--cell={arguments[index]}", *arguments[:index], *arguments[index + 1 :]]
+    return [f"--cell={full_name(arguments[index], RecurrentCell)}", *arguments[:index], *arguments[index + 1 :]]

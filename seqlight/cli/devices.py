@@ -35,6 +35,9 @@ def device_arguments(verb: str, device: str, trainer: dict[str, Any]) -> dict[st
     Raises:
         UsageError: if flags contradict each other, or the device does not exist.
     """
+    if isinstance(trainer["devices"], str) and not re.fullmatch(r"auto|-?\d+|\d+(,\d+)*,?", trainer["devices"]):
+        expected = "expected auto, a number of devices, or their indices"
+        raise UsageError(f"--trainer.devices: {expected}; got {trainer['devices']}")
     arguments: dict[str, Any] = {}
     kind, _, number = device.partition(":")
     if kind != "auto":

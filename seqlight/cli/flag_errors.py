@@ -17,9 +17,9 @@ from collections.abc import Callable
 import torch
 
 import seqlight
-from seqlight.cli.flag_names import CLASSES, unknown_flag
+from seqlight.cli.flag_names import CLASSES, COMMANDS, unknown_flag
 from seqlight.common import private_jsonargparse, private_torch
-from seqlight.common.description import subclasses
+from seqlight.common.description import full_name, subclasses
 from seqlight.common.errors import ShownError
 from seqlight.common.user_modules import finders
 from seqlight.training.optimizer import UNUSABLE
@@ -70,14 +70,19 @@ def explain(message: str) -> str:
         return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
     if option := private_jsonargparse.unaccepted_option(message):
         files = key == "data" and option in inspect.signature(seqlight.SequenceFiles).parameters
-        argument = f"{key}.{option}".removeprefix(".")
+        argument = re.sub(r"\.init_args(?=\.|$)", "", f"{key}.{option}".removeprefix("."))
+        command = argument.partition(".")[0]
+        if command in COMMANDS:
+            return f"--{argument}: a configuration names no command; move the keys below {command} to the top level"
         if files:
             return f"--{argument}: there is no such argument; it belongs to --data SequenceFiles"
+        if key == "cell":  # of `check`
+            return unknown_flag(f"model.{argument}").replace("--model.", "--")
         return unknown_flag(argument)
     if private_jsonargparse.is_not_a_class_path(message) and key == "data":
         return "--data: expected a data module; for a file, use --data SequenceFiles --data.train FILE"
     if name := private_jsonargparse.unknown_class(message):
-        return _unknown_name(flag, name)
+        return unknown_name(flag, name)
     if failure := private_jsonargparse.import_failure(message) or private_jsonargparse.callable_refusal(message):
         module = re.search(r"module '([^']+)'", failure)
         return f"{flag}: {failure}\n{explain_import(module[1]) if module else ''}".rstrip()
@@ -115,7 +120,26 @@ def _name_flag(line: str) -> str:
     return re.sub(r'^Parser key "([^"]+)"', r"--\1", line)
 
 
-def _unknown_name(flag: str, name: str) -> str:
+def check_class(flag: str, name: str) -> None:
+    """Raise UsageError if a short name is none that a flag of `CLASSES` offers: the parser knows internal classes."""
+    base = base_class(flag)
+    if name.isidentifier() and not os.path.exists(name) and name not in {cls.__name__ for cls in offered(base)}:
+        raise UsageError(unknown_name(f"--{flag}", name))
+
+
+def offered(base: type) -> list[type]:
+    """The classes that a flag can name: seqlight's, torch's and those of the user's modules."""
+    classes = [cls for cls in subclasses(base) if not inspect.isabstract(cls) and cls is not torch.optim.Optimizer]
+    return [cls for cls in classes if not cls.__module__.startswith("lightning.")]
+
+
+def unknown_name(flag: str, name: str) -> str:
+    """The message about a name of no class, with the names that may be meant.
+
+    Args:
+        flag: the flag, as `--model.cell`.
+        name: its value.
+    """
     key = flag.rpartition(".")[2].removeprefix("--")
     kinds = {each.rpartition(".")[2]: each for each in CLASSES}  # `check` has --cell
     if key not in kinds:
@@ -128,9 +152,18 @@ def _unknown_name(flag: str, name: str) -> str:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             return f"{flag} {name}: can't import {module}: {reason}\n{explain_import(module, error)}".rstrip()
-    usable = [cls for cls in subclasses(base) - {*UNUSABLE} if not inspect.isabstract(cls)]
-    known = sorted(cls.__name__ for cls in usable if not cls.__module__.startswith("lightning."))
+    known = sorted(cls.__name__ for cls in offered(base) if cls not in UNUSABLE)
     expected = f"expected {', '.join(known)}, or your own {base.__name__} as mymodule.MyClass"
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{flag}: {expected}; got {name}{hint}\n{explain_import(module)}".rstrip()
+    return f"{flag}: {expected}; got {name}{_meant(kinds[key], name, known)}\n{explain_import(module)}".rstrip()
+
+
+def _meant(flag: str, name: str, known: list[str]) -> str:
+    """What a name may mean: a class of another flag, or the nearest of the known ones."""
+    for other in CLASSES:
+        if other != flag:
+            path = full_name(name, base_class(other))
+            if path in {cls.__name__ for cls in offered(base_class(other))}:
+                return f"; use --{other} {path}"
+    short = {each.lower().removesuffix("cell"): each for each in known}
+    near = difflib.get_close_matches(name.lower().removesuffix("cell"), short, n=1)
+    return f"; did you mean {short[near[0]]}?" if near else ""

@@ -6,7 +6,10 @@
 import difflib
 import functools
 import importlib.metadata
-from collections.abc import Sequence
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 FILE = Path(__file__).with_name("flag_names.txt")
@@ -63,6 +66,27 @@ _ELSEWHERE = {
     "warmup": "model.warmup_steps",
     "wd": "optimizer.weight_decay",
 }
+# Flags that take no value, besides those that print help on a class.
+_WITHOUT_VALUE = ("fresh", "help", "print_config", "quiet")
+_SHORT = {"-c": "config", "-h": "help"}
+_EXAMPLES = {
+    "ckpt_path": "runs/.../checkpoints/best.ckpt",
+    "config": "run.yaml",
+    "data": "SequenceFiles",
+    "data.task": "Parity",
+    "model.cell": "GRUCell",
+    "model.optimizer": "AdamW",
+}
+# Groups of flags, which a file can set, and one flag of each.
+GROUPS = {
+    "checkpoint": "checkpoint.filename",
+    "figures": "figures.every_n_epochs",
+    "resume": "resume.every_n_seconds",
+    "trainer": "trainer.max_epochs",
+}
+_DATA_SUFFIXES = (".csv", ".parquet", ".jsonl", ".npz", ".ts")
+_CONFIGURATION_SUFFIXES = (".yaml", ".yml", ".json")
+_SPLITS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 _COMMANDS_ELSEWHERE = {"train": "fit", "eval": "test", "evaluate": "test", "val": "validate", "infer": "predict"}
 
 
@@ -84,14 +108,17 @@ def full_flag(name: str) -> str:
     return "seed_everything" if name == "seed" else name
 
 
-def unknown_flag(name: str) -> str:
+def unknown_flag(name: str, flag: str = "") -> str:
     """The message about a flag that does not exist, with the flags that may be meant.
 
     Args:
         name: its name without dashes, as `model.lr`.
+        flag: the flag as it was given; `--` and the name if empty.
     """
     leaf = name.rpartition(".")[2].lower().replace("-", "_")
-    message = f"--{name}: there is no such argument"
+    message = f"{flag or f'--{name}'}: there is no such argument"
+    if full_flag(name) != name:  # in a configuration file, which has no short names
+        return f"{message}; use --{full_flag(name)}"
     if leaf in _ELSEWHERE and _ELSEWHERE[leaf] != name:
         return f"{message}; use --{_ELSEWHERE[leaf]}"
     leaves: dict[str, list[str]] = {}
@@ -126,35 +153,89 @@ def wrong_word(arguments: Sequence[str]) -> str:
         return f"there is no command {command!r}; {hint}The commands are {', '.join(COMMANDS)}"
     if command not in ("fit", "validate", "test", "predict"):
         return ""
-    if words and not words[0].startswith("-"):
-        return _misplaced(words[0])
-    for word in words:
-        name = _name(word)
-        if word.startswith("--") and name not in flag_names() and not _may_exist(name, words):
+    chosen = {_name(word) for word in words if _is_flag(word)}
+    for flag, value in _with_values(words):
+        name = _name(flag)
+        if not flag:
+            return _misplaced(command, value or "")
+        if not flag.startswith("--") and flag not in _SHORT:
+            return unknown_flag(name, flag)
+        if name not in flag_names() and not _may_exist(name, chosen):
             return unknown_flag(name)
+        if message := _wrong_value(command, flag, name, value):
+            return message
+        is_file = name in {f"data.{split}" for split in _SPLITS.values()}
+        if is_file and command == "fit" and chosen.isdisjoint({"data", "config", "ckpt_path"}):
+            value = shlex.quote(value or "a.csv")
+            return f"{flag} {value}: files need another data module: --data SequenceFiles {flag} {value}"
     return ""
 
 
-def _misplaced(word: str) -> str:
+def _with_values(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Each flag with its value, None if it has none; and each word that belongs to no flag, as a value of ""."""
+    words = [*words]
+    while words:
+        word = words.pop(0)
+        if not _is_flag(word):
+            yield "", word
+            continue
+        flag, equals, value = word.partition("=")
+        if not equals and words and not _is_flag(words[0]) and flag != "--print_config":
+            yield flag, words.pop(0)
+        else:
+            yield flag, value if equals else None
+
+
+def _is_flag(word: str) -> bool:
+    """Whether argparse takes a word for a flag, and not for a value."""
+    is_value = word == "-" or " " in word.partition("=")[0] or re.fullmatch(r"-(\d+|\d*\.\d+)", word)
+    return word.startswith("-") and not is_value
+
+
+def _wrong_value(command: str, flag: str, name: str, value: str | None) -> str:
+    """The message about a value that a flag lacks, or a file in place of a class; empty if there is none."""
+    if flag.endswith(".help") or name == "print_config":
+        return ""
+    if name in _WITHOUT_VALUE:
+        return "" if value is None else f"{flag} takes no value, got {value}"
+    if value is None or (name in CLASSES and not value):
+        return f"{flag}: expected a value" + (f", as {flag} {_EXAMPLES[name]}" if name in _EXAMPLES else "")
+    suffix = Path(value).suffix.lower()
+    if name in GROUPS and re.fullmatch(r"[\w.+-]*", value) and suffix not in _CONFIGURATION_SUFFIXES:
+        return f"{flag}: expected a YAML file; its arguments are flags such as --{GROUPS[name]}"
+    if name not in CLASSES:
+        return ""
+    if suffix == ".py":
+        return f"{flag} {value}: expected a class, as {flag} {Path(value).stem}.MyClass"
+    if suffix in _DATA_SUFFIXES or (name == "data" and suffix not in _CONFIGURATION_SUFFIXES and os.path.exists(value)):
+        return _misplaced(command, value)
+    return ""
+
+
+def _misplaced(command: str, word: str) -> str:
     """The message about a word that is no flag and no flag's value."""
-    suffix = Path(word).suffix.lower()
-    if suffix in (".yaml", ".yml"):
-        return f"{word}: a configuration is given by a flag: --config {word}"
+    suffix, quoted = Path(word).suffix.lower(), shlex.quote(word)
+    if suffix in _CONFIGURATION_SUFFIXES:
+        return f"{word}: a configuration is given by a flag: --config {quoted}"
     if suffix == ".ckpt":
-        return f"{word}: a checkpoint is given by a flag: --ckpt_path {word}"
-    if suffix in (".csv", ".parquet", ".jsonl", ".npz", ".ts"):
-        return f"{word}: a data file is given by flags: --data SequenceFiles --data.train {word}"
+        return f"{word}: a checkpoint is given by a flag: --ckpt_path {quoted}"
+    flags = f"--data SequenceFiles --data.{_SPLITS[command]}"
+    if os.path.isdir(word):
+        return (
+            f"{word} is a folder; a data file in it is given by flags: {flags} {shlex.quote(str(Path(word) / 'a.csv'))}"
+        )
+    if suffix in _DATA_SUFFIXES or os.path.isfile(word):
+        return f"{word}: a data file is given by flags: {flags} {quoted}"
     return f"{word}: expected a flag, as --model.cell GRUCell"
 
 
-def _may_exist(name: str, words: Sequence[str]) -> bool:
+def _may_exist(name: str, chosen: set[str]) -> bool:
     group, _, rest = name.partition(".")
     if not rest:
         return False  # a flag without a dot is the parser's own
     if group == "trainer":
         return "." in rest or _lines()[0] != f"Lightning {_lightning_version()}"
     # A class that the user names has arguments of its own, and so can those that it contains.
-    chosen = {_name(word) for word in words if word.startswith("--")}
     return group in CLASSES and ("." in rest or not chosen.isdisjoint({group, "config", "import", "ckpt_path"}))
 
 
@@ -164,7 +245,7 @@ def _lightning_version() -> str:
 
 def _name(word: str) -> str:
     """The flag's name in a word, `model.cell` for `--model.init_args.cell.class_path=GRUCell`."""
-    name = word.removeprefix("--").partition("=")[0].removesuffix("+").replace(".init_args", "")
+    name = _SHORT.get(word) or word.lstrip("-").partition("=")[0].removesuffix("+").replace(".init_args", "")
     return full_flag(name.removesuffix(".class_path").removesuffix(".help"))
 
 

@@ -1,11 +1,14 @@
 """The checkpoint given by `--ckpt_path`: the source of model and data, unless flags override them."""
 
+import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 from seqlight.checkpoints.contents import check_finite, epochs_trained, read
 from seqlight.checkpoints.load import check_sizes
+from seqlight.checkpoints.run_search import checkpoint_in
 from seqlight.cli.arguments import GivenArguments
 from seqlight.cli.flag_errors import UsageError
 from seqlight.cli.yaml import TooLargeError, check_texts
@@ -47,6 +50,13 @@ class GivenCheckpoint:
             )
             check_texts(self.defaults)
         except FileNotFoundError as error:
+            if os.path.isdir(path):
+                runs = [str(each) for each in sorted(Path(path).iterdir()) if checkpoint_in(each)]
+                found = f": {' or '.join(runs[:3])}" if runs else ", as runs/SumSign-LSTMCell"
+                message = (
+                    f"--ckpt_path {path}: this folder has no best.ckpt; expected a checkpoint or the folder of a run"
+                )
+                raise UsageError(f"{message}{found}") from error
             raise UsageError(f"--ckpt_path: {error}") from error
         except TooLargeError as error:
             raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error

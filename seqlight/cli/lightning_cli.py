@@ -109,7 +109,7 @@ class SeqlightCLI(LightningCLI):
                 reason, *others = explain(str(error)).split("\n")
                 message = f"{path}: the model or data it describes can't be used: {reason}"
                 raise CheckpointError(message, *others) from error
-            raise
+            raise usage_error(error, given.name_file) from error
         config = self.config[self.config.subcommand]
         given.check_parsed(config)
         check_device(config.device)

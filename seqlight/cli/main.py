@@ -18,6 +18,7 @@ from seqlight.checkpoints.signals import Stopped, signals_handled, stop_requests
 from seqlight.cli.flag_errors import UsageError, explain_import, usage_error, values_of
 from seqlight.cli.flag_names import wrong_word
 from seqlight.cli.flags_in_messages import with_flags
+from seqlight.cli.help_page import help_page
 from seqlight.cli.reported_errors import DONE, FAILED, USAGE_ERROR, exit_status, is_write_error, reported
 from seqlight.common import private_jsonargparse
 from seqlight.common.errors import ShownError
@@ -42,6 +43,9 @@ def run(arguments: list[str], *, started: float | None = None) -> int:
     end_with_parent()
     if message := wrong_word(arguments):
         return _fail(UsageError(message), USAGE_ERROR)
+    if page := help_page(arguments):
+        show(page.rstrip())
+        return DONE
     try:
         with (
             folder_importable(os.getcwd()),
@@ -107,8 +111,12 @@ def _run_command(arguments: list[str], started: float) -> int:
 
                 return DONE if check(arguments[1:]) else FAILED
 
+            from seqlight.cli.class_help import class_help
             from seqlight.cli.lightning_cli import SeqlightCLI
 
+            if text := class_help(arguments):
+                show(text.rstrip())
+                return DONE
             SeqlightCLI(arguments, started)
     except ArgumentError as error:
         raise usage_error(error) from error

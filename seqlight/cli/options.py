@@ -21,6 +21,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,
     "default_root_dir": "runs",
 }
+CHECKPOINT_DEFAULTS: dict[str, Any] = {"filename": "best", "monitor": "val/loss", "mode": "min"}
 
 
 class ShownParser(LightningArgumentParser):
@@ -73,9 +74,7 @@ def add_options(parser: ArgumentParser) -> None:
         {
             "model": {"class_path": "seqlight.SequenceClassifier"},
             "data": DEFAULT_DATA,
-            "checkpoint.filename": "best",
-            "checkpoint.monitor": "val/loss",
-            "checkpoint.mode": "min",
+            **{f"checkpoint.{name}": value for name, value in CHECKPOINT_DEFAULTS.items()},
         }
     )
     for argument in FROM_DATA:

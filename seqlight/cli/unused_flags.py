@@ -5,6 +5,7 @@ from collections.abc import Iterable
 # Flags, or the beginnings of their names, and the commands that use them.
 _USERS = {
     "checkpoint": ("fit",),
+    "figures": ("fit", "validate", "test"),
     "fresh": ("fit",),
     "model.learning_rate": ("fit",),
     "model.lr_schedule": ("fit",),
@@ -24,9 +25,18 @@ def unused_flags(command: str, names: Iterable[str]) -> list[str]:
         command: "fit", "validate", "test" or "predict".
         names: the names of the flags of the command line, without dashes, as `model.optimizer.eps`.
     """
-    lines = []
-    for name in dict.fromkeys(names):
-        users = next((users for each, users in _USERS.items() if f"{name}.".startswith(f"{each}.")), (command,))
-        if command not in users:
-            lines.append(f"--{name} has no effect on {command}, only on {' and '.join(users)}")
-    return lines
+    return [
+        f"--{name} has no effect on {command}, only on {' and '.join(_users(name))}"
+        for name in dict.fromkeys(names)
+        if not is_used(name, command)
+    ]
+
+
+def is_used(name: str, command: str) -> bool:
+    """Whether a flag has an effect on a command."""
+    return command in (_users(name) or (command,))
+
+
+def _users(name: str) -> tuple[str, ...]:
+    """The commands on which a flag has an effect; none for all."""
+    return next((users for each, users in _USERS.items() if f"{name}.".startswith(f"{each}.")), ())

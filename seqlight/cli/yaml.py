@@ -2,12 +2,14 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import yaml
 
 from seqlight.cli.flag_errors import UsageError
+from seqlight.cli.flag_names import GROUPS
 from seqlight.common.description import public_class
 
 _MAX_BYTES = 1_000_000
@@ -109,10 +111,33 @@ jsonargparse.set_loader("seqlight", load_yaml, exceptions=(yaml.YAMLError,))
 
 
 def check_files(paths: list[str]) -> None:
-    """Raise UsageError if a configuration is not a regular file, or is very large."""
+    """Raise UsageError if a configuration is not a regular file, is very large, or is not YAML of options.
+
+    Args:
+        paths: the values of `--config`: files, or texts of YAML.
+    """
     for path in paths:
         if os.path.exists(path):  # otherwise it is missing, or is YAML text itself
             if not os.path.isfile(path):
                 raise UsageError(f"--config {path}: expected a file")
             if (size := os.path.getsize(path)) > _MAX_BYTES:
                 raise UsageError(f"--config {path}: expected at most {_MAX_BYTES} bytes, got {size}")
+            _check_text(path, Path(path).read_text(encoding="utf-8"))
+
+
+def _check_text(path: str, text: str) -> None:
+    try:
+        value = load_yaml(text)
+    except yaml.MarkedYAMLError as error:
+        line = 0 if error.problem_mark is None else min(error.problem_mark.line, max(text.count("\n") - 1, 0))
+        indents = [re.match(r"\s*", each)[0] for each in text.splitlines()[: line + 1]]  # type: ignore[index]
+        problem = "there is a tab in its indentation; use spaces" if "\t" in indents[-1] else error.problem
+        raise UsageError(f"{path}, line {line + 1}: {problem}") from error
+    except yaml.YAMLError:
+        return  # the parser reports it
+    if not isinstance(value, dict):
+        written = "as `seqlight fit --print_config` writes it"
+        raise UsageError(f"--config {path}: expected a YAML file of options, {written}")
+    for name, example in GROUPS.items():
+        if isinstance(value.get(name), bool | int | float | list):
+            raise UsageError(f"{path}: {name}: expected keys below it, such as {example}; got {value[name]}")

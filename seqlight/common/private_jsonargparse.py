@@ -105,8 +105,8 @@ def class_problem(message: str) -> str | None:
 
 
 def unaccepted_option(message: str) -> str | None:
-    """The name of an argument that a class does not take."""
-    return _first(r"Option '([^']+)' is not accepted", message)
+    """The name of an argument that a class or a command does not take."""
+    return _first(r"(?:Option|does not accept option) '([^']+)'", message)
 
 
 def is_not_a_configuration(message: str) -> bool:

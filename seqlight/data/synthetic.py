@@ -27,9 +27,9 @@ class SyntheticSequences(SequenceDataModule):
         num_val: samples in the validation split.
         num_test: samples in the test split.
         batch_size: sequences per step and process.
-        seed: a sample depends only on seed, split and index, the order of the training samples on seed and epoch.
+        seed: a sample depends only on seed, split and index; the order of the training samples on seed and epoch.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
-        test_lengths: the shortest and longest length in the test split, such as "41:200", or one length for all, such
+        test_lengths: the shortest and longest length in the test split, such as "41:200"; or one length for all, such
             as "100"; None for the task's own lengths.
     """
 

@@ -55,10 +55,14 @@ class SequenceClassifier(TrainingHooks):
         embedding_size: the number of features of a token's embedding.
         num_layers: the number of recurrent layers.
         bidirectional: whether each layer also runs backwards.
-        dropout: the probability of dropping an output between layers.
-        input_dropout, recurrent_dropout, zoneout, residual, norm: as for `RecurrentStack`.
+        dropout: the probability of dropping outputs between layers.
+        input_dropout: the probability of dropping a feature of a layer's inputs, at all steps of a sequence.
+        recurrent_dropout: the probability of dropping a unit of the state that W_hh multiplies.
+        zoneout: the probability that a unit keeps its state in a step.
+        residual: whether each layer above the first adds its inputs to its outputs.
+        norm: the norm of the inputs of each layer above the first: "layer", "rms" or None.
         readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
-        backend: as for `RecurrentLayer`.
+        backend: the implementation of a layer; see `RecurrentLayer`.
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
             (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not
             divided by the sum of the weights. None for 1.

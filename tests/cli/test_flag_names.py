@@ -1,6 +1,7 @@
 """The flags that are known without importing torch, and answers to flags that do not exist."""
 
 import contextlib
+import functools
 import importlib.metadata
 import inspect
 import re
@@ -27,8 +28,9 @@ BASES = {
 }
 
 
-def text_of_file():
-    """What `flag_names.txt` should be."""
+@functools.cache
+def all_parsers():
+    """The parsers of all commands."""
 
     class Parsers(SeqlightCLI):
         def parse_arguments(self, parser, args):
@@ -38,10 +40,24 @@ def text_of_file():
             super().add_arguments_to_parser(parser)
             parsers.append(parser)
 
-    parsers, names = [], {"help", "print_config", "seed"}
+    parsers = []
     with contextlib.suppress(NotImplementedError):
         Parsers([], 0.0)
-    for parser in parsers:
+    return parsers
+
+
+def takes_no_value():
+    """The names of the flags that take no value."""
+    actions = [action for parser in all_parsers() for action in parser._actions]
+    flags = [action.option_strings[-1].removeprefix("--") for action in actions if action.nargs == 0]
+    return {*flags}
+
+
+def text_of_file():
+    """What `flag_names.txt` should be."""
+
+    names = {"help", "print_config", "seed"}
+    for parser in all_parsers():
         names.update(keys(parser.get_defaults()))
     for prefix, base in BASES.items():
         for cls in subclasses(base):
@@ -150,8 +166,15 @@ def test_word_that_a_command_may_accept_is_left_to_it(words):
 
 def test_every_flag_is_left_to_the_parser():
     for name in flag_names.flag_names():
+        words = [f"--{name}"] if name in {*takes_no_value(), "print_config"} else [f"--{name}", "1.yaml"]
+        if name in ("data.train", "data.val", "data.test", "data.predict"):
+            words += ["--data=SequenceFiles"]
         for command in ("fit", "validate", "test", "predict"):
-            assert wrong_word([command, f"--{name}", "1"]) == wrong_word([command, f"--{name}=1"]) == ""
+            assert wrong_word([command, *words]) == ""
+
+
+def test_flags_without_a_value_are_known():
+    assert takes_no_value() <= {*flag_names._WITHOUT_VALUE}
 
 
 def test_another_version_of_lightning_can_have_other_flags(monkeypatch):

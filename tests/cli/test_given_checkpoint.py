@@ -1,6 +1,8 @@
 """Flags and arguments that differ from a checkpoint: they override it and are reported, or they are refused."""
 
 import json
+import re
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -150,3 +152,36 @@ def test_checkpoint_is_read_once(verb, monkeypatch):
     assert status == 0, err
     assert ("continues from step 1" in out) == (verb == "fit again")
     assert read == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("runs/SumSign-LSTMCell", "version_10"),
+        ("runs/SumSign-LSTMCell/", "version_10"),
+        ("runs/SumSign-LSTMCell/version_9", "version_9"),
+    ],
+)
+def test_folder_of_a_run_means_its_newest_best_checkpoint(given, meant, trained):
+    for version in ("version_9", "version_10"):
+        shutil.copytree("runs/SumSign-LSTMCell/version_0", f"runs/SumSign-LSTMCell/{version}")
+    status, out, err = seqlight_run("test", f"--ckpt_path={given}", "--device=cpu", *QUIET[:1])
+    assert status == 0, err
+    assert "accuracy" in out
+    assert err == f"seqlight: --ckpt_path {given}: runs/SumSign-LSTMCell/{meant}/checkpoints/best.ckpt\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("runs", "this folder has no best.ckpt; .* the folder of a run: runs/SumSign-LSTMCell$"),
+        ("empty", "this folder has no best.ckpt; .* the folder of a run, as runs/SumSign-LSTMCell$"),
+        ("runs/SumSign", "no checkpoint at runs/SumSign: there is no file$"),
+    ],
+)
+@pytest.mark.parametrize("command", ["test", "fit"])
+def test_folder_without_a_checkpoint_is_refused(given, answer, command, trained):
+    Path("empty").mkdir()
+    status, out, err = seqlight_run(command, "--ckpt_path", given)
+    assert (status, out) == (2, "")
+    assert re.search(answer, err.rstrip("\n")), err
