@@ -44,6 +44,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--num_threads",
+        metavar="INT",
         type=int | None,
         default=None,
         help="threads of torch on the CPU; by default chosen by the size of the model, see docs/cli.md",
@@ -53,11 +54,14 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--import",
+        metavar="MODULE",
         type=str | None,
         default=None,
         help="your own module to import; its classes then have short names, and checkpoints can use them",
     )
-    parser.add_argument("--output", type=str, default="predictions.csv", help="the file that predict writes")
+    parser.add_argument(
+        "--output", metavar="FILE", type=str, default="predictions.csv", help="the file that predict writes"
+    )
     parser.add_argument(
         "--fresh", action="store_true", help="start a new run, even if one of this configuration is unfinished"
     )

@@ -46,7 +46,7 @@ def text_of_file():
                 and name in flag_names()
                 and name not in (*LIGHTNINGS, "checkpoint", "resume", "figures")
             ):
-                kind = "" if action.nargs == 0 else name.upper()
+                kind = "" if action.nargs == 0 else action.metavar or name.upper()
                 default = "" if action.nargs == 0 or action.default is None else str(action.default)
                 ours.setdefault(name, FlagText(name, kind, default, action.help))
     for name, text in TEXTS.items():
