@@ -173,6 +173,7 @@ def test_dropout_acts_between_layers_in_training(backend):
         assert abs(share - 0.25) < 4 * (0.25 * 0.75 / count) ** 0.5
 
 
+@pytest.mark.filterwarnings("ignore::seqlight.common.unused.UnusedArgumentWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_dropout_does_nothing_in_evaluation_or_for_one_layer(backend):
     inputs = random(B, T, F)
