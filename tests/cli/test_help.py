@@ -225,7 +225,7 @@ def test_every_flag_has_a_text():
 @pytest.mark.parametrize(
     ("words", "first", "shown"),
     [
-        ("--model.cell.help", "LSTMCell: ", "--model.cell can name: ElmanCell, GRUCell,"),
+        ("--model.cell.help", "LSTMCell: ", "ElmanCell"),
         ("--model.cell.help gru", "GRUCell: ", "--model.cell.hidden_size 32"),
         ("--model.cell.help=seqlight.GRUCell", "GRUCell: ", "--model.cell.hidden_size 32"),
         ("--model.cell.help mycells.LeakyCell", "LeakyCell", "--model.cell.leak 0.3"),
