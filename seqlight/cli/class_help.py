@@ -128,7 +128,9 @@ def flag_texts(cls: type, prefix: str) -> list[FlagText]:
             continue
         default = _SET.get(prefix, {}).get(name, parameter.default)
         # torch and Lightning repeat the default, and seqlight's can be another.
-        text = re.sub(r" *(Default: ``[^`]*``\.?|\(default: [^)]*\))", "", texts.get(name, "")).replace("``", "`")
+        text = re.sub(r" *(Default: ``[^`]*``\.?|\(default: ([^()]|\([^()]*\))*\))", "", texts.get(name, "")).replace(
+            "``", "`"
+        )
         text = _TEXTS.get(f"{prefix}.{name}", text)
         flags.append(FlagText(f"{prefix}.{name}", _kind(parameter.annotation), _shown(default), text))
     return flags
