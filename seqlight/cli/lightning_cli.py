@@ -4,7 +4,6 @@ import contextlib
 import functools
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError
@@ -13,24 +12,23 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 
-from seqlight.callbacks.logger import CurvesLogger, logger_of
 from seqlight.callbacks.profiler import NoProfiler
 from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.resume import LAST
-from seqlight.checkpoints.run_choice import ChosenRun
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_output, name_flag
 from seqlight.cli.baselines import baselines_text
+from seqlight.cli.command_folder import CommandFolder
 from seqlight.cli.devices import check_device, check_strategy, device_arguments
-from seqlight.cli.finders import describe_found, keep_found
+from seqlight.cli.finders import describe_found
 from seqlight.cli.flag_errors import explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
 from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say, skipped_batches
 from seqlight.cli.threads import choose_num_threads, limit_threads
-from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, evaluation_logger, has_own_bar
-from seqlight.cli.training_run import describe_run, find_run, record_backend
+from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, has_own_bar
+from seqlight.cli.training_run import describe_run, record_backend
 from seqlight.cli.unused_flags import unused_flags
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
@@ -52,13 +50,10 @@ class SeqlightCLI(LightningCLI):
 
     def __init__(self, arguments: list[str], started: float) -> None:
         self._arguments = arguments
-        self._started = started
         self._names_clipping = False
         self._checkpoint: GivenCheckpoint | None = None
         self._ckpt_path: str | None = None
-        self._run: ChosenRun | None = None
-        self._training: dict[str, str] = {}
-        self._new_folders: list[Path] = []  # for the results of a test or validation
+        self._folder = CommandFolder(started)
         self._threads, self._limits = contextlib.ExitStack(), contextlib.ExitStack()
         try:
             super().__init__(
@@ -77,12 +72,8 @@ class SeqlightCLI(LightningCLI):
         finally:
             self._threads.close()
             self._limits.close()
-            for folder in self._new_folders:
-                with contextlib.suppress(OSError):  # it has results
-                    folder.rmdir()
-            if self._run is not None and self._run.folder is not None:
-                trainer = getattr(self, "trainer", None)
-                self._run.folder.close(has_begun=trainer is not None and trainer.global_step > 0)
+            trainer = getattr(self, "trainer", None)
+            self._folder.close(has_begun=trainer is not None and trainer.global_step > 0)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] # a static method there
         """The given command, or all if none is given: to make the parser of one takes a tenth of a second."""
@@ -184,12 +175,15 @@ class SeqlightCLI(LightningCLI):
         has_run = self.subcommand == "fit" and not given.fast_dev_run
         saves = has_run and given.enable_checkpointing is not False
         if has_run:
-            self._choose_run(saves=saves)
+            training = describe_run(self.config.fit.as_dict(), self.model, self.datamodule)
+            self._folder.choose_run(config, training, self._run_name(), self.model, self.datamodule, saves=saves)
         if not saves:
             kwargs["enable_checkpointing"] = False
         if not any(isinstance(plugin, CheckpointIO) for plugin in given.plugins):
-            kwargs["plugins"] = [*given.plugins, SealedCheckpointIO(self._contents())]
-        report = functools.partial(record_backend, self._run and self._run.folder, self._training)
+            # The Trainer takes the contents over, so that the checkpoint is read only once.
+            known = {} if self._checkpoint is None else {self._checkpoint.path: self._checkpoint.contents}
+            kwargs["plugins"] = [*given.plugins, SealedCheckpointIO(self._folder.take_contents() or known)]
+        report = functools.partial(record_backend, self._folder.run_folder, self._folder.training)
         self.trainer_defaults["callbacks"] = callbacks_of(
             str(self.subcommand), config, saves=saves, report_backend=report
         )
@@ -198,7 +192,7 @@ class SeqlightCLI(LightningCLI):
         if self.subcommand == "predict":
             kwargs["logger"] = False
         elif given.logger in (None, True) and not given.fast_dev_run:
-            kwargs["logger"] = self._logger()
+            kwargs["logger"] = self._folder.logger(str(self.subcommand), config, self._run_name())
         return super().instantiate_trainer(**kwargs)
 
     def _choose_clipping(self) -> None:
@@ -210,56 +204,9 @@ class SeqlightCLI(LightningCLI):
         if message and global_rank(self.config_init.fit.trainer.num_nodes) == 0:
             show(one_line(message))
 
-    def _choose_run(self, *, saves: bool) -> None:
-        """Find the unfinished run or create the folder of a new one, and save checkpoints there."""
-        config = self.config_init.fit
-        self._training = describe_run(self.config.fit.as_dict(), self.model, self.datamodule)
-        is_first = global_rank(config.trainer.num_nodes) == 0
-        self._run, message = find_run(
-            Path(config.trainer.default_root_dir) / self._run_name(),
-            self._training,
-            ckpt_path=config.ckpt_path,
-            fresh=config.fresh,
-            saves=saves,
-            first_process=is_first,
-            started=self._started,
-        )
-        if self._run.resume is not None:
-            config.ckpt_path = str(self._run.resume.path)
-            given = config.trainer
-            given.callbacks = keep_found(self._run.resume.contents, self.model, self.datamodule, given.callbacks)
-        elif config.ckpt_path == "last":
-            config.ckpt_path = None
-        if is_first and message:
-            show(message)
-        path = None if self._run.folder is None else self._run.folder.path  # the first process sends it to the others
-        config.resume.folder = path and path / "checkpoints"
-        config.checkpoint.belong_to(path)
-
     def _run_name(self) -> str:
         data = self.datamodule.name or type(self.datamodule).__name__
         return self.config_init[self.subcommand].name or f"{data}-{self.model.recurrent.cell_name}"
-
-    def _contents(self) -> dict[str, dict[str, Any]]:
-        """The contents of the command's checkpoint by its path, so that it is read only once.
-
-        The Trainer takes them over: they are not kept in memory for the whole run.
-        """
-        if self._run is not None and self._run.resume is not None:
-            resume, self._run = self._run.resume, self._run._replace(resume=None)
-            return {str(resume.path): resume.contents}
-        return {} if self._checkpoint is None else {self._checkpoint.path: self._checkpoint.contents}
-
-    def _logger(self) -> CurvesLogger:
-        config = self.config_init[self.subcommand]
-        if self._run is not None and self._run.folder is not None:
-            return logger_of(self._run.folder.path)
-        root = Path(config.trainer.default_root_dir)
-        # The first process sends the others its folder.
-        if self.subcommand == "fit" or global_rank(config.trainer.num_nodes) != 0:
-            return CurvesLogger(root, name=self._run_name(), default_hp_metric=False)
-        logger, self._new_folders = evaluation_logger(str(self.subcommand), config.ckpt_path, root, self._run_name())
-        return logger
 
     def before_fit(self) -> None:
         """Print the data, the size of the model and the folder of the results."""
@@ -300,8 +247,7 @@ class SeqlightCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Mark the run as finished, and print its final metrics and paths."""
-        if self._run is not None and self._run.folder is not None:
-            self._run.folder.describe(self._training, finished=True)
+        self._folder.finish()
         stop_requests.done = True
         found = describe_found(self.model, self.datamodule, self.config.fit.as_dict())
         for line in (found, skipped_batches(self.model), early_end(self.trainer)):

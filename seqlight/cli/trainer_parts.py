@@ -8,13 +8,10 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import SaveConfigCallback
 
 from seqlight.callbacks.length_accuracy import AccuracyByLength
-from seqlight.callbacks.logger import CurvesLogger, logger_of
 from seqlight.callbacks.predictions import PredictionWriter
 from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.callbacks.run_description import RunDescription
-from seqlight.checkpoints.numbered_folders import new_folder
 from seqlight.cli.flag_errors import UsageError
-from seqlight.common.files import make_folder
 from seqlight.training.classifier import SequenceClassifier
 
 
@@ -76,21 +73,3 @@ def callbacks_of(verb: str, config: Any, *, saves: bool, report_backend: Callabl
 def has_own_bar(config: Any) -> bool:
     """Whether the user's callbacks have a progress bar."""
     return any(isinstance(callback, ProgressBar) for callback in config.trainer.callbacks)
-
-
-def evaluation_logger(verb: str, ckpt_path: str, root: Path, name: str) -> tuple[CurvesLogger, list[Path]]:
-    """The logger of a test or validation, and the folders that were made for it, the lowest first.
-
-    Args:
-        verb: "test" or "validate".
-        ckpt_path: the checkpoint; results go to the folder of its run, or to a new one if it is in none.
-        root: the folder of all runs.
-        name: the name of a new run's folder.
-    """
-    if (folder := Path(ckpt_path).parent).name == "checkpoints":
-        logger, parents = logger_of(folder.parent, kind=verb), []
-    else:
-        parents = make_folder(root / name)
-        version = new_folder(root / name, "version", first=0).name
-        logger = CurvesLogger(root, name=name, version=version, default_hp_metric=False)
-    return logger, [Path(logger.log_dir), *parents]
