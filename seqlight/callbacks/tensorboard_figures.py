@@ -21,7 +21,7 @@ from seqlight.common.text import one_line
 from seqlight.common.validation import check_at_least
 from seqlight.figures.canvas import to_png
 from seqlight.figures.cell_figure import cell_figure
-from seqlight.figures.memory_curve import memory_quartiles, memory_sequences
+from seqlight.figures.memory_curve import measure_memory
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.metrics import absent_classes_accepted, torchmetrics_task
@@ -51,7 +51,7 @@ def run_and_epoch(trainer: pl.Trainer) -> str:
     name = one_line(encodable(os.path.relpath(logger.log_dir, logger.save_dir)))
     epoch = trainer.current_epoch  # after training, the number of epochs
     if trainer.state.fn == TrainerFn.FITTING:
-        epoch += 1
+        epoch = trainer.fit_loop.epoch_progress.current.ready  # those that have begun
     elif trainer.ckpt_path:
         epoch = getattr(logger, "model_epoch", 0)
     return f"{name}, epoch {epoch}" if epoch else name
@@ -230,14 +230,15 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         if results.first_batch is None or results.longest_batch is None:
             return
         model = classifier_of(self, pl_module)
-        batch, sequences = memory_sequences(datamodule_of(trainer), results.longest_batch)
-        curve = {model.recurrent.cell_name: memory_quartiles(model, batch)}
-        figures = self._metric_figures(trainer, pl_module, results)
-        figures["memory"] = memory_figure(curve, results.where, sequences)
+        add_figures(trainer, "val_figures", self._metric_figures(trainer, pl_module, results), results.step)
+        # These show the present weights, which can be later than those of the last validation.
+        where = run_and_epoch(trainer)
+        memory = measure_memory(model, datamodule_of(trainer), results.longest_batch)
+        figures = {"memory": memory_figure({model.recurrent.cell_name: memory.quartiles}, where, memory.sequences)}
         if self.inside_cell:
             figure = figures["inside_cell"] = cell_figure(model, results.first_batch)
-            figure.suptitle(f"{figure.get_suptitle()}\n{results.where}", fontsize=10, parse_math=False)
-        add_figures(trainer, "val_figures", figures, results.step)
+            figure.suptitle(f"{figure.get_suptitle()}\n{where}", fontsize=10, parse_math=False)
+        add_figures(trainer, "val_figures", figures, trained_steps(trainer))
 
     def _metric_figures(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, results: SplitResults

@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqlight.common.errors import WriteError
 from seqlight.common.files import check_regular
 
 _PREFIX = "events.out.tfevents."
+_BEGIN = 64  # bytes
 
 
 def event_files(folder: Path) -> list[Path]:
@@ -20,20 +21,36 @@ def is_event_file(path: Any) -> bool:
     return isinstance(path, str | bytes) and os.path.basename(os.fsdecode(path)).startswith(_PREFIX)
 
 
-def event_sizes(folder: Path, before: dict[str, int]) -> dict[str, int]:
-    """The sizes of TensorBoard's files in a folder, in bytes.
+class EventFile(NamedTuple):
+    """The size of one of TensorBoard's files, and its first bytes, which contain the time of its beginning."""
+
+    size: int
+    begin: bytes
+
+
+def find_events(folder: Path, before: dict[str, EventFile]) -> dict[str, EventFile]:
+    """TensorBoard's files in a folder, by name.
 
     Args:
         folder: the folder of a run.
-        before: the sizes at an earlier time of the run.
+        before: the files at an earlier time of the run.
 
     Raises:
-        WriteError: if a file is missing or has become smaller.
+        WriteError: if a file is missing, has become smaller, or begins with something else: TensorBoard makes a file
+            anew that was deleted.
     """
-    sizes = {path.name: path.lstat().st_size for path in event_files(folder)}
-    if lost := [name for name in before if sizes.get(name, -1) < before[name]]:
-        raise WriteError(f"can't write {os.path.relpath(folder / lost[0])}: it was deleted or replaced during the run")
-    return sizes
+    found = {}
+    for path in event_files(folder):
+        begin = b""
+        if path.is_file():
+            with path.open("rb") as file:
+                begin = file.read(_BEGIN)
+        found[path.name] = EventFile(path.lstat().st_size, begin)
+    for name, earlier in before.items():
+        now = found.get(name, EventFile(-1, b""))
+        if now.size < earlier.size or not now.begin.startswith(earlier.begin):
+            raise WriteError(f"can't write {os.path.relpath(folder / name)}: it was deleted or replaced during the run")
+    return found
 
 
 def rewind(folder: Path, sizes: dict[str, int]) -> None:
@@ -41,7 +58,7 @@ def rewind(folder: Path, sizes: dict[str, int]) -> None:
 
     Args:
         folder: the folder of a run.
-        sizes: the sizes from `event_sizes`, in bytes; other files are removed.
+        sizes: the sizes from `find_events`, in bytes; other files are removed.
 
     Raises:
         WriteError: if the files can't be written.

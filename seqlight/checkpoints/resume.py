@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
-from seqlight.checkpoints.event_files import event_sizes
+from seqlight.checkpoints.event_files import EventFile, find_events
 from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.saveable import pack
 from seqlight.checkpoints.signals import Stopped, stop_requests
@@ -63,7 +63,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._trainer: pl.Trainer | None = None
         self._restored: dict[str, Any] | None = None
         self._follows: tuple[str, int] | None = None
-        self._events: dict[str, int] = {}
+        self._events: dict[str, EventFile] = {}
         self._stop_saving: Callable[[], None] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -87,7 +87,7 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
             logger.save()
         return {
             "random": states,
-            "events": self._check_events(trainer),
+            "events": {name: file.size for name, file in self._check_events(trainer).items()},
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "should_stop": trainer.should_stop,
             "follows": self._follows,
@@ -142,9 +142,9 @@ class ResumeCheckpoint(NotInEveryStep, callbacks.Checkpoint):
         self._restore_hook()
         self._check_events(trainer)
 
-    def _check_events(self, trainer: pl.Trainer) -> dict[str, int]:
+    def _check_events(self, trainer: pl.Trainer) -> dict[str, EventFile]:
         before = self._events if trainer.is_global_zero else {}
-        self._events = event_sizes(Path(str(self.folder)).parent, before)
+        self._events = find_events(Path(str(self.folder)).parent, before)
         return self._events
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

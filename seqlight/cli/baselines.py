@@ -13,7 +13,7 @@ from seqlight.cli.flags_in_messages import with_flags
 from seqlight.common.batch import Batch
 from seqlight.common.private_torch import tree_leaves
 from seqlight.common.text import one_line
-from seqlight.data.baselines import MOST_SEQUENCES, MeasuredBaselines, measure_baselines, rows_of
+from seqlight.data.baselines import MeasuredBaselines, measure_baselines, rows_of
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
@@ -126,7 +126,7 @@ def _samples(
     """The samples of the batches that the Trainer used; all by default."""
     held = tree_leaves(loaders)
     if len(held) != 1 or not isinstance(held[0], SequenceLoader):
-        return data.subsample(split, MOST_SEQUENCES + 1)  # one more, to see that there are more
+        return data.split(split)
     loader: SequenceLoader = held[0]
     used = (sum(num_batches) or math.inf) * loader.batch_size * loader.world_size
     if used >= len(loader.data.lengths):

@@ -147,7 +147,7 @@ class SeqlightCLI(LightningCLI):
                 arguments.data.init_args.encoding = encoding
             super().instantiate_classes()
             if self.subcommand == "fit":
-                self.model.check_optimizer()
+                self.model.check_optimizer(self.trainer.strategy.root_device)
             if encoding is not None:
                 arguments.data.init_args.encoding = None  # config.yaml need not repeat it
         except (ValueError, TypeError) as error:

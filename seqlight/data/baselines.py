@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seqlight.common.batch import Batch
 from seqlight.data.sequences import Sequences
+from seqlight.data.streams import Purpose, generator
 from seqlight.tasks.task import Baselines, Target
 
 MOST_SEQUENCES = 20_000
@@ -80,7 +81,8 @@ def some_of(data: Batch | Sequences, at_most: int) -> Batch | Sequences:
     total = len(data.lengths)
     if total <= at_most:
         return data
-    return rows_of(data, torch.from_numpy(np.sort(np.random.default_rng(0).choice(total, at_most, replace=False))))
+    chosen = generator(Purpose.BASELINES, seed=0).choice(total, at_most, replace=False)
+    return rows_of(data, torch.from_numpy(np.sort(chosen)))
 
 
 def rows_of(data: Batch | Sequences, rows: Int64[Tensor, " rows"]) -> Batch | Sequences:

@@ -11,7 +11,6 @@ import torch
 from seqlight.common.batch import Batch, check_batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.validation import check_at_least
-from seqlight.data.baselines import some_of
 from seqlight.data.from_checkpoint import load_data_module, shared_arguments
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
@@ -61,10 +60,6 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     @abstractmethod
     def split(self, split: Split) -> Batch | Sequences:
         """All samples of a split, in index order, in host memory."""
-
-    def subsample(self, split: Split, at_most: int) -> Batch | Sequences:
-        """At most this many samples of a split, for measurements that do not need all."""
-        return some_of(self.split(split), at_most)
 
     def sample_ids(self, split: Split) -> Sequence[int | str] | None:
         """The ids of a split's samples in predictions; None, the default, for their indices."""

@@ -18,6 +18,8 @@ class Purpose(IntEnum):
     TEST = 2  # a block of test samples
     VAL_SPLIT = 3  # the validation sequences of a training file; the index is 0
     ORDER = 4  # the order of the training samples in an epoch
+    BASELINES = 5  # the choice of sequences to which simple models are fitted
+    MEMORY = 6  # the sequences of the memory figure
 
 
 def generator(purpose: Purpose, seed: int, index: int = 0, streams: int = STREAMS) -> np.random.Generator:

@@ -61,13 +61,9 @@ class SyntheticSequences(SequenceDataModule):
 
     def split(self, split: Split) -> Batch:
         """All samples of a split."""
-        return self.subsample(split, self.num_samples[split])
-
-    def subsample(self, split: Split, at_most: int) -> Batch:
-        """The first samples of a split."""
         drawn = "test" if split == "predict" else split
         task = self.test_task if drawn == "test" else self.task
-        return draw(task, min(self.num_samples[split], at_most), self.seed, drawn, self.streams)
+        return draw(task, self.num_samples[split], self.seed, drawn, self.streams)
 
 
 def _with_lengths(task: SequenceTask, lengths: str) -> SequenceTask:

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from seqlight.common.batch import Batch
 from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.streams import Purpose, generator
 from seqlight.data.synthetic import SyntheticSequences
 from seqlight.recurrent.lengths import step_mask
 from seqlight.tasks.task import Target
@@ -71,20 +71,23 @@ def _answer(logits: Float[Tensor, "batch *outputs"], target: Target) -> Float[Te
     return logits.gather(1, chosen.argmax(1, keepdim=True)).squeeze(1)
 
 
-class MemorySequences(NamedTuple):
-    """Sequences for a memory figure, and a description of them."""
+class Memory(NamedTuple):
+    """The quartiles of the influence, (3, T), from `memory_quartiles`, and a text that names the sequences."""
 
-    batch: Batch
-    description: str
+    quartiles: Float[Tensor, "3 time"]
+    sequences: str
 
 
-def memory_sequences(datamodule: SequenceDataModule | None, batch: Batch, num_sequences: int = 64) -> MemorySequences:
-    """Sequences that are long enough to show how far a memory reaches.
+def measure_memory(
+    model: SequenceClassifier, datamodule: SequenceDataModule | None, batch: Batch, num_sequences: int = 64
+) -> Memory:
+    """The influence on sequences that are long enough to show how far a memory reaches.
 
-    A task whose length can be chosen draws sequences ten times as long as the batch, up to 200 steps. For other data
-    they are the sequences of the batch.
+    A task whose length can be chosen draws sequences ten times as long as the batch, up to 200 steps. For other data,
+    and if task or model can't use such sequences, they are the sequences of the batch.
 
     Args:
+        model: as for `memory_curve`.
         datamodule: the data; None if they are not known.
         batch: the validation batch with the longest sequences.
         num_sequences: the number of sequences to draw, at most.
@@ -94,14 +97,17 @@ def memory_sequences(datamodule: SequenceDataModule | None, batch: Batch, num_se
     if isinstance(datamodule, SyntheticSequences) and num_steps > longest:
         try:
             task = datamodule.task.with_lengths(num_steps, num_steps)
-            drawn = task.sample(num_sequences, np.random.default_rng(0))
-        except ValueError:  # the task has no such sequences
+            drawn = task.sample(num_sequences, generator(Purpose.MEMORY, seed=0))
+            if drawn.inputs.is_floating_point():
+                drawn = drawn._replace(inputs=drawn.inputs.to(batch.inputs.dtype))  # the Trainer's precision
+            quartiles = memory_quartiles(model, drawn)
+        except Exception:  # tasks and models can be the user's, with a limit on the length
             pass
         else:
             found = (
                 f"{num_sequences} sequences of {num_steps} steps, drawn for this figure (validation: at most {longest})"
             )
-            return MemorySequences(drawn, found)
+            return Memory(quartiles, found)
     count = len(batch.lengths)
     kind = "sequence" if count == 1 else "sequences"
-    return MemorySequences(batch, f"{count} validation {kind} of at most {longest} steps")
+    return Memory(memory_quartiles(model, batch), f"{count} validation {kind} of at most {longest} steps")

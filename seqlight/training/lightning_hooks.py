@@ -90,10 +90,10 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         """The class of the optimizer that `configure_optimizers` makes."""
         return class_of(self._make_optimizer)
 
-    def check_optimizer(self) -> None:
-        """Raise ValueError if the optimizer can't take a step, as with arguments that are out of range."""
+    def check_optimizer(self, device: torch.device) -> None:
+        """Raise ValueError if the optimizer can't take a step on a device, as with arguments that are out of range."""
         if not self._has_own_optimizer:
-            check_step(self._make_optimizer)
+            check_step(self._make_optimizer, device)
 
     @property
     def _has_own_optimizer(self) -> bool:
@@ -104,7 +104,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         """Refuse settings that training does not support. Raises MisconfigurationException, or ValueError."""
         check_strategy(self.trainer.strategy)
         if stage == "fit":
-            self.check_optimizer()
+            self.check_optimizer(self.trainer.strategy.root_device)
         self._is_search = True  # until `on_fit_start`: Lightning's finders train before it
 
     def on_fit_start(self) -> None:

@@ -47,15 +47,15 @@ def check_optimizer(make: Any) -> None:
         ) from None
 
 
-def check_step(make: MakeOptimizer) -> None:
-    """Check that the optimizer can take a step of a matrix and a vector.
+def check_step(make: MakeOptimizer, device: torch.device) -> None:
+    """Check that the optimizer can take a step of a matrix and a vector on a device.
 
     Raises:
         ValueError: if it can't, as for arguments that are out of range.
     """
     cls, arguments = _class_and_arguments(make)
     try:
-        _take_step(cls, arguments, torch.device("cpu"))
+        _take_step(cls, arguments, device)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"optimizer must be one that can train the model; {cls.__name__} can't: {reason}") from error

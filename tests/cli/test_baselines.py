@@ -1,6 +1,7 @@
 """Baselines beside the results of fit, validate and test, and the advice for a network that does not beat them."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -245,17 +246,18 @@ def test_a_part_of_the_data_is_said(numbers, remark):
 
 
 @pytest.mark.usefixtures("user_folder")
-def test_evaluation_draws_no_more_than_it_needs(monkeypatch):
-    path = run("fit", *NUMBERS, *FLAGS, *CHANCE) and "runs/SumSign-LSTMCell"
-    monkeypatch.setattr("seqlight.cli.baselines.MOST_SEQUENCES", 150)
-    drawn = []
-    before = SyntheticSequences.subsample
-    monkeypatch.setattr(
-        SyntheticSequences, "subsample", lambda data, *given: drawn.append(given) or before(data, *given)
+def test_baselines_of_a_changed_split_are_measured_on_it():
+    Path("changed.py").write_text(
+        "from seqlight import SyntheticSequences\n\n\n"
+        "class Flipped(SyntheticSequences):\n"
+        "    def split(self, split):\n"
+        "        batch = super().split(split)\n"
+        "        return batch._replace(targets=1 - batch.targets)\n"
     )
-    run("test", f"--ckpt_path={path}", *QUIET[:1], "--device=cpu")
-    assert ("train", 151) in drawn
-    assert not [number for split, number in drawn if split == "train" and number > 151]
+    run("fit", *NUMBERS, *FLAGS, *CHANCE, "--data=changed.Flipped", "--data.task=SumSign", "--name=flipped")
+    out = run("test", "--ckpt_path=runs/flipped", "--import=changed", *QUIET[:1], "--device=cpu")
+    forget("changed")
+    assert float(re.search(r"bag of steps (\S+)", out)[1]) > 0.9  # the targets of the training data are flipped too
 
 
 def test_own_files_have_no_flags_of_tasks(user_folder):

@@ -256,9 +256,12 @@ def test_file_that_does_not_fit_the_models_vocabulary_is_refused(tmp_path, monke
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data.train=a.csv"], "--data.train: there is no such argument; it belongs to --data SequenceFiles"),
+        (
+            ["--data.train=a.csv"],
+            "--data.train a.csv: files need another data module: --data SequenceFiles --data.train a.csv",
+        ),
         (["--data=SequenceFiles"], "--data.train: expected a file to learn from"),
-        (["--data=a.csv"], "--data: expected a data module; for a file, use --data SequenceFiles --data.train FILE"),
+        (["--data=a.csv"], "a.csv: a data file is given by flags: --data SequenceFiles --data.train a.csv"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.id_column=no"], "a.csv: .*'no'"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.feature_columns=[x0, other]"], "a.csv: .*'other'"),
         (["--data=SequenceFiles", "--data.train=a.csv", "--data.target=ternary"], "--data.target: "),

@@ -23,7 +23,12 @@ def test_trainer_gets_the_processes_of_torchrun(size, nodes, monkeypatch):
 
 def test_predict_in_several_processes_is_refused(trained, monkeypatch):
     with monkeypatch.context() as patch:
-        for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}.items():
+        for name, value in {
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "TORCHELASTIC_RUN_ID": "none",
+            "RANK": "0",
+        }.items():
             patch.setenv(name, value)
         status, _, err = seqlight_run("predict", "--ckpt_path", trained, *QUIET, "--device=cpu")
     assert status == 2

@@ -129,9 +129,7 @@ def test_predict_writes_probabilities_of_the_test_split(trained):
 
 
 def test_unwritable_predictions_are_reported_in_one_line(trained):
-    status, _, err = seqlight_run(
-        "predict", "--ckpt_path", trained, "--output=mycells.py/p.csv", *QUIET, "--device=cpu"
-    )
+    status, _, err = seqlight_run("predict", "--ckpt_path", trained, "--output=mycells.py/p.csv", "--device=cpu")
     assert status == 5
     assert re.fullmatch(r"seqlight: error: can't write predictions to mycells\.py/p\.csv: .+\n", err)
 

@@ -18,6 +18,7 @@ def _restored():
 
 
 def test_notes_are_hidden_and_warnings_stay(caplog):
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
     rank_zero_info("a note")
     seqlight.quiet_lightning()
     rank_zero_info("another note")

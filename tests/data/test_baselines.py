@@ -8,7 +8,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from seqlight import Batch, Parity, SyntheticSequences
+from seqlight import Batch
 from seqlight.data.baselines import MOST_SEQUENCES, measure_baselines, some_of
 from seqlight.data.sequences import Sequences
 
@@ -176,11 +176,3 @@ def test_some_samples_are_a_random_choice():
     rows = [int((batch.inputs[:, 0] == steps[0]).all(1).nonzero()[0]) for steps in some.inputs]
     assert len({*rows}) == 100
     assert len({*np.diff(rows)}) > 3  # no fixed distance, which could follow a pattern in the data
-
-
-@pytest.mark.parametrize("split", ["train", "val", "test", "predict"])
-def test_subsample_of_a_task_is_the_start_of_the_split(split):
-    data = SyntheticSequences(Parity(), num_train=1100, num_val=40, num_test=1100, test_lengths="11:13")
-    whole, some = data.split(split), data.subsample(split, 1030)
-    assert len(some.lengths) == min(1030, len(whole.lengths))
-    assert torch.equal(some.inputs, whole.inputs[:1030])

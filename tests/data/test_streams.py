@@ -39,7 +39,9 @@ def test_no_two_streams_coincide():
     assert [(Purpose.TRAIN, 5, 0), (Purpose.ORDER, 5, 0)] in coinciding(1)
 
 
-@pytest.mark.parametrize(("purpose", "seed", "index"), [(Purpose.TRAIN, 0, 0), (Purpose.TEST, 7, 3), (4, 2**31 - 1, 9)])
+@pytest.mark.parametrize(
+    ("purpose", "seed", "index"), [(Purpose.TRAIN, 0, 0), (Purpose.TEST, 7, 3), (4, 2**31 - 1, 9), (6, 1, 0)]
+)
 def test_streams_are_numpys_for_a_spawn_key(purpose, seed, index):
     expected = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(int(purpose), index))))
     assert generator(Purpose(purpose), seed, index).bytes(64) == expected.bytes(64)
@@ -53,6 +55,8 @@ def test_numbers_of_purposes_stay():
         "TEST": 2,
         "VAL_SPLIT": 3,
         "ORDER": 4,
+        "BASELINES": 5,
+        "MEMORY": 6,
     }
 
 

@@ -19,7 +19,7 @@ from seqlight import (
     SyntheticSequences,
     memory_curve,
 )
-from seqlight.figures.memory_curve import memory_quartiles, memory_sequences
+from seqlight.figures.memory_curve import measure_memory, memory_quartiles
 
 
 @pytest.fixture(autouse=True)
@@ -153,14 +153,45 @@ class Fixed(SequenceTask):
 def test_memory_is_measured_on_long_sequences_if_the_task_has_them(task, shape, words):
     data = task and SyntheticSequences(task, num_val=8)
     batch = (data or SyntheticSequences(SumSign(), num_val=8)).split("val")
-    for _ in range(2):  # always the same ones
-        found = memory_sequences(data, batch)
-    assert found.batch.inputs.shape == shape
-    assert found.description.startswith(words)
+    size = {"input_size": 1} if batch.inputs.is_floating_point() else {"vocab_size": 2}
+    model = SequenceClassifier(partial(GRUCell, hidden_size=4), **size)
+    found, again = (measure_memory(model, data, batch) for _ in range(2))
+    assert found.sequences.startswith(words)
+    assert found.quartiles.shape == (3, shape[1])
+    assert torch.equal(found.quartiles, again.quartiles)  # always the same ones
     if task is None or shape[0] == 8:
-        assert found.batch is batch
-    else:
-        assert (found.batch.lengths == shape[1]).all()
+        torch.testing.assert_close(found.quartiles, memory_quartiles(model, batch), equal_nan=True)
+
+
+class ShortTask(SumSign):
+    def sample(self, num_samples, rng):
+        batch = super().sample(num_samples, rng)
+        torch.zeros(16)[batch.inputs.shape[1] - 1]  # a table of 16 steps
+        return batch
+
+
+class ShortModel(SequenceClassifier):
+    def features(self, inputs, lengths=None):
+        torch.zeros(16)[inputs.shape[1] - 1]
+        return super().features(inputs, lengths)
+
+
+@pytest.mark.parametrize("short", ["task", "model"])
+def test_memory_is_measured_on_the_validation_data_if_long_sequences_are_not_possible(short):
+    data = SyntheticSequences((ShortTask if short == "task" else SumSign)(max_length=10), num_val=8)
+    model = (ShortModel if short == "model" else SequenceClassifier)(input_size=1)
+    batch = data.split("val")
+    found = measure_memory(model, data, batch)
+    assert found.sequences == "8 validation sequences of at most 10 steps"
+    torch.testing.assert_close(found.quartiles, memory_quartiles(model, batch), equal_nan=True)
+
+
+def test_memory_of_a_model_in_float64():
+    data = SyntheticSequences(SumSign(max_length=10), num_val=8)
+    batch = data.split("val")
+    model = SequenceClassifier(input_size=1).double()
+    found = measure_memory(model, data, batch._replace(inputs=batch.inputs.double()))
+    assert found.sequences.startswith("64 sequences of 100 steps")
 
 
 def test_memory_curve_is_zero_beyond_the_longest_sequence():

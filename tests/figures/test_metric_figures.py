@@ -94,9 +94,7 @@ ENDLESS = {"max_epochs": -1}
         (None, 3, {}, [12]),
         (None, 9, {}, [12, 20, 36]),
         (None, 5, {"val_check_interval": 1}, [10, 20]),
-        (None, 5, {"val_check_interval": 3}, [11, 19]),
         (None, 4, {"check_val_every_n_epoch": 3}, [12]),
-        (2, 5, {"check_val_every_n_epoch": 3}, [12]),
         (None, 9, ENDLESS, [12, 20, 36]),
         (4, 5, ENDLESS, [16, 20]),
         (None, 5, {"max_epochs": None, "max_time": "00:01:00:00"}, [12, 20]),
@@ -111,6 +109,29 @@ def test_figures_are_drawn_on_schedule(every, epochs, options, expected, written
     options = {"max_epochs": epochs, **options}
     trainer(tmp_path, TensorBoardFigures(every), StopAfter(epochs), **options, num_sanity_val_steps=-1).fit(model, data)
     assert steps_of(written) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("every", "options", "validations", "memories"),
+    [
+        (None, {"val_check_interval": 3}, [11, 19], [(11, 3), (20, 5)]),
+        (2, {"check_val_every_n_epoch": 3}, [12], [(20, 5)]),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_memory_after_the_last_validation_is_that_of_the_last_step(
+    every, options, validations, memories, written, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tensorboard_figures, "_LONG_RUN", 10)
+    places = []
+    monkeypatch.setattr(tensorboard_figures, "memory_figure", lambda _, where, __: places.append(where))
+    data = SyntheticSequences(SumSign(max_length=3), num_train=16, num_val=16, batch_size=4)
+    model = SequenceClassifier(input_size=1, lr_schedule="constant")
+    options = {"max_epochs": 5, **options}
+    trainer(tmp_path, TensorBoardFigures(every), StopAfter(5), **options).fit(model, data)
+    assert [step for name, step in written if "confusion" in name] == validations
+    assert [step for name, step in written if "memory" in name] == [step for step, _ in memories]
+    assert [place.split(", ")[1] for place in places] == [f"epoch {epoch}" for _, epoch in memories]
 
 
 @pytest.mark.usefixtures("undrawn")

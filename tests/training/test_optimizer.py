@@ -132,7 +132,7 @@ def test_only_tensors_with_two_dimensions_have_weight_decay():
 
 @pytest.mark.parametrize("name", USABLE)
 def test_every_usable_optimizer_trains(name, tmp_path):
-    check_step(USABLE[name])
+    check_step(USABLE[name], torch.device("cpu"))
     module = model(optimizer=USABLE[name])
     before = [each.clone() for each in module.parameters()]
     fitted = trainer(tmp_path, max_epochs=1)
@@ -160,7 +160,7 @@ def test_unusable_optimizer_is_refused(cls):
     with pytest.raises(ValueError, match=rf"optimizer must be .*train the model; {cls.__name__} can't: "):
         model(optimizer=cls)
     with pytest.raises(ValueError, match="can't: "):
-        check_step(cls)
+        check_step(cls, torch.device("cpu"))
 
 
 @pytest.mark.usefixtures("without_type_checks")
