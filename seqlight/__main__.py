@@ -33,20 +33,23 @@ usage: seqlight fit|validate|test|predict|check|cells|tasks [options]
 
 Train, evaluate and use recurrent sequence classifiers.
 
-  seqlight fit                                       train an LSTM on the SumSign task
-  seqlight fit --model.cell GRUCell --model.cell.hidden_size 64 --data.task Parity
-  seqlight fit --model.cell mycells.LeakyCell        a cell of your own, from mycells.py in this folder
+  seqlight fit                          train an LSTM on the SumSign task
+  seqlight fit --model.cell GRUCell --model.cell.hidden_size 64 --name gru
+  seqlight fit --model.cell mycells.LeakyCell
+                                        a cell of your own, from mycells.py here
+  seqlight fit --data SequenceFiles --data.train a.csv
+                                        your own sequences
   seqlight fit --config run.yaml --trainer.max_epochs 20 --device gpu
-  seqlight test --ckpt_path runs/.../best.ckpt       loss and metrics on the test split
-  seqlight validate --ckpt_path runs/.../best.ckpt   the same on the validation split
-  seqlight predict --ckpt_path runs/.../best.ckpt    probabilities for the predict split, as CSV
-  seqlight fit --data SequenceFiles --data.train a.csv    your own sequences; see fit --data.help SequenceFiles
-  seqlight check mycells.LeakyCell                   check that a cell is correct, and measure its speed
-  seqlight cells                                     list all cells; --import mycells adds your own
-  seqlight tasks                                     list all tasks, with the accuracy of simple baselines
+  seqlight test --ckpt_path runs/gru    metrics of the run's best checkpoint on
+                                        the test split; validate: validation
+  seqlight predict --ckpt_path runs/gru --data.predict new.csv
+                                        probabilities, as CSV
+  seqlight check mycells.LeakyCell      check that a cell is correct
+  seqlight cells                        list all cells
+  seqlight tasks                        list all tasks, with simple baselines
 
-  seqlight fit --help             all options of a command
-  seqlight fit --print_config     the configuration, with all defaults, as YAML
+  seqlight fit --help                   the options of a command
+  seqlight fit --print_config           all options, with their values, as YAML
   seqlight --version
 """
 

@@ -77,7 +77,9 @@ class GivenArguments:
 
     def _check_checkpoint(self, verb: str) -> None:
         if verb != "fit" and self.checkpoint is None:
-            raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
+            raise UsageError(
+                f"seqlight {verb} needs a trained model: --ckpt_path runs/NAME, the folder of a run of `seqlight fit`"
+            )
 
     @property
     def names(self) -> list[str]:

@@ -24,19 +24,20 @@ CLASSES = {
     "data": "SequenceDataModule",
     "data.task": "SequenceTask",
 }
-# What other programs call an argument, and its flag here.
+# What other programs call an argument, and its flag here, with a value if the other has none.
 _ELSEWHERE = {
     "batch": "data.batch_size",
     "bs": "data.batch_size",
     "checkpoint_path": "ckpt_path",
+    "ckpt": "ckpt_path",
     "clip": "trainer.gradient_clip_val",
     "clip_grad_norm": "trainer.gradient_clip_val",
-    "cuda": "device",
+    "cuda": "device gpu",
     "dataset": "data",
     "epoch": "trainer.max_epochs",
     "epochs": "trainer.max_epochs",
-    "gpu": "device",
-    "gpus": "device",
+    "gpu": "device gpu",
+    "gpus": "device gpu",
     "grad_clip": "trainer.gradient_clip_val",
     "hidden": "model.cell.hidden_size",
     "hidden_dim": "model.cell.hidden_size",
@@ -145,7 +146,12 @@ def wrong_word(arguments: Sequence[str]) -> str:
     that name, or another version of Lightning, the parser decides.
     """
     command, words = "".join(arguments[:1]), arguments[1:]
-    if not command or command.startswith("-"):
+    if not command or command in ("-h", "--help", "--version"):
+        return ""
+    if command.startswith("-") and not {*COMMANDS} & {*words}:
+        hint = wrong_word(["fit", *arguments])
+        return "a command comes first, as in `seqlight fit ...`" + (f"; {hint}" if hint else "")
+    if command.startswith("-"):
         return ""
     if command not in COMMANDS:
         near = _COMMANDS_ELSEWHERE.get(command.lower()) or _first(difflib.get_close_matches(command, COMMANDS))
@@ -219,6 +225,8 @@ def _misplaced(command: str, word: str) -> str:
         return f"{word}: a configuration is given by a flag: --config {quoted}"
     if suffix == ".ckpt":
         return f"{word}: a checkpoint is given by a flag: --ckpt_path {quoted}"
+    if any(next(Path(word).glob(f"{runs}checkpoints/*.ckpt"), None) for runs in ("", "*/", "*/*/")):
+        return f"{word}: the folder of a run is given by a flag: --ckpt_path {quoted}"
     flags = f"--data SequenceFiles --data.{_SPLITS[command]}"
     if os.path.isdir(word):
         return (

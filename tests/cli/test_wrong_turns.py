@@ -28,7 +28,7 @@ def refused(*words):
 
 @pytest.mark.parametrize("name", _ELSEWHERE)
 def test_word_from_elsewhere_has_its_flag_here(name):
-    assert full_flag(_ELSEWHERE[name]) in flag_names()
+    assert full_flag(_ELSEWHERE[name].partition(" ")[0]) in flag_names()
     for word in (name, name.replace("_", "-"), f"model.{name}", f"trainer.{name}", name.upper()):
         if full_flag(word) not in flag_names():
             assert wrong_word(["fit", f"--{word}", "5"]) == (
@@ -344,3 +344,20 @@ def test_short_form_works(words, key, value, command_line_state):
     for part in key.split("."):
         found = found[part]
     assert found == value
+
+
+@pytest.mark.parametrize("words", ["--epochs 5", "--foo", "--config run.yaml", "--trainer.max_epochs 5"])
+def test_a_command_comes_first(words):
+    [line] = refused(*words.split())
+    assert line.startswith("a command comes first, as in `seqlight fit ...`")
+    assert ("use --trainer.max_epochs" in line) == ("--epochs" in words)
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict", "fit"])
+@pytest.mark.parametrize("folder", ["runs/a run", "runs/a run/version_0"])
+def test_folder_of_a_run_without_its_flag(command, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("runs/a run/version_0/checkpoints")
+    path.mkdir(parents=True)
+    (path / "best.ckpt").touch()
+    assert refused(command, folder) == [f"{folder}: the folder of a run is given by a flag: --ckpt_path '{folder}'"]
