@@ -58,7 +58,7 @@ class CurvesLogger(loggers.TensorBoardLogger):
             names = [name for name in metrics if name != "epoch" and not name.startswith(f"{LENGTHS_GROUP}/")]
             values = [Summary.Value(tag=name, simple_value=float(metrics[name])) for name in names]
             if values:
-                add_summary(self.experiment, Summary(value=values), step or self.model_step)
+                add_summary(self.experiment, Summary(value=values), self.model_step or step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -42,7 +42,7 @@ def tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
 def trained_steps(trainer: pl.Trainer) -> int:
     """The steps that the model has been trained for, in this run or in that of its checkpoint."""
     known = [logger.model_step for logger in trainer.loggers if isinstance(logger, CurvesLogger)]
-    return trainer.global_step or (known[0] if known else 0)
+    return (known[0] if known else 0) or trainer.global_step
 
 
 def run_and_epoch(trainer: pl.Trainer) -> str:
@@ -161,6 +161,16 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
                 with state_of_checkpoint():
                     logger.model_step = int(checkpoint["global_step"])
                     logger.model_epoch = completed_epochs(checkpoint)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the steps of a loaded checkpoint: the Trainer may go on with other weights."""
+        for logger in trainer.loggers:
+            if trainer.state.fn != TrainerFn.FITTING and isinstance(logger, CurvesLogger):
+                logger.model_step = logger.model_epoch = 0
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the steps of a loaded checkpoint."""
+        self.on_validation_end(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget an earlier training, which may have ended by an error."""

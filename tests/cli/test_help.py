@@ -254,7 +254,7 @@ def test_help_on_a_class(words, first, shown, user_folder):
         ("--model.cell.help lsmt", "did you mean LSTMCell?"),
         ("--model.cell.help Parity", "use --data.task Parity"),
         ("--data.task.help nomodule.Task", "can't import nomodule"),
-        ("--data.help torch.nn.Linear", "--data: expected SequenceFiles"),
+        ("--data.help torch.nn.Linear", "SequenceFiles"),
         ("--data.help a.csv", "a.csv"),
     ],
 )

@@ -467,3 +467,23 @@ def test_names_in_any_script_raise_no_warning(name):
     to_png(confusion_figure(torch.eye(2, dtype=torch.int64), [name, "b"], name))
     roc = [torch.tensor([0.0, 1])] * 2, [torch.tensor([0.0, 1])] * 2
     to_png(roc_figure(roc, [name, "b"], name))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_results_of_an_earlier_checkpoint_are_drawn_at_its_step(written, tmp_path):
+    """By the Trainer that has trained further, and only those."""
+    data = SyntheticSequences(SumSign(max_length=3), num_train=16, num_val=16, num_test=16, batch_size=4)
+    model = SequenceClassifier(input_size=1)
+    logger = CurvesLogger(tmp_path, name="name", version=0)
+    one = trainer(tmp_path, TensorBoardFigures(0), max_epochs=1, logger=logger)
+    one.fit(model, data)
+    one.save_checkpoint(tmp_path / "first.ckpt")
+    one.fit_loop.max_epochs = 3
+    one.fit(model, data)
+    one.callbacks[0].every_n_epochs = None
+    for path, step in ((tmp_path / "first.ckpt", 4), (None, 12)):
+        written.clear()
+        one.test(model, data, ckpt_path=path, verbose=False)
+        assert {each for _, each in written} == {step}
+    events = EventAccumulator(str(tmp_path / "name" / "version_0")).Reload()
+    assert {event.step for event in events.Scalars("test/accuracy")} == {4, 12}
