@@ -83,7 +83,10 @@ def judge(accuracy: float, found: MeasuredBaselines, data: SequenceDataModule) -
                 f"not clearly better than a linear model of the {name}: {fact} not matter here, or {_advice(data)}"
             ]
     if getattr(task, "solved_by_bag", False):
-        remarks.append(f"{type(task).__name__} is solved by adding up: the order of steps does not matter")
+        fact = "the order of steps does not matter"
+        if not remarks and accuracy < known.bag_of_symbols - _noise(known.bag_of_symbols, found):
+            fact = "no network beats the bag of steps; more epochs (--trainer.max_epochs) or more data come closer"
+        remarks.append(f"{type(task).__name__} is solved by adding up: {fact}")
     return remarks
 
 

@@ -75,7 +75,7 @@ def test_default_task_says_that_adding_up_solves_it():
     out = run("fit", *NUMBERS, *FLAGS[:-1], "--trainer.max_epochs=3")
     accuracies, remarks = below_table(out, "val")
     assert accuracies[2] > 0.95
-    assert remarks == "SumSign is solved by adding up: the order of steps does not matter"
+    assert remarks.startswith("SumSign is solved by adding up: no network beats the bag of steps; more epochs")
 
 
 @pytest.mark.usefixtures("user_folder")
@@ -226,7 +226,8 @@ def test_tasks_that_are_solved_by_adding_up(task, accuracy, first):
     remarks = judge(accuracy, measured(0.5, 0.6, 1.0), SyntheticSequences(task))
     name = type(task).__name__
     assert remarks[0].startswith(first.format(name))
-    assert remarks[-1] == f"{name} is solved by adding up: the order of steps does not matter"
+    fact = "no network beats the bag of steps; more epochs" if accuracy == 0.8 else "the order of steps does not matter"
+    assert remarks[-1].startswith(f"{name} is solved by adding up: {fact}")
 
 
 @pytest.mark.parametrize(
