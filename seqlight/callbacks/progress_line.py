@@ -74,7 +74,7 @@ class ProgressLine(Tqdm):
 
     @property
     def format_dict(self) -> Mapping[str, Any]:
-        """What the line shows, and the layout that fits the terminal."""
+        """The values of the line, and the layout that fits the terminal."""
         # tqdm's own `dynamic_ncols` fails on a terminal that does not know its size.
         self.ncols = shutil.get_terminal_size().columns - 1  # some terminals begin a new line after the last column
         values = dict(super().format_dict)

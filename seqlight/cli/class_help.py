@@ -104,7 +104,7 @@ def _named(name: str, given: str) -> type:
 
 
 def flag_texts(cls: type, prefix: str) -> list[FlagText]:
-    """What the help says about the arguments of a class.
+    """The lines of the help about the arguments of a class.
 
     Args:
         cls: the class.
@@ -146,7 +146,7 @@ def _shown(default: Any) -> str:
 
 
 def _kind(annotation: Any) -> str:
-    """What values of a type are called in the help."""
+    """The word for values of a type in the help."""
     cls = typing.get_origin(annotation) or annotation
     if cls is typing.Literal:
         choices = typing.get_args(annotation)

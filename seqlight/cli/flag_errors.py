@@ -158,7 +158,7 @@ def unknown_name(flag: str, name: str) -> str:
 
 
 def _meant(flag: str, name: str, known: list[str]) -> str:
-    """What a name may mean: a class of another flag, or the nearest of the known ones."""
+    """A hint at the class that a name may mean: one of another flag, or the nearest of the known ones."""
     for other in CLASSES:
         if other != flag:
             path = full_name(name, base_class(other))

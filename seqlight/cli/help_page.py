@@ -37,7 +37,7 @@ More help:
 
 
 class FlagText(NamedTuple):
-    """What the help says about a flag.
+    """The line of the help about a flag.
 
     Attributes:
         name: its name without dashes.

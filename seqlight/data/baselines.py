@@ -93,7 +93,7 @@ def rows_of(data: Batch | Sequences, rows: Int64[Tensor, " rows"]) -> Batch | Se
 
 
 def _affordable(data: Batch | Sequences, num_outputs: int, vocab_size: int | None) -> Batch | Sequences:
-    """As many samples as can be read and fitted to in about a second."""
+    """A choice of samples that can be read and fitted to in about a second."""
     values = data.values if isinstance(data, Sequences) else data.inputs
     width = 1 if vocab_size is not None else values.shape[-1]
     columns = 2 * width + 1 if vocab_size is None else min(vocab_size, _MOST_COLUMNS) + 1
