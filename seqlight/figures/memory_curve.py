@@ -41,7 +41,7 @@ def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " tim
 
 
 def memory_quartiles(model: SequenceClassifier, batch: Batch) -> Float[Tensor, "3 time"]:
-    """Lower quartile, median and upper quartile of the influence, (3, T), as in `memory_curve`; NaN without sequences."""
+    """The quartiles of the influence over sequences, (3, T), as in `memory_curve`; NaN without sequences."""
     batch = batch.to(model.device)
     with evaluating(model) as copy, torch.enable_grad(), torch.inference_mode(False):
         features = copy.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()

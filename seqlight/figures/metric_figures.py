@@ -189,7 +189,7 @@ def memory_figure(
 
 
 def _reach(curve: Float[Tensor, " time"]) -> str:
-    """The number of steps back to which a curve stays above 1 %."""
+    """A text on the number of steps back to which a curve stays above 1 %."""
     below = (curve < _FORGOTTEN).nonzero().flatten().tolist()
     if below:
         return f"above 1 % for {below[0] - 1} steps back"
