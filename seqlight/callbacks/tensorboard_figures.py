@@ -199,18 +199,9 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         if self._results is not None:
             self._results.add(batch, outputs)
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
         """Collect the results of a batch."""
-        if self._results is not None:
-            self._results.add(batch, outputs)
+        self.on_validation_batch_end(trainer, pl_module, *args, **kwargs)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the figures if they are due."""

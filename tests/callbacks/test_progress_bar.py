@@ -37,7 +37,7 @@ class Output(io.StringIO):
 
     @property
     def screen(self):
-        """What stands there at the end."""
+        """The text on the screen at the end."""
         return [line.split("\r")[-1].rstrip() for line in self.getvalue().split("\n")]
 
 
@@ -329,7 +329,7 @@ def test_refresh_rate_and_environment(terminal, monkeypatch):
 
 
 def test_bar_can_be_pickled():
-    """As for processes that are spawned."""
+    """Spawned processes get a pickled copy."""
     bar = TimedProgressBar()
     make_trainer(bar=bar)
     pickle.loads(pickle.dumps(bar))

@@ -54,7 +54,7 @@ def takes_no_value():
 
 
 def text_of_file():
-    """What `flag_names.txt` should be."""
+    """The expected content of `flag_names.txt`."""
 
     names = {"help", "print_config", "seed"}
     for parser in all_parsers():

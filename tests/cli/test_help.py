@@ -36,7 +36,7 @@ TEXTS = {
 
 
 def text_of_file():
-    """What `flag_texts.txt` should be."""
+    """The expected content of `flag_texts.txt`."""
     ours = {}
     for parser in all_parsers():
         for action in parser._actions:

@@ -1,4 +1,4 @@
-"""What a new user may type, and the answer: status 2, at most five lines, and the right flag."""
+"""Mistakes of new users, each answered with status 2, at most five lines and the right flag."""
 
 from pathlib import Path
 

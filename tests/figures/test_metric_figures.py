@@ -406,7 +406,7 @@ def titles_of(drawn):
 
 
 def test_titles_name_run_and_epoch(drawn, tmp_path):
-    """Of the training that is drawn, or of the one that saved the checkpoint."""
+    """The epoch is that of the training, or of the checkpoint that is tested."""
     data = SyntheticSequences(Parity(min_length=2, max_length=5), num_train=16, num_val=16, num_test=16, batch_size=4)
     callbacks = TensorBoardFigures(inside_cell=True), AccuracyByLength()
     logger = CurvesLogger(tmp_path, name="name", version=3)
