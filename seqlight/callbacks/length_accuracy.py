@@ -57,6 +57,6 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
         if self.buckets and trainer.is_global_zero and tensorboard_loggers(trainer):
             for logger in tensorboard_loggers(trainer):
                 for bucket in self.buckets:
-                    logger.log_metrics({"test/accuracy_by_length": bucket.accuracy}, step=bucket.middle)
+                    logger.experiment.add_scalar("test/accuracy_by_length", bucket.accuracy, bucket.middle)
             figure = length_figure(self.buckets, chance, run_and_epoch(trainer))
             add_figures(trainer, "test_figures", {"accuracy_by_length": figure}, trained_steps(trainer))
