@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 import seqlight
-from seqlight.cli.flag_names import CLASSES, COMMANDS, unknown_flag
+from seqlight.cli.flag_names import CLASSES, COMMANDS, flag_names, unknown_flag
 from seqlight.common import private_jsonargparse, private_torch
 from seqlight.common.description import full_name, subclasses
 from seqlight.common.errors import ShownError
@@ -78,7 +78,13 @@ def explain(message: str) -> str:
             return f"--{argument}: there is no such argument; it belongs to --data SequenceFiles"
         if key == "cell":  # of `check`
             return unknown_flag(f"model.{argument}").replace("--model.", "--")
-        return unknown_flag(argument)
+        hint = unknown_flag(argument)
+        path = private_jsonargparse.refusing_class(message)
+        elsewhere = f" --{key}." not in hint and "; use " not in hint
+        if path and key in CLASSES and (argument in flag_names() or elsewhere):
+            name = path.rpartition(".")[2]
+            return f"--{argument}: {name} has no such argument; see `seqlight fit --{key}.help {name}`"
+        return hint
     if private_jsonargparse.is_not_a_class_path(message) and key == "data":
         return "--data: expected a data module; for a file, use --data SequenceFiles --data.train FILE"
     if name := private_jsonargparse.unknown_class(message):
@@ -92,6 +98,7 @@ def explain(message: str) -> str:
     if choices := private_jsonargparse.literal_choices(message):
         return f"{flag}: expected one of {choices}; got {value}"
     if types := private_jsonargparse.expected_types(message):
+        types = ["a list such as [0.9, 0.99]" if name in ("tuple", "list") else name for name in types]
         return f"{flag}: expected {' or '.join(types)}, got {value}"
     return "\n".join(_name_flag(line) for line in private_jsonargparse.informative_lines(message)[:5])
 
@@ -124,7 +131,7 @@ def check_class(flag: str, name: str) -> None:
     """Raise UsageError if a short name is none that a flag of `CLASSES` offers: the parser knows internal classes."""
     base = base_class(flag)
     if name.isidentifier() and not os.path.exists(name) and name not in {cls.__name__ for cls in offered(base)}:
-        raise UsageError(unknown_name(f"--{flag}", name))
+        raise UsageError(*unknown_name(f"--{flag}", name).split("\n"))
 
 
 def offered(base: type) -> list[type]:
@@ -154,7 +161,10 @@ def unknown_name(flag: str, name: str) -> str:
             return f"{flag} {name}: can't import {module}: {reason}\n{explain_import(module, error)}".rstrip()
     known = sorted(cls.__name__ for cls in offered(base) if cls not in UNUSABLE)
     expected = f"expected {', '.join(known)}, or your own {base.__name__} as mymodule.MyClass"
-    return f"{flag}: {expected}; got {name}{_meant(kinds[key], name, known)}\n{explain_import(module)}".rstrip()
+    meant = _meant(kinds[key], name, known)
+    if meant:  # first, before a long list
+        return f"{flag}: there is no {base.__name__} {name}; {meant}\n{expected}\n{explain_import(module)}".rstrip()
+    return f"{flag}: {expected}; got {name}\n{explain_import(module)}".rstrip()
 
 
 def _meant(flag: str, name: str, known: list[str]) -> str:
@@ -163,7 +173,7 @@ def _meant(flag: str, name: str, known: list[str]) -> str:
         if other != flag:
             path = full_name(name, base_class(other))
             if path in {cls.__name__ for cls in offered(base_class(other))}:
-                return f"; use --{other} {path}"
+                return f"use --{other} {path}"
     short = {each.lower().removesuffix("cell"): each for each in known}
     near = difflib.get_close_matches(name.lower().removesuffix("cell"), short, n=1)
-    return f"; did you mean {short[near[0]]}?" if near else ""
+    return f"did you mean {short[near[0]]}?" if near else ""

@@ -109,6 +109,11 @@ def unaccepted_option(message: str) -> str | None:
     return _first(r"(?:Option|does not accept option) '([^']+)'", message)
 
 
+def refusing_class(message: str) -> str | None:
+    """The class that does not take an argument."""
+    return (re.findall(r"class_path(?:=| )'([^']+)'", message) or [None])[-1]
+
+
 def is_not_a_configuration(message: str) -> bool:
     """Whether a file given as a configuration is none."""
     return "Unexpected config" in message

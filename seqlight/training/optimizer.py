@@ -58,7 +58,10 @@ def check_step(make: MakeOptimizer, device: torch.device) -> None:
         _take_step(cls, arguments, device)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"optimizer must be one that can train the model; {cls.__name__} can't: {reason}") from error
+        blamed = {name: value for name, value in arguments.items() if name in reason.split()} or arguments
+        given = ", ".join(f"{name}={value!r}" for name, value in blamed.items())
+        name = f"{cls.__name__}({given})" if given else cls.__name__
+        raise ValueError(f"optimizer must be one that can train the model; {name} can't: {reason}") from error
 
 
 def class_of(make: MakeOptimizer) -> type[Optimizer]:

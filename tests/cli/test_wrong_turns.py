@@ -166,10 +166,12 @@ def test_folder_and_other_file_in_place_of_a_data_module(tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize("form", ["{} {}", "{}={}"])
 def test_name_of_no_class_is_answered_with_the_right_one(flag, value, answer, form, command_line_state):
-    [line] = refused("fit", *form.format(flag, value).split())
-    assert line.startswith(flag.replace("--optimizer", "--model.optimizer") + ": expected ")
-    assert answer in line
-    assert "RegularisedCell" not in line.partition("; got")[0]
+    first, *others = refused("fit", *form.format(flag, value).split())
+    assert first.startswith(flag.replace("--optimizer", "--model.optimizer") + ": ")
+    assert answer in first
+    [expected] = others or [first]
+    assert "expected " in expected
+    assert "RegularisedCell" not in expected.partition("; got")[0]
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,7 @@ def test_name_of_no_class_is_answered_with_the_right_one(flag, value, answer, fo
     ],
 )
 def test_check_answers_too(words, answer, command_line_state):
-    [line] = refused("check", *words.split())
-    assert answer in line
+    assert answer in refused("check", *words.split())[0]
 
 
 def test_check_knows_short_names():
@@ -286,9 +287,9 @@ def test_key_of_a_configuration_is_answered_with_the_right_one(text, answer, fla
 def test_names_of_classes_in_a_configuration_are_answered(tmp_path, command_line_state):
     path = tmp_path / "run.yaml"
     path.write_text("model.cell: gru\n")
-    [line] = refused("fit", "--config", str(path))
-    assert line.startswith(f"{path}: model.cell: expected ")
-    assert line.endswith("did you mean GRUCell?")
+    first, expected = refused("fit", "--config", str(path))
+    assert first == f"{path}: model.cell: there is no RecurrentCell gru; did you mean GRUCell?"
+    assert expected.strip().startswith("expected ElmanCell, ")
 
 
 @pytest.mark.parametrize(

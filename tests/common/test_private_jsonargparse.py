@@ -115,6 +115,11 @@ def test_unaccepted_option():
     assert private_jsonargparse.unaccepted_option(message_of(f"--whole={NAME}", "--whole.colour=3")) == "colour"
 
 
+def test_refusing_class():
+    assert private_jsonargparse.refusing_class(message_of(f"--whole={NAME}", "--whole.colour=3")) == NAME
+    assert private_jsonargparse.refusing_class(message_of("--count=many")) is None
+
+
 def test_is_not_a_configuration(tmp_path):
     (tmp_path / "text.yaml").write_text("just a text")
     assert private_jsonargparse.is_not_a_configuration(message_of(f"--config={tmp_path / 'text.yaml'}"))
