@@ -24,24 +24,12 @@ def check(arguments: list[str]) -> bool:
         UsageError, jsonargparse.ArgumentError: if no cell is named, or an argument is wrong.
     """
     arguments = _cell_as_flag(arguments)
-    if not any(re.match(r"(--cell(=|\.help|$)|-h$|--help$)", argument) for argument in arguments):
+    if not any(re.match(r"--cell(=|\.help|$)", argument) for argument in arguments):
         raise UsageError("check needs a cell", f"usage: {_USAGE}")
-    parser = ArgumentParser(
-        prog="seqlight check",
-        usage=_USAGE,
-        description="Check that a cell is correct, and measure its speed.",
-        epilog="Exit status: 0 if no property is broken, 1 if one is, 2 for wrong usage.",
-        exit_on_error=False,
-    )
-    parser.add_argument(
-        "--cell",
-        type=Callable[[int], RecurrentCell],
-        help="a cell: GRUCell, or mycells.MyCell from this folder; set its arguments as in --cell.hidden_size 16",
-    )
-    parser.add_argument("--input_size", type=int, default=3, help="number of input features F")
-    parser.add_argument(
-        "--import", type=str | None, default=None, help="your own module to import; its cells then have short names"
-    )
+    parser = ArgumentParser(prog="seqlight check", usage=_USAGE, add_help=False, exit_on_error=False)
+    parser.add_argument("--cell", type=Callable[[int], RecurrentCell])
+    parser.add_argument("--input_size", type=int, default=3)
+    parser.add_argument("--import", type=str | None, default=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jsonargparse warns about values that are refused below
         config = parser.parse_args(arguments)
@@ -63,11 +51,11 @@ def check(arguments: list[str]) -> bool:
 def _cell_as_flag(arguments: list[str]) -> list[str]:
     """Turn a cell's name without a flag into `--cell=NAME`, so that jsonargparse accepts `--cell.*`.
 
-    Each flag except `--help` has a value, in the same word or in the next.
+    Each flag has a value, in the same word or in the next.
     """
     index = 0
     while index < len(arguments) and arguments[index].startswith("-"):
-        index += 1 if "=" in arguments[index] or arguments[index] in ("-h", "--help") else 2
+        index += 1 if "=" in arguments[index] else 2
     if index >= len(arguments):
         return arguments
     # First, since the other words can be arguments of the cell.

@@ -1,4 +1,4 @@
-"""The help of fit, validate, test and predict, printed without importing torch.
+"""The help of fit, validate, test, predict and check, printed without importing torch.
 
 `flag_texts.txt` has the flags, their defaults and texts. `python -m tests.cli.test_help` writes it from docstrings.
 """
@@ -36,6 +36,21 @@ More help:
 """
 
 
+_CHECK = """usage: seqlight check CELL [--cell.NAME VALUE ...] [--FLAG VALUE ...]
+
+Check that a cell is correct, and measure its speed.
+CELL is GRUCell or another one of `seqlight cells`, or mycells.MyCell from this
+folder. Its arguments are flags, such as --cell.hidden_size 16.
+
+  --cell.help GRUCell             the arguments of a cell
+  --input_size 3                  number of input features F
+  --import MODULE                 your own module to import; its cells then have
+                                  short names
+
+Exit status: 0 if no property is broken, 1 if one is, 2 for wrong usage.
+"""
+
+
 class FlagText(NamedTuple):
     """The line of the help about a flag.
 
@@ -55,7 +70,11 @@ class FlagText(NamedTuple):
 def help_page(arguments: Sequence[str]) -> str:
     """The help that a command line asks for; empty if it asks for none of a whole command."""
     command = "".join(arguments[:1])
-    if command not in _COMMANDS or {"-h", "--help"}.isdisjoint(arguments):
+    if {"-h", "--help"}.isdisjoint(arguments):
+        return ""
+    if command == "check":
+        return _CHECK
+    if command not in _COMMANDS:
         return ""
     needed = "" if command == "fit" else " --ckpt_path runs/.../best.ckpt"
     lines = [f"usage: seqlight {command}{needed} [--FLAG VALUE ...]", "", _COMMANDS[command]]
@@ -105,4 +124,4 @@ def _is_shown(name: str, command: str) -> bool:
     """Whether a trained model's command shows a flag: those of the data, without other splits, and of the run."""
     group, _, rest = name.partition(".")
     of_split = [split for split, parts in _PARTS.items() if rest in parts]
-    return group not in ("model", "trainer") and (group != "data" or not of_split or command in of_split)
+    return group not in ("model", "trainer", "seed") and (group != "data" or not of_split or command in of_split)

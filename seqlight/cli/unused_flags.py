@@ -5,6 +5,7 @@ from collections.abc import Iterable
 # Flags, or the beginnings of their names, and the commands that use them.
 _USERS = {
     "checkpoint": ("fit",),
+    "data.bucketing": ("fit",),
     "figures": ("fit", "validate", "test"),
     "fresh": ("fit",),
     "model.learning_rate": ("fit",),

@@ -129,11 +129,13 @@ def test_bad_arguments_give_a_short_message(arguments, message):
     assert re.search(message, err), err
 
 
-def test_help_shows_usage_and_exit_status():
-    status, out, _ = seqlight_run("check", "--help")
+@pytest.mark.parametrize("arguments", [("--help",), ("GRUCell", "-h")])
+def test_help_shows_usage_and_exit_status(arguments):
+    status, out, _ = seqlight_run("check", *arguments)
     assert status == 0
     assert out.startswith("usage: seqlight check CELL [--cell.NAME VALUE ...]")
     assert "Exit status: 0" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.usefixtures("folder", "without_type_checks")

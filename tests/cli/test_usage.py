@@ -39,12 +39,20 @@ WRONG = [
         r"--model\.optimizer\.weightdecay: .*did you mean --model\.optimizer\.weight_decay",
     ),
     (["fit", "--optimizer.lr=1"], 2, r"--model\.optimizer\.lr: there is no such argument; use --model\.learning_rate"),
-    (["fit", "--optimizer.weight_decay=-1"], 2, r"--model\.optimizer must be .*Adam\(weight_decay=-1.0\) can't: Invalid weight_decay value"),
+    (
+        ["fit", "--optimizer.weight_decay=-1"],
+        2,
+        r"--model\.optimizer must be .*Adam\(weight_decay=-1.0\) can't: Invalid weight_decay value",
+    ),
     (["fit", "--optimizer.weight_decay=much"], 2, r"--model\.optimizer\.weight_decay: expected .*float.* got much"),
     (["fit", "--model.warmup_steps=-1"], 2, r"--model\.warmup_steps must be at least 0, got -1"),
     (["fit", "--model.warmup_steps=1.5"], 2, r"--model\.warmup_steps: expected int, got 1\.5"),
     (["fit", "--model.warmup_steps=321"], 2, r"--model\.warmup_steps 321 is longer than the run, which has 320 steps"),
-    (["fit", "--optimizer.betas=0.9"], 2, r"--model\.optimizer\.betas: expected a list such as \[0\.9, 0\.99\], got 0\.9"),
+    (
+        ["fit", "--optimizer.betas=0.9"],
+        2,
+        r"--model\.optimizer\.betas: expected a list such as \[0\.9, 0\.99\], got 0\.9",
+    ),
     (
         ["fit", "--optimizer=SGD", "--optimizer.betas=[0.9,0.99]"],
         2,

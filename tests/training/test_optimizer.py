@@ -182,7 +182,10 @@ def test_wrong_optimizer_is_refused(optimizer, message):
 @pytest.mark.parametrize(
     ("optimizer", "reason"),
     [
-        (partial(torch.optim.AdamW, amsgrad=True, weight_decay=-1), r"AdamW\(weight_decay=-1\) can't: Invalid weight_decay"),
+        (
+            partial(torch.optim.AdamW, amsgrad=True, weight_decay=-1),
+            r"AdamW\(weight_decay=-1\) can't: Invalid weight_decay",
+        ),
         (partial(torch.optim.SGD, nesterov=True), "Nesterov momentum requires a momentum"),
         (partial(torch.optim.Adam, fused=True, foreach=True), "cannot be `True` together"),
         (partial(torch.optim.SGD, differentiable=True), "in-place operation"),
