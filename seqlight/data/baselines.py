@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from seqlight.common.batch import Batch
+from seqlight.data.logistic_regression import logistic_regression
 from seqlight.data.sequences import Sequences
 from seqlight.data.streams import Purpose, generator
 from seqlight.tasks.task import Baselines, Target
@@ -18,8 +19,6 @@ _MOST_STEPS = 2**24  # values that are read
 _MOST_COLUMNS = 1000  # more tokens share one column
 _MOST_NUMBERS = 2**22  # in a table of sequences and columns
 _MOST_PRODUCTS = 2**24  # in one step of a linear model
-_MOST_ITERATIONS = 50
-_SMALLEST_DECREASE = 1e-6  # of the loss of a sequence, in one iteration
 _CHUNK = 2**20  # values that are padded at a time
 
 
@@ -69,8 +68,8 @@ def measure_baselines(
     fitted, predicted = _tables(some, columns), _tables(others, columns)
     truth = _one_hot(fitted.targets, target, num_outputs)
     majority = np.broadcast_to(truth.mean(axis=0), (len(predicted.targets), truth.shape[1]))
-    last = _linear_model(fitted.last, truth, predicted.last, target)
-    bag = _linear_model(fitted.bag, truth, predicted.bag, target)
+    last = logistic_regression(fitted.last, truth, predicted.last, target)
+    bag = logistic_regression(fitted.bag, truth, predicted.bag, target)
     accuracies = [_accuracy(scores, predicted.targets, target) for scores in (majority, last, bag)]
     baselines = Baselines(majority=accuracies[0], last_symbol=accuracies[1], bag_of_symbols=accuracies[2])
     return MeasuredBaselines(baselines, len(train.lengths), len(truth), len(evaluated.lengths), len(predicted.targets))
@@ -166,47 +165,3 @@ def _accuracy(scores: np.ndarray, targets: np.ndarray, target: Target) -> float:
     if target == "multiclass":
         return float((scores.argmax(axis=1) == targets).mean())
     return float(((scores > 0.5) == (targets.reshape(scores.shape) > 0.5)).mean())
-
-
-def _linear_model(features: np.ndarray, truth: np.ndarray, others: np.ndarray, target: Target) -> np.ndarray:
-    """Probabilities of `others` (M, outputs) by logistic regression of `truth` (N, outputs) on features (N, D).
-
-    Features are standardised, and the penalty is half the squared norm of the weights, as by default in scikit-learn.
-    Each step minimises a quadratic upper bound of the loss, which has the same matrix in all steps: Boehning,
-    "Multinomial logistic regression algorithm", 1992. Momentum, which restarts when the loss grows, speeds it up.
-    """
-    mean, scale = features.mean(axis=0), features.std(axis=0)
-    varies = np.isfinite(scale) & (scale > 1e-9 * (1 + np.abs(mean)))
-    features, others = (((table - mean)[:, varies] / scale[varies]) for table in (features, others))
-    if features.shape[1] > len(features):  # the weights lie in the space of the rows
-        directions = np.linalg.qr(features.T).Q
-        features, others = features @ directions, others @ directions
-    features, others = (np.hstack([table, np.ones((len(table), 1))]) for table in (features, others))
-    penalty = np.full(features.shape[1], 1.0)
-    penalty[-1] = 1e-6  # of the bias: only for a class that never occurs
-    inverse = np.linalg.inv((0.5 if target == "multiclass" else 0.25) * features.T @ features + np.diag(penalty))
-    weights = ahead = np.zeros((features.shape[1], truth.shape[1]))
-    momentum = 1.0
-    for _ in range(_MOST_ITERATIONS):
-        gradient = features.T @ (_probabilities(features @ ahead, target) - truth) + penalty[:, None] * ahead
-        step = inverse @ gradient
-        following = ahead - step
-        if np.vdot(gradient, step) < _SMALLEST_DECREASE * len(features):
-            weights = following
-            break
-        if np.vdot(gradient, following - weights) > 0:
-            momentum, ahead = 1.0, weights
-            continue
-        weights, before = following, weights
-        momentum, previous = (1 + np.sqrt(1 + 4 * momentum**2)) / 2, momentum
-        ahead = weights + (previous - 1) / momentum * (weights - before)
-    return _probabilities(others @ weights, target)
-
-
-def _probabilities(logits: np.ndarray, target: Target) -> np.ndarray:
-    if target == "multiclass":
-        probabilities: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-    else:
-        probabilities = 0.5 + 0.5 * np.tanh(0.5 * logits)
-    return probabilities

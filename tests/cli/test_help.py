@@ -151,7 +151,16 @@ USED = {
     "predict": {"data.predict", "output", "device"},
 }
 UNUSED = {
-    "validate": {"model.dropout", "data.bucketing", "seed", "fresh", "output", "data.test", "resume.every_n_steps", "trainer.max_epochs"},
+    "validate": {
+        "model.dropout",
+        "data.bucketing",
+        "seed",
+        "fresh",
+        "output",
+        "data.test",
+        "resume.every_n_steps",
+        "trainer.max_epochs",
+    },
     "test": {"model.learning_rate", "fresh", "output", "data.num_train", "data.predict", "checkpoint.mode"},
     "predict": {"model.cell", "fresh", "name", "data.train", "data.num_test", "figures.every_n_epochs"},
 }
