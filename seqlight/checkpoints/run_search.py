@@ -1,5 +1,6 @@
 """The search for runs: the unfinished one of a training, and the newest in a folder."""
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -80,6 +81,16 @@ def _without(training: Any, ignored: tuple[str, ...]) -> Any:
     if not isinstance(training, dict):
         return training
     return {name: value for name, value in training.items() if not name.startswith(ignored)}
+
+
+def newest_run(parent: Path) -> Path | None:
+    """The folder `<parent>/<name>` with the best checkpoint that was written last; None if there is none."""
+    newest, written = None, -1.0
+    with contextlib.suppress(OSError):
+        for best in parent.glob("*/version_*/checkpoints/best.ckpt"):
+            if best.stat().st_mtime > written:
+                newest, written = best.parents[2], best.stat().st_mtime
+    return newest
 
 
 def checkpoint_in(folder: Path) -> Path | None:

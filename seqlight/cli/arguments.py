@@ -3,13 +3,14 @@
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from seqlight.checkpoints.run_search import checkpoint_in
+from seqlight.checkpoints.run_search import checkpoint_in, newest_run
 from seqlight.cli.flag_errors import UsageError, base_class, check_class, values_of
 from seqlight.cli.flag_names import CLASSES, FROM_DATA, full_flag
 from seqlight.cli.yaml import current_class_path, load_yaml
@@ -77,9 +78,9 @@ class GivenArguments:
 
     def _check_checkpoint(self, verb: str) -> None:
         if verb != "fit" and self.checkpoint is None:
-            raise UsageError(
-                f"seqlight {verb} needs a trained model: --ckpt_path runs/NAME, the folder of a run of `seqlight fit`"
-            )
+            newest = newest_run(Path("runs"))
+            known = f"{shlex.quote(str(newest))}, the newest run" if newest else "runs/NAME, a run of `seqlight fit`"
+            raise UsageError(f"seqlight {verb} needs a trained model: --ckpt_path {known}")
 
     @property
     def names(self) -> list[str]:

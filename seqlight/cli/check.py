@@ -1,5 +1,6 @@
 """The command `seqlight check`."""
 
+import difflib
 import re
 import warnings
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from seqlight.cells.cell import RecurrentCell
 from seqlight.checks.check_cell import CellError, check_cell
 from seqlight.cli.flag_errors import UsageError
+from seqlight.cli.flag_names import flag_names
 from seqlight.common.description import full_name
 from seqlight.common.private_jsonargparse import bound_class
 from seqlight.common.text import show
@@ -26,6 +28,7 @@ def check(arguments: list[str]) -> bool:
     arguments = _cell_as_flag(arguments)
     if not any(re.match(r"--cell(=|\.help|$)", argument) for argument in arguments):
         raise UsageError("check needs a cell", f"usage: {_USAGE}")
+    _refuse_unknown(arguments)
     parser = ArgumentParser(prog="seqlight check", usage=_USAGE, add_help=False, exit_on_error=False)
     parser.add_argument("--cell", type=Callable[[int], RecurrentCell])
     parser.add_argument("--input_size", type=int, default=3)
@@ -46,6 +49,18 @@ def check(arguments: list[str]) -> bool:
         show(str(error.report))
         return False
     return True
+
+
+def _refuse_unknown(arguments: list[str]) -> None:
+    """Raise UsageError for a flag that does not exist, with the nearest one. Those of a cell are left to the parser."""
+    of_cells = [name.removeprefix("model.") for name in flag_names() if name.startswith("model.cell.")]
+    known = ["cell", "input_size", "import", *of_cells]
+    for word in arguments:
+        name = word.removeprefix("--").partition("=")[0]
+        if not word.startswith("--") or name in known or name.startswith("cell."):
+            continue
+        near = [each for each in of_cells if each == f"cell.{name}"] or difflib.get_close_matches(name, known, n=1)
+        raise UsageError(f"--{name}: there is no such argument{f'; did you mean --{near[0]}?' if near else ''}")
 
 
 def _cell_as_flag(arguments: list[str]) -> list[str]:

@@ -66,6 +66,8 @@ def explain(message: str) -> str:
     flag = f"--{key}"
     if memory := private_torch.allocation_failure(message):
         return f"not enough memory: {memory}"
+    if path := private_jsonargparse.missing_file(message):
+        return f"{flag}: there is no file {path}"
     if private_jsonargparse.is_not_a_configuration(message):
         return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
     if option := private_jsonargparse.unaccepted_option(message):
@@ -79,10 +81,10 @@ def explain(message: str) -> str:
         if key == "cell":  # of `check`
             return unknown_flag(f"model.{argument}").replace("--model.", "--")
         hint = unknown_flag(argument)
-        path = private_jsonargparse.refusing_class(message)
+        cls = private_jsonargparse.refusing_class(message)
         elsewhere = f" --{key}." not in hint and "; use " not in hint
-        if path and key in CLASSES and (argument in flag_names() or elsewhere):
-            name = path.rpartition(".")[2]
+        if cls and key in CLASSES and (argument in flag_names() or elsewhere):
+            name = cls.rpartition(".")[2]
             return f"--{argument}: {name} has no such argument; see `seqlight fit --{key}.help {name}`"
         return hint
     if private_jsonargparse.is_not_a_class_path(message) and key == "data":
@@ -97,6 +99,8 @@ def explain(message: str) -> str:
     value = private_jsonargparse.given_value(message)
     if choices := private_jsonargparse.literal_choices(message):
         return f"{flag}: expected one of {choices}; got {value}"
+    if number := private_jsonargparse.expected_elements(message):
+        return f"{flag}: expected a list of {number} values, got {value}"
     if types := private_jsonargparse.expected_types(message):
         types = ["a list such as [0.9, 0.99]" if name in ("tuple", "list") else name for name in types]
         return f"{flag}: expected {' or '.join(types)}, got {value}"

@@ -154,9 +154,10 @@ def wrong_word(arguments: Sequence[str]) -> str:
     if command.startswith("-"):
         return ""
     if command not in COMMANDS:
-        near = _COMMANDS_ELSEWHERE.get(command.lower()) or _first(difflib.get_close_matches(command, COMMANDS))
-        hint = f"did you mean {near}? " if near else ""
-        return f"there is no command {command!r}; {hint}The commands are {', '.join(COMMANDS)}"
+        [said] = difflib.get_close_matches(command.lower(), [*COMMANDS, *_COMMANDS_ELSEWHERE], n=1) or [""]
+        near = _COMMANDS_ELSEWHERE.get(said, said)
+        hint = f"; did you mean {near}?" if near else ""
+        return f"there is no command {command!r}{hint}\nThe commands are {', '.join(COMMANDS)}"
     if command not in ("fit", "validate", "test", "predict"):
         return ""
     chosen = {_name(word) for word in words if _is_flag(word)}
@@ -255,7 +256,3 @@ def _name(word: str) -> str:
     """The flag's name in a word, `model.cell` for `--model.init_args.cell.class_path=GRUCell`."""
     name = _SHORT.get(word) or word.lstrip("-").partition("=")[0].removesuffix("+").replace(".init_args", "")
     return full_flag(name.removesuffix(".class_path").removesuffix(".help"))
-
-
-def _first(words: Sequence[str]) -> str:
-    return words[0] if words else ""

@@ -111,7 +111,13 @@ def unaccepted_option(message: str) -> str | None:
 
 def refusing_class(message: str) -> str | None:
     """The class that does not take an argument."""
-    return (re.findall(r"class_path(?:=| )'([^']+)'", message) or [None])[-1]
+    found: list[str] = re.findall(r"class_path(?:=| )'([^']+)'", message)
+    return found[-1] if found else None
+
+
+def missing_file(message: str) -> str | None:
+    """The path of a configuration that does not exist."""
+    return _first(r"File does not exist: '(.+)'$", message)
 
 
 def is_not_a_configuration(message: str) -> bool:
@@ -157,8 +163,13 @@ def literal_choices(message: str) -> str | None:
 
 def expected_types(message: str) -> list[str]:
     """The names of the types that were expected, without None."""
-    names = re.findall(r"Expected a <class '([^']+)'>", message)
+    names = re.findall(r"Expected (?:a )?<class '([^']+)'>", message)
     return [name for name in dict.fromkeys(names) if name != "NoneType"]
+
+
+def expected_elements(message: str) -> str | None:
+    """The number of elements that a tuple should have had."""
+    return _first(r"Expected a tuple with (\d+) elements", message)
 
 
 def informative_lines(message: str) -> list[str]:

@@ -242,7 +242,8 @@ class SequenceFiles(SequenceDataModule):
         if self.paths["val"] is None and len(val_rows) == 0:
             raise DataError(
                 f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
-                'give `val="FILE"`, or a larger fraction such as `val_fraction=0.5`'
+                'give `val="FILE"`'
+                + (", or a larger fraction such as `val_fraction=0.5`" if self.val_fraction < 0.5 else "")
             )
         sequences = self.encoding.encode(raw, path)
         for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):

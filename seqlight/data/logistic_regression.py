@@ -67,7 +67,7 @@ def _newton_step(
     for step, change in reversed(changes):
         factors.append(np.vdot(step, gradient) / np.vdot(step, change))
         gradient = gradient - factors[-1] * change
-    direction = inverse @ gradient
+    direction: np.ndarray = inverse @ gradient
     if changes:
         step, change = changes[-1]
         direction *= np.vdot(step, change) / np.vdot(change, inverse @ change)

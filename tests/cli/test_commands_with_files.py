@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import os
 import re
 
 import numpy as np
@@ -294,9 +295,16 @@ def test_predictions_do_not_overwrite_the_data(folder):
     assert (folder / "d.jsonl").read_bytes() == before
 
 
-def test_missing_checkpoint_is_reported_first(folder):
-    error = refused("predict", "--data.predict=d.jsonl")
-    assert error.startswith("seqlight predict needs a trained model: --ckpt_path")
+def test_missing_checkpoint_is_reported_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for known in ("NAME, a run of `seqlight fit`", "b, the newest run"):
+        error = refused("predict", "--data.predict=d.jsonl")
+        assert error.strip() == f"seqlight predict needs a trained model: --ckpt_path runs/{known}"
+        for name, time in (("a", 10), ("b", 30), ("c", 20)):
+            best = tmp_path / "runs" / name / "version_0" / "checkpoints" / "best.ckpt"
+            best.parent.mkdir(parents=True, exist_ok=True)
+            best.write_bytes(b"")
+            os.utime(best, (time, time))
 
 
 def test_split_without_a_file_is_refused(tmp_path, monkeypatch):

@@ -129,10 +129,17 @@ def test_wrong_word_is_answered_with_the_right_flag(words, answer):
 
 @pytest.mark.parametrize(
     ("command", "answer"),
-    [("train", "fit"), ("Evaluate", "test"), ("fitt", "fit"), ("predic", "predict"), ("cell", "cells")],
+    [
+        ("train", "fit"),
+        ("Evaluate", "test"),
+        ("fitt", "fit"),
+        ("predic", "predict"),
+        ("cell", "cells"),
+        ("trian", "fit"),
+    ],
 )
 def test_wrong_command_is_answered_with_the_right_one(command, answer):
-    assert f"did you mean {answer}? The commands are fit, validate" in wrong_word([command])
+    assert f"did you mean {answer}?\nThe commands are fit, validate" in wrong_word([command])
 
 
 @pytest.mark.parametrize(

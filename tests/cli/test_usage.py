@@ -53,6 +53,8 @@ WRONG = [
         2,
         r"--model\.optimizer\.betas: expected a list such as \[0\.9, 0\.99\], got 0\.9",
     ),
+    (["fit", "--optimizer.betas=[0.9]"], 2, r"--model\.optimizer\.betas: expected a list of 2 values, got \[0\.9\]"),
+    (["fit", "--optimizer.betas=[a,b]"], 2, r"--model\.optimizer\.betas: expected float, got \['a', 'b'\]"),
     (
         ["fit", "--optimizer=SGD", "--optimizer.betas=[0.9,0.99]"],
         2,

@@ -178,6 +178,8 @@ def test_name_of_no_class_is_answered_with_the_right_one(flag, value, answer, fo
     ("words", "answer"),
     [
         ("lsmt", "did you mean LSTMCell?"),
+        ("LSTM --hidden_size 4", "--hidden_size: there is no such argument; did you mean --cell.hidden_size?"),
+        ("LSTM --inputsize=4", "--inputsize: there is no such argument; did you mean --input_size?"),
         ("gru --cell.hiden_size 3", "--cell.hiden_size: there is no such argument; did you mean --cell.hidden_size?"),
     ],
 )

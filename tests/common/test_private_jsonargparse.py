@@ -48,6 +48,7 @@ def parse(*arguments):
     parser.add_argument("--part", type=Callable[[int], Part])
     parser.add_argument("--whole", type=Part)
     parser.add_argument("--count", type=int | None)
+    parser.add_argument("--pair", type=tuple[int, int])
     parser.add_argument("--choice", type=Literal["one", "two"])
     return parser, parser.parse_args(list(arguments))
 
@@ -120,6 +121,12 @@ def test_refusing_class():
     assert private_jsonargparse.refusing_class(message_of("--count=many")) is None
 
 
+def test_missing_file(tmp_path):
+    missing = str(tmp_path / "none.yaml")
+    assert private_jsonargparse.missing_file(message_of(f"--config={missing}")) == missing
+    assert private_jsonargparse.missing_file(message_of("--count=many")) is None
+
+
 def test_is_not_a_configuration(tmp_path):
     (tmp_path / "text.yaml").write_text("just a text")
     assert private_jsonargparse.is_not_a_configuration(message_of(f"--config={tmp_path / 'text.yaml'}"))
@@ -158,6 +165,11 @@ def test_literal_choices():
 
 def test_expected_types():
     assert private_jsonargparse.expected_types(message_of("--count=many")) == ["int"]
+
+
+def test_expected_elements():
+    assert private_jsonargparse.expected_elements(message_of("--pair=[1]")) == "2"
+    assert private_jsonargparse.expected_elements(message_of("--count=many")) is None
 
 
 def test_informative_lines():

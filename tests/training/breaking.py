@@ -52,9 +52,13 @@ class BackwardGives(torch.autograd.Function):
 class Breaking(SequenceClassifier):
     """Its loss, or only the gradient of its loss, is not finite in one batch of one epoch."""
 
-    def __init__(self, where="", value=math.nan, at=(1, 2), non_finite="stop", learning_rate=0.01):
+    def __init__(self, where="", value=math.nan, at=(1, 2), non_finite="stop", learning_rate=0.01, **others):
         super().__init__(
-            partial(GRUCell, hidden_size=4), input_size=2, non_finite=non_finite, learning_rate=learning_rate
+            partial(GRUCell, hidden_size=4),
+            input_size=2,
+            non_finite=non_finite,
+            learning_rate=learning_rate,
+            **others,
         )
         self.where, self.value, self.at = where, value, at
         self.seen = []

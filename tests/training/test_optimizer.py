@@ -106,8 +106,7 @@ def test_training_is_that_of_a_plain_loop(optimizer, clips, tmp_path):
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_skipped_step_leaves_out_the_weight_decay(where, tmp_path):
-    broken = Breaking(where, at="always", non_finite="skip")
-    broken._make_optimizer = adamw
+    broken = Breaking(where, at="always", non_finite="skip", optimizer=adamw)
     before = [each.detach().clone() for each in broken.parameters()]
     with pytest.raises(NonFiniteError, match="no step of the epoch or run would be taken"):
         trainer(tmp_path, enable_checkpointing=False).fit(broken, breaking_data())
