@@ -66,8 +66,8 @@ def explain(message: str) -> str:
     flag = f"--{key}"
     if memory := private_torch.allocation_failure(message):
         return f"not enough memory: {memory}"
-    if path := private_jsonargparse.missing_file(message):
-        return f"{flag}: there is no file {path}"
+    if missing := private_jsonargparse.missing_file(message):
+        return f"{flag}: there is no file {missing}"
     if private_jsonargparse.is_not_a_configuration(message):
         return "--config: expected a YAML file of options, as `seqlight fit --print_config` writes it"
     if option := private_jsonargparse.unaccepted_option(message):
@@ -84,8 +84,8 @@ def explain(message: str) -> str:
         cls = private_jsonargparse.refusing_class(message)
         elsewhere = f" --{key}." not in hint and "; use " not in hint
         if cls and key in CLASSES and (argument in flag_names() or elsewhere):
-            name = cls.rpartition(".")[2]
-            return f"--{argument}: {name} has no such argument; see `seqlight fit --{key}.help {name}`"
+            short = cls.rpartition(".")[2]
+            return f"--{argument}: {short} has no such argument; see `seqlight fit --{key}.help {short}`"
         return hint
     if private_jsonargparse.is_not_a_class_path(message) and key == "data":
         return "--data: expected a data module; for a file, use --data SequenceFiles --data.train FILE"

@@ -152,7 +152,7 @@ def given_value(message: str) -> str:
     value = _first(r"Got value: (\S+?)[.]?(?: Got value|$)", message)
     if value is None:
         value = (re.findall(r"Given value: (.*)", message) or [""])[-1]
-    return re.sub(r"^NestedArg\(key='\w+', val='?(.*?)'?\)$", r"\1", value)
+    return re.sub(r"^NestedArg\(key='[\w.]+', val='?(.*?)'?\)$", r"\1", value)
 
 
 def literal_choices(message: str) -> str | None:
