@@ -177,6 +177,12 @@ def check_output(output: str, sources: Iterable[str | None]) -> None:
         raise UsageError(f"--output: expected a path that is not a data file, got {output!r}")
 
 
+def check_name(name: str | None) -> None:
+    """Raise UsageError if the run `name` would lie outside the folder of all runs."""
+    if name and (os.path.isabs(name) or ".." in Path(name).parts):
+        raise UsageError(f"--name: expected the name of a folder in runs/, got {name!r}")
+
+
 def rewritten(words: list[str]) -> list[str]:
     """The words with values as the parser knows them: `--model.cell GRUCell` for `--model.cell gru`.
 

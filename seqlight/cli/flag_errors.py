@@ -63,7 +63,7 @@ def usage_error(error: Exception, change: Callable[[str], str] = str) -> UsageEr
 def explain(message: str) -> str:
     """A message of one to five lines for the text of a jsonargparse.ArgumentError."""
     key = private_jsonargparse.error_key(message)
-    flag = f"--{key}"
+    flag = "--seed" if key == "seed_everything" else f"--{key}"
     if memory := private_torch.allocation_failure(message):
         return f"not enough memory: {memory}"
     if missing := private_jsonargparse.missing_file(message):

@@ -1,5 +1,6 @@
 """The checkpoint given by `--ckpt_path`: the source of model and data, unless flags override them."""
 
+import difflib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -57,7 +58,9 @@ class GivenCheckpoint:
                     f"--ckpt_path {path}: this folder has no best.ckpt; expected a checkpoint or the folder of a run"
                 )
                 raise UsageError(f"{message}{found}") from error
-            raise UsageError(f"--ckpt_path: {error}") from error
+            known = [each for each in sorted(Path(path).parent.glob("*")) if checkpoint_in(each)]
+            near = difflib.get_close_matches(path, map(str, known), n=1)
+            raise UsageError(f"--ckpt_path: {error}{f'; did you mean {near[0]}?' if near else ''}") from error
         except TooLargeError as error:
             raise CheckpointError(f"{path} does not describe a model and its data: {error}") from error
         except NotImportedError as error:
@@ -142,5 +145,7 @@ class GivenCheckpoint:
             reason = str(error).splitlines()[:2][-1].strip()
             words = [word for word in self._given.words if not word.startswith(("--data.test", "--data.predict"))]
             if any(word.startswith(("--model", "--data", "--config")) for word in words):
-                raise UsageError(f"flags and --ckpt_path {self.path} describe different models:", reason) from error
+                raise UsageError(
+                    f"flags and --ckpt_path {self.path} describe different models; leave out one:", reason
+                ) from error
             raise CheckpointError(f"{self.path}: its weights do not fit the model it describes:", reason) from error

@@ -16,7 +16,7 @@ from seqlight.callbacks.profiler import NoProfiler
 from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.signals import stop_requests
-from seqlight.cli.arguments import GivenArguments, check_output, name_flag
+from seqlight.cli.arguments import GivenArguments, check_name, check_output, name_flag
 from seqlight.cli.baselines import baselines_text
 from seqlight.cli.command_folder import CommandFolder
 from seqlight.cli.devices import check_device, check_strategy, device_arguments
@@ -206,7 +206,9 @@ class SeqlightCLI(LightningCLI):
 
     def _run_name(self) -> str:
         data = self.datamodule.name or type(self.datamodule).__name__
-        return self.config_init[self.subcommand].name or f"{data}-{self.model.recurrent.cell_name}"
+        name: str | None = self.config_init[self.subcommand].name
+        check_name(name)
+        return name or f"{data}-{self.model.recurrent.cell_name}"
 
     def before_fit(self) -> None:
         """Print the data, the size of the model and the folder of the results."""

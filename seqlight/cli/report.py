@@ -56,7 +56,7 @@ def metrics_table(metrics: Mapping[str, Tensor | float], splits: tuple[str, ...]
         for split in splits
         if any(f"{split}/{column}" in metrics for column in columns)
     ]
-    return "\n".join([header, *rows])
+    return "\n".join([header, *rows]) if rows else f"no metrics of {' or '.join(splits)} were logged"
 
 
 def _cell(value: Tensor | float | None) -> str:

@@ -16,6 +16,10 @@ _USERS = {
     "name": ("fit", "validate", "test"),
     "output": ("predict",),
     "resume": ("fit",),
+    "trainer.max_epochs": ("fit",),
+    "trainer.max_steps": ("fit",),
+    "trainer.min_epochs": ("fit",),
+    "trainer.min_steps": ("fit",),
 }
 
 

@@ -176,7 +176,7 @@ def test_folder_of_a_run_means_its_newest_best_checkpoint(given, meant, trained)
     [
         ("runs", "this folder has no best.ckpt; .* the folder of a run: runs/SumSign-LSTMCell$"),
         ("empty", "this folder has no best.ckpt; .* the folder of a run, as runs/SumSign-LSTMCell$"),
-        ("runs/SumSign", "no checkpoint at runs/SumSign: there is no file$"),
+        ("runs/SumSign", "no checkpoint at runs/SumSign: there is no file; did you mean runs/SumSign-LSTMCell\\?$"),
     ],
 )
 @pytest.mark.parametrize("command", ["test", "fit"])

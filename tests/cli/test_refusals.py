@@ -194,7 +194,7 @@ def test_weights_that_do_not_fit_the_described_model_are_refused(damage, message
 
 
 def test_flags_for_another_model_than_the_checkpoint_are_refused(trained):
-    message = r"flags and --ckpt_path .*best\.ckpt describe different models:\nsize mismatch"
+    message = r"flags and --ckpt_path .*best\.ckpt describe different models; leave out one:\nsize mismatch"
     refused(2, message, "test", f"--ckpt_path={trained}", *QUIET, "--model.cell.hidden_size=3")
 
 

@@ -53,6 +53,8 @@ WRONG = [
         2,
         r"--model\.optimizer\.betas: expected a list such as \[0\.9, 0\.99\], got 0\.9",
     ),
+    (["fit", "--seed=abc"], 2, r"--seed: expected bool or int, got abc"),
+    (["fit", "--name=../away"], 2, r"--name: expected the name of a folder in runs/, got '\.\./away'"),
     (["fit", "--optimizer.betas=[0.9]"], 2, r"--model\.optimizer\.betas: expected a list of 2 values, got \[0\.9\]"),
     (["fit", "--optimizer.betas=[a,b]"], 2, r"--model\.optimizer\.betas: expected float, got \['a', 'b'\]"),
     (

@@ -197,7 +197,7 @@ def test_check_knows_short_names():
         ("--model.learning_rate high", "--model.learning_rate: expected float, got high"),
         ("--model.bidirectional maybe", "--model.bidirectional: expected bool, got maybe"),
         ("--trainer.max_epochs 5.5", "--trainer.max_epochs: expected int, got 5.5"),
-        ("--seed x", "--seed_everything: expected bool or int, got x"),
+        ("--seed x", "--seed: expected bool or int, got x"),
         ("--trainer.devices x", "--trainer.devices: expected auto, a number of devices, or their indices; got x"),
         (
             "--figures false",
