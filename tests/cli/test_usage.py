@@ -68,7 +68,11 @@ WRONG = [
         2,
         r"expected one of auto, eager, torch, kernel; got torc",
     ),
-    (["fit", "--data.task=NoTask"], 2, r"--data\.task: expected Adding, .*Parity, .*SumSign.* got NoTask"),
+    (
+        ["fit", "--data.task=NoTask"],
+        2,
+        r"--data\.task: .*NoTask.*Parity, .*SumSign|--data\.task: .*Parity, .*SumSign.*NoTask",
+    ),
     (["fit", "--data.task.max_length=0"], 2, r"max_length must be at least 1, got 0"),
     (["fit", "--data.task=Parity", "--data.task.max_length=1"], 2, r"max_length must be at least min_length \(2\)"),
     (["fit", "--data.num_train=0"], 2, r"num_train must be at least 1, got 0"),

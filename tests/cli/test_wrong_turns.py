@@ -149,9 +149,9 @@ def test_folder_and_other_file_in_place_of_a_data_module(tmp_path, monkeypatch):
         ("--model.cell", "LSMTCell", "did you mean LSTMCell?"),
         ("--model.cell", "lsmt", "did you mean LSTMCell?"),
         ("--model.cell", "peephole_lstm", "did you mean PeepholeLSTMCell?"),
-        ("--model.cell", "GatedCell", "got GatedCell"),
-        ("--model.cell", "RecurrentCell", "got RecurrentCell"),
-        ("--model.cell", "RegularisedCell", "got RegularisedCell"),
+        ("--model.cell", "GatedCell", " GatedCell"),
+        ("--model.cell", "RecurrentCell", " RecurrentCell"),
+        ("--model.cell", "RegularisedCell", " RegularisedCell"),
         ("--model.cell", "Parity", "use --data.task Parity"),
         ("--data.task", "sumsgin", "did you mean SumSign?"),
         ("--data.task", "SumSing", "did you mean SumSign?"),
@@ -161,7 +161,7 @@ def test_folder_and_other_file_in_place_of_a_data_module(tmp_path, monkeypatch):
         ("--model", "gru", "use --model.cell GRUCell"),
         ("--model", "GRUCell", "use --model.cell GRUCell"),
         ("--optimizer", "adamv", "did you mean Adam"),
-        ("--optimizer", "Optimizer", "got Optimizer"),
+        ("--optimizer", "Optimizer", " Optimizer"),
     ],
 )
 @pytest.mark.parametrize("form", ["{} {}", "{}={}"])
@@ -291,7 +291,8 @@ def test_names_of_classes_in_a_configuration_are_answered(tmp_path, command_line
     path.write_text("model.cell: gru\n")
     first, expected = refused("fit", "--config", str(path))
     assert first == f"{path}: model.cell: there is no RecurrentCell gru; did you mean GRUCell?"
-    assert expected.strip().startswith("expected ElmanCell, ")
+    assert expected.startswith("  expected ")
+    assert " GRUCell, " in expected
 
 
 @pytest.mark.parametrize(
