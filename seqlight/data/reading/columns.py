@@ -14,6 +14,23 @@ _NAMES = {
 }
 
 
+def requested(
+    id_column: str | None,
+    step_column: str | None,
+    label_column: str | list[str] | None,
+    feature_columns: list[str] | None,
+) -> Columns:
+    """The columns that a data module's arguments ask for.
+
+    Raises:
+        ValueError: if a list is empty.
+    """
+    if label_column == [] or feature_columns == []:
+        raise ValueError("label_column and feature_columns must name columns, got an empty list")
+    labels = tuple(label_column) if isinstance(label_column, list) else label_column
+    return Columns(id_column, step_column, labels, None if feature_columns is None else tuple(feature_columns))
+
+
 def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """One name, several names or none, as a tuple."""
     return () if not columns else (columns,) if isinstance(columns, str) else columns

@@ -1,0 +1,252 @@
+"""Sequences of the user's own, from files or memory, with an encoding learned from the training data."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from seqlight.common.batch import Batch
+from seqlight.common.text import one_line
+from seqlight.common.unused import warn_unused
+from seqlight.data.datamodule import SequenceDataModule, Split
+from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
+from seqlight.data.sequences import Sequences
+from seqlight.data.stratify import stratified_split
+from seqlight.data.streams import Purpose, generator
+from seqlight.data.summary import describe, describe_encoding, doubts, overlaps, unknown_tokens
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A split in memory, with remarks for the report."""
+
+    sequences: Sequences
+    ids: Sequence[int | str]
+    source: str
+    remarks: tuple[str, ...] = ()
+
+
+class EncodedSequences(SequenceDataModule):
+    """Base of data modules whose sequences are encoded with what was learned from the training data.
+
+    Classes, vocabulary and the scale of features are learned from the training data and stored with the model. For this
+    the training data are read immediately; with an encoding, each split is read when it is needed.
+
+    A subclass sets `sources` and calls `_begin` at the end of its `__init__`, and implements `_require` and
+    `_read_source`.
+
+    Attributes:
+        encoding: what was learned from the training data.
+        sources: the name of each split's source, for messages; None for a split without one.
+    """
+
+    encoding: SequenceEncoding
+    sources: dict[str, str | None]
+
+    @abstractmethod
+    def _require(self, split: Split) -> str:
+        """The name of a split's source. A DataError says how to give one if there is none."""
+
+    @abstractmethod
+    def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
+        """Read the source of a split, whose name is in `sources`.
+
+        Args:
+            split: the split.
+            columns: the names of a table's columns; None for those to guess.
+            inputs: the kind of the inputs.
+            labelled: whether each sequence must have a label.
+        """
+
+    def _begin(
+        self,
+        columns: Columns,
+        inputs: Inputs,
+        target: Literal["auto", "binary", "multiclass", "multilabel"],
+        standardise: bool,
+        val_fraction: float,
+        class_weights: Literal["balanced"] | list[float] | None,
+        encoding: Mapping[str, Any] | None,
+    ) -> None:
+        """Learn the encoding, or take the given one. The arguments are those of `SequenceFiles`."""
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
+        if self.sources["val"] is not None and val_fraction != 0.2:
+            warn_unused("val_fraction", val_fraction, "if there is a file for validation")
+        self.val_fraction = val_fraction
+        self._columns = columns
+        self._inputs: Inputs = inputs
+        self._loaded: dict[str, _Loaded] = {}
+        if encoding is not None:
+            self.encoding = SequenceEncoding.from_plain(encoding)
+            self._check_encoding(target, standardise, inputs, class_weights)
+        else:
+            self._learn(target, standardise, class_weights)
+        self.input_size = self.encoding.num_features
+        self.vocab_size = self.encoding.vocab_size
+        self.target = self.encoding.target
+        self.num_outputs = self.encoding.num_outputs
+        self.class_names = self.encoding.class_names
+        self.class_weights = self.encoding.class_weights
+
+    def split(self, split: Split) -> Sequences:
+        """All samples of a split, one after the other.
+
+        Raises:
+            DataError: if there is no such split, or if it can't be used.
+        """
+        return self._load(split).sequences
+
+    def sample_ids(self, split: Split) -> Sequence[int | str]:
+        """The ids of the sequences, or their indices."""
+        return self._load(split).ids
+
+    def encode(self, sequences: Sequence[Any]) -> Batch:
+        """A batch of new sequences for the model; their targets are unknown.
+
+        Args:
+            sequences: the time steps of each sequence: numbers (T, F), or tokens (T,).
+
+        Raises:
+            DataError: if they do not fit the training data.
+        """
+        collector = Collector(Path("sequences"), 0, labelled=False)
+        for number, sequence in enumerate(sequences):
+            place = f"sequence {number}"
+            if len(sequence) == 0:
+                raise DataError(f"{place}: expected at least one time step")
+            if self.encoding.vocabulary is not None:
+                tokens = sequence.tolist() if hasattr(sequence, "tolist") else list(sequence)
+                if other := [token for token in tokens if not isinstance(token, str | int)]:
+                    raise DataError(f"{place}: expected tokens, text or integers, got {other[0]!r}")
+                collector.add_tokens(tokens)
+            else:
+                values = np.asarray(sequence, dtype=np.float64)
+                collector.add_features(values if values.ndim == 2 else values[:, None], place)
+        encoded = self.encoding.encode(collector.finish(), "sequences", labelled=False)
+        rows = torch.arange(len(encoded.lengths))
+        return encoded.take(rows, rows)
+
+    def report(self, splits: Sequence[Split]) -> str:
+        """For each split with a source: size, lengths, classes and guesses; and sequences that are in two splits.
+
+        A test split is also compared with the training data, if those can still be read.
+        """
+        loaded = {split: self._load(split) for split in splits if self.sources[self._source(split)] is not None}
+        lines = [f"{split:8}{each.source}: {describe(each.sequences, self.encoding)}" for split, each in loaded.items()]
+        lines += [remark for each in loaded.values() for remark in each.remarks]
+        lines += [describe_encoding(self.encoding)]
+        if "test" in loaded and "train" not in loaded:
+            try:
+                loaded = {"train": self._load("train"), "val": self._load("val"), **loaded}
+            except DataError as error:
+                lines += [f"not compared with the training data: {error.args[0]}"]
+        lines += overlaps({split: each.sequences for split, each in loaded.items()})
+        return "\n".join(map(one_line, lines))
+
+    def _source(self, split: Split) -> Split:
+        """The split whose source holds a split: that for training can hold validation too."""
+        return "train" if split == "val" and self.sources["val"] is None else split
+
+    def _learn(self, target: Any, standardise: bool, class_weights: Any) -> None:
+        """Learn the encoding, and keep the training data that were read for it."""
+        raw = self._read_source("train", self._columns, self._inputs)
+        path = str(self.sources["train"])
+        train_rows, val_rows = self._divide(raw)
+        self.encoding = learn_encoding(
+            raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
+        )
+        if self.sources["val"] is None:
+            self.encoding = replace(self.encoding, val_split=(self.seed, self.val_fraction))
+        self.hparams["encoding"] = self.encoding.to_plain()
+        self._keep(raw, path, train_rows, val_rows)
+
+    def _load(self, split: Split) -> _Loaded:
+        """Read a split, once."""
+        if split in self._loaded:
+            return self._loaded[split]
+        source = self._source(split)
+        path = self._require(source)
+        raw = self._read(source, path, labelled=split != "predict")
+        if source == "train":
+            self._keep(raw, path, *self._divide(raw))
+        else:
+            sequences = self.encoding.encode(raw, path, labelled=split != "predict")
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
+        return self._loaded[split]
+
+    def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:
+        """Read a source with the columns and inputs of the training data."""
+        learned, columns = self.encoding.columns, self._columns
+        if learned is not None:
+            step = learned.step if columns.step is None else columns.step
+            columns = Columns(columns.id or learned.id, step, columns.label or learned.label, columns.features)
+        inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
+        raw = self._read_source(source, columns, inputs, labelled)
+        if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
+            _reorder(raw, learned.features or (), path)
+        return raw
+
+    def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:
+        """The sequences of the training data for training, and those for validation."""
+        assert raw.labels is not None
+        if self.sources["val"] is not None:
+            return np.arange(len(raw.lengths)), np.arange(0)
+        return stratified_split(raw.labels, self.val_fraction, generator(Purpose.VAL_SPLIT, self.seed))
+
+    def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
+        """Encode the training data and keep their splits."""
+        if self.sources["val"] is None and len(val_rows) == 0:
+            raise DataError(
+                f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
+                'give `val="FILE"`'
+                + (", or a larger fraction such as `val_fraction=0.5`" if self.val_fraction < 0.5 else "")
+            )
+        sequences = self.encoding.encode(raw, path)
+        for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
+            if len(rows):
+                part = sequences.subset(torch.from_numpy(rows))
+                remarks = unknown_tokens(part, source)
+                if split == "train":
+                    remarks = (*raw.guesses, *doubts(part, self.encoding))
+                self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
+
+    def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
+        """Raise ValueError if an argument contradicts the given encoding."""
+        encoding, changed = self.encoding, []
+        if target not in ("auto", encoding.target):
+            changed.append("target")
+        if inputs not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
+            changed.append("inputs")
+        if encoding.vocabulary is None and standardise != (encoding.mean is not None):
+            changed.append("standardise")
+        weights = tuple(class_weights) if isinstance(class_weights, list) else encoding.class_weights
+        if weights != encoding.class_weights or (class_weights is None) != (weights is None):
+            changed.append("class_weights")
+        for name in changed:
+            raise ValueError(f"{name} can't change after training, got {self.hparams[name]!r}")
+        if self.sources["val"] is None and encoding.val_split not in (None, (self.seed, self.val_fraction)):
+            raise ValueError(
+                "seed and val_fraction can't change after training, because they choose the validation sequences: "
+                f"expected {encoding.val_split[0]} and {encoding.val_split[1]}"
+            )
+
+
+def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
+    """Sort features into the order of the training data."""
+    assert raw.columns is not None
+    found = {name: index for index, name in enumerate(raw.columns.features or ())}
+    known = set(names)
+    missing, extra = [name for name in names if name not in found], [name for name in found if name not in known]
+    if missing or extra:
+        differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
+        differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
+        raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
+    raw.values = np.ascontiguousarray(raw.values[:, [found[name] for name in names]])
