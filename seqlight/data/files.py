@@ -18,10 +18,11 @@ from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
+from seqlight.data.scale import chunks
 from seqlight.data.sequences import Sequences
 from seqlight.data.stratify import stratified_split
 from seqlight.data.streams import Purpose, generator
-from seqlight.data.summary import describe, describe_encoding, doubts, overlaps, unknown_tokens
+from seqlight.data.summary import coarse_features, describe, describe_encoding, doubts, overlaps, unknown_tokens
 
 
 @dataclass(frozen=True)
@@ -245,13 +246,14 @@ class SequenceFiles(SequenceDataModule):
                 'give `val="FILE"`'
                 + (", or a larger fraction such as `val_fraction=0.5`" if self.val_fraction < 0.5 else "")
             )
+        coarse = coarse_features(raw, self.encoding)
         sequences = self.encoding.encode(raw, path)
         for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
             if len(rows):
                 part = sequences.subset(torch.from_numpy(rows))
                 remarks = unknown_tokens(part, source)
                 if split == "train":
-                    remarks = (*raw.guesses, *doubts(part, self.encoding))
+                    remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding))
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
 
     def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
@@ -285,4 +287,6 @@ def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
         differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
         differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
         raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
-    raw.values = np.ascontiguousarray(raw.values[:, [found[name] for name in names]])
+    places = [found[name] for name in names]
+    for chunk in chunks(raw.values):  # in place, to save memory
+        raw.values[chunk] = raw.values[chunk][:, places]

@@ -64,7 +64,7 @@ def resolve_columns(size, request):
 
 
 def reorder_features(size):
-    values = np.arange(size, dtype=np.float32)[None]
+    values = np.arange(size, dtype=np.float64)[None]
     found = tuple(Text(f"x{number}") for number in range(size))
     raw = RawSequences(values, None, np.array([1]), ["a"], None, columns=Columns("id", "", None, found))
     files._reorder(raw, tuple(Text(f"x{number}") for number in reversed(range(size))), "a.csv")
@@ -167,7 +167,7 @@ def test_wide_files(tmp_path, suffix):
     few, many = (calls(lambda size=size: use(size)) for size in (30, 60))
     assert many <= 2 * few
     data, val = use(60)
-    np.testing.assert_array_equal(read_sequences(paths[60]).values, values[60].astype(np.float32))
+    np.testing.assert_array_equal(read_sequences(paths[60]).values, values[60])
     assert torch.equal(data.split("train").values, val.values)
 
 
