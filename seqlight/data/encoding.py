@@ -36,6 +36,7 @@ class SequenceEncoding:
         class_weights: the same as a data module's.
         columns: the columns of a table that were read; None for files without column names.
         val_split: seed and fraction of the validation split, if it was taken from the training file.
+        longest: the number of time steps of the longest training sequence; None if an earlier version learned it.
 
     Raises:
         ValueError: if the values contradict each other.
@@ -50,6 +51,7 @@ class SequenceEncoding:
     class_weights: tuple[float, ...] | None = None
     columns: Columns | None = None
     val_split: tuple[int, float] | None = None
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, ("binary", "multiclass", "multilabel"))
@@ -206,6 +208,7 @@ def learn_encoding(
         encoding = SequenceEncoding(
             found, names, num_features=raw.values.shape[1], mean=mean, scale=scale, columns=raw.columns
         )
+    encoding = replace(encoding, longest=int(raw.lengths[rows].max()))
     if class_weights is None:
         return encoding
     weights = class_weights

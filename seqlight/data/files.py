@@ -167,6 +167,10 @@ class SequenceFiles(SequenceDataModule):
         rows = torch.arange(len(encoded.lengths))
         return encoded.take(rows, rows)
 
+    def longest_trained(self) -> int | None:
+        """The number of time steps of the longest training sequence."""
+        return self.encoding.longest
+
     def report(self, splits: Sequence[Split]) -> str:
         """For each split with a file: size, lengths, classes and guesses; and sequences that are in two splits.
 

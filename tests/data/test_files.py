@@ -377,3 +377,16 @@ def test_id_equal_to_a_sequence_index_is_refused(folder):
     write_lines(folder / "a.jsonl", [{"id": "1", "inputs": [1.5], "label": 0}, {"inputs": [1.5], "label": 1}])
     with pytest.raises(DataError, match=r"^a\.jsonl: line 2: expected distinct ids, got '1'"):
         SequenceFiles("a.jsonl")
+
+
+def test_longest_trained_sequence_is_in_the_checkpoint(folder):
+    """The test's accuracy by length is cut there."""
+    train, test = write_table(folder / "a.csv"), write_table(folder / "c.csv", 50, seed=1)
+    train = train[train.t < 3]
+    train.to_csv("a.csv", index=False)
+    data = SequenceFiles("a.csv", val_fraction=0.5)
+    longest = train[train.id.isin(data.sample_ids("train"))].groupby("id").size().max()
+    assert longest == data.longest_trained() < test.groupby("id").size().max()
+    arguments = json.loads(json.dumps(seqlight.common.description.to_plain(dict(data.hparams))))
+    (folder / "a.csv").unlink()
+    assert SequenceFiles(**{**arguments, "test": "c.csv"}).longest_trained() == longest
