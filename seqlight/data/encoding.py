@@ -17,6 +17,7 @@ from seqlight.data.digests import digests_of
 from seqlight.data.reading.raw import Columns, DataError, Label, RawSequences
 from seqlight.data.scale import chunks, moments, standardise
 from seqlight.data.sequences import Sequences
+from seqlight.data.validation_split import ValidationSplit
 from seqlight.tasks.task import Target
 
 UNKNOWN = 0  # the index of all tokens that are not in the training data
@@ -35,7 +36,8 @@ class SequenceEncoding:
         vocabulary: the known tokens, with indices from 1; every other token has index 0. None for numbers.
         class_weights: the same as a data module's.
         columns: the columns of a table that were read; None for files without column names.
-        val_split: seed and fraction of the validation split, if it was taken from the training file.
+        val_split: the rule of the validation split, if it was taken from the training file; seed and fraction if an
+            earlier version took it.
         longest: the number of time steps of the longest training sequence; None if an earlier version learned it.
 
     Raises:
@@ -50,7 +52,7 @@ class SequenceEncoding:
     vocabulary: tuple[str, ...] | None = None
     class_weights: tuple[float, ...] | None = None
     columns: Columns | None = None
-    val_split: tuple[int, float] | None = None
+    val_split: tuple[int, float] | ValidationSplit | None = None
     longest: int | None = None
 
     def __post_init__(self) -> None:

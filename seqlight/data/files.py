@@ -20,9 +20,16 @@ from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
 from seqlight.data.scale import chunks
 from seqlight.data.sequences import Sequences
-from seqlight.data.stratify import stratified_split
-from seqlight.data.streams import Purpose, generator
-from seqlight.data.summary import coarse_features, describe, describe_encoding, doubts, overlaps, unknown_tokens
+from seqlight.data.summary import (
+    absent_classes,
+    coarse_features,
+    describe,
+    describe_encoding,
+    doubts,
+    overlaps,
+    unknown_tokens,
+)
+from seqlight.data.validation_split import Rows, ValidationSplit, rule_of
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,7 @@ class SequenceFiles(SequenceDataModule):
         self.paths = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
         self.name = Path(self.paths["train"] or "files").stem
         self.val_fraction = val_fraction
+        self._validation = ValidationSplit(seed, val_fraction)
         self._columns = Columns(
             id_column,
             step_column,
@@ -197,12 +205,12 @@ class SequenceFiles(SequenceDataModule):
         path = self.paths["train"]
         assert path is not None
         raw = read_sequences(path, columns=self._columns, inputs=self._inputs)
-        train_rows, val_rows = self._divide(raw)
+        train_rows, val_rows = self._divide(raw, path, self._validation)
         self.encoding = learn_encoding(
             raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
         )
         if self.paths["val"] is None:
-            self.encoding = replace(self.encoding, val_split=(self.seed, self.val_fraction))
+            self.encoding = replace(self.encoding, val_split=self._validation)
         self.hparams["encoding"] = self.encoding.to_plain()
         self._keep(raw, path, train_rows, val_rows)
 
@@ -217,7 +225,7 @@ class SequenceFiles(SequenceDataModule):
             raise DataError(f'{path}: there is no such file in {os.getcwd()}; `{split}="FILE"` names another')
         raw = self._read(path, labelled=split != "predict")
         if split == "train" or (split == "val" and self.paths["val"] is None):
-            self._keep(raw, path, *self._divide(raw))
+            self._keep(raw, path, *self._divide(raw, path, rule_of(self.encoding.val_split) or self._validation))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
             self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
@@ -235,27 +243,20 @@ class SequenceFiles(SequenceDataModule):
             _reorder(raw, learned.features or (), path)
         return raw
 
-    def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:
+    def _divide(self, raw: RawSequences, path: str, rule: ValidationSplit) -> Rows:
         """The sequences of the training file for training, and those for validation."""
-        assert raw.labels is not None
         if self.paths["val"] is not None:
             return np.arange(len(raw.lengths)), np.arange(0)
-        return stratified_split(raw.labels, self.val_fraction, generator(Purpose.VAL_SPLIT, self.seed))
+        return rule.divide(raw, path)
 
     def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
         """Encode the training file and keep its splits."""
-        if self.paths["val"] is None and len(val_rows) == 0:
-            raise DataError(
-                f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
-                'give `val="FILE"`'
-                + (", or a larger fraction such as `val_fraction=0.5`" if self.val_fraction < 0.5 else "")
-            )
         coarse = coarse_features(raw, self.encoding)
         sequences = self.encoding.encode(raw, path)
         for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
             if len(rows):
                 part = sequences.subset(torch.from_numpy(rows))
-                remarks = unknown_tokens(part, source)
+                remarks = (*absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
                 if split == "train":
                     remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding))
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
@@ -274,11 +275,8 @@ class SequenceFiles(SequenceDataModule):
             changed.append("class_weights")
         for name in changed:
             raise ValueError(f"{name} can't change after training, got {self.hparams[name]!r}")
-        if self.paths["val"] is None and encoding.val_split not in (None, (self.seed, self.val_fraction)):
-            raise ValueError(
-                "seed and val_fraction can't change after training, because they choose the validation sequences: "
-                f"expected {encoding.val_split[0]} and {encoding.val_split[1]}"
-            )
+        if self.paths["val"] is None:
+            self._validation.check_unchanged(encoding.val_split)
 
 
 def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:

@@ -62,6 +62,14 @@ def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
     return tuple(remarks)
 
 
+def absent_classes(sequences: Sequences, encoding: SequenceEncoding, split: str) -> tuple[str, ...]:
+    """A remark on classes or labels that a split lacks, so that its metrics say nothing about them."""
+    absent = [_quoted(name) for name, count in _class_counts(sequences, encoding).items() if count == 0]
+    kind = "label" if encoding.target == "multilabel" else "class"
+    names = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+    return (f"{split} has no sequence of {kind} {names}: its metrics say nothing about it",) if absent else ()
+
+
 def coarse_features(raw: RawSequences, encoding: SequenceEncoding) -> tuple[str, ...]:
     """A remark on features that are not standardised and too large for float32 to tell their values apart."""
     if encoding.num_features is None or encoding.mean is not None:

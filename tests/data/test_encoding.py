@@ -291,6 +291,10 @@ def test_stratified_split_takes_the_same_fraction_of_each_class(fraction):
         in_all = labels.count(label)
         in_part = sum(labels[row] == label for row in taken)
         assert in_part == (0 if in_all == 1 else round(fraction * in_all))
+    more = list(stratified_split(labels, fraction, np.random.default_rng(1), fewest=2)[1])
+    for label in set(labels):
+        in_all = labels.count(label)
+        assert sum(labels[row] == label for row in more) == min(max(round(fraction * in_all), 2), in_all - 1)
     again = stratified_split(labels, fraction, np.random.default_rng(2))[1]
     assert list(again) != list(taken)
 

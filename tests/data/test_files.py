@@ -245,9 +245,16 @@ def test_split_without_a_file_is_refused(split, folder):
 
 
 def test_too_few_sequences_for_a_validation_split(folder):
-    write_table(folder / "a.csv", 4)
-    with pytest.raises(DataError, match=r"a\.csv: 4 sequences are too few to take a validation split from"):
+    write_table(folder / "a.csv", 4, labels=("a", "b", "c", "d"))
+    with pytest.raises(DataError, match=r'a\.csv: 4 sequences are too few to take .* from: give `val="FILE"`$'):
         SequenceFiles("a.csv", val_fraction=0.1)
+
+
+def test_larger_fraction_is_advised_where_it_helps(folder):
+    write_lines(folder / "a.jsonl", [{"inputs": [[0.5 * row]], "label": ["u", "v"][: row % 3]} for row in range(12)])
+    with pytest.raises(DataError, match=r"a\.jsonl: 12 .* or a larger fraction such as `val_fraction=0.5`$"):
+        SequenceFiles("a.jsonl", val_fraction=0.1)
+    assert len(SequenceFiles("a.jsonl", val_fraction=0.5).sample_ids("val")) == 6
 
 
 def test_sequences_in_memory_are_encoded_like_files(folder):
@@ -390,3 +397,39 @@ def test_longest_trained_sequence_is_in_the_checkpoint(folder):
     arguments = json.loads(json.dumps(seqlight.common.description.to_plain(dict(data.hparams))))
     (folder / "a.csv").unlink()
     assert SequenceFiles(**{**arguments, "test": "c.csv"}).longest_trained() == longest
+
+
+def test_rare_class_is_in_validation(folder):
+    """Two of 100 sequences, of which a fifth is none."""
+    frame = write_table(folder / "a.csv", 100)
+    frame["label"] = np.where(frame.id.isin(["s3", "s77"]), "fault", "ok")
+    frame.to_csv("a.csv", index=False)
+    for seed in range(5):
+        data = SequenceFiles("a.csv", seed=seed)
+        for split, size in (("train", 80), ("val", 20)):
+            assert len({"s3", "s77"} & set(data.sample_ids(split))) == 1
+            assert abs(len(data.sample_ids(split)) - size) <= 1
+        assert "no sequence of class" not in data.report(["train", "val"])
+
+
+def test_class_that_validation_lacks_is_reported(folder):
+    frame = write_table(folder / "a.csv", 60, labels=("a", "b", "c"))
+    frame.loc[frame.id == "s59", "label"] = "d, e"
+    frame.to_csv("a.csv", index=False)
+    lines = SequenceFiles("a.csv").report(["train", "val"]).splitlines()
+    assert "val has no sequence of class 'd, e': its metrics say nothing about it" in lines
+
+
+def test_validation_sequences_of_an_earlier_version_stay_the_same(folder):
+    """That version took no sequence of a class with two."""
+    frame = write_table(folder / "a.csv", 100)
+    frame["label"] = np.where(frame.id.isin(["s3", "s77"]), "fault", "ok")
+    frame.to_csv("a.csv", index=False)
+    arguments = seqlight.common.description.to_plain(dict(SequenceFiles("a.csv").hparams))
+    assert arguments["encoding"]["val_split"] == {"seed": 0, "fraction": 0.2, "fewest": 1}
+    arguments["encoding"]["val_split"] = [0, 0.2]
+    data = SequenceFiles(**json.loads(json.dumps(arguments)))
+    assert len(data.sample_ids("val")) == 20
+    assert {"s3", "s77"} <= set(data.sample_ids("train"))
+    with pytest.raises(ValueError, match=r"seed and val_fraction can't change after training, .*: expected 0 and 0.2"):
+        SequenceFiles(**{**arguments, "seed": 1})
