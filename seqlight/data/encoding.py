@@ -14,6 +14,7 @@ from torch import Tensor
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_choice
 from seqlight.data.digests import digests_of
+from seqlight.data.reading.names import class_name
 from seqlight.data.reading.raw import Columns, DataError, Label, RawSequences
 from seqlight.data.scale import chunks, moments, standardise
 from seqlight.data.sequences import Sequences
@@ -182,6 +183,7 @@ def learn_encoding(
     target: Target | Literal["auto"] = "auto",
     standardise: bool = True,
     class_weights: Literal["balanced"] | Sequence[float] | None = None,
+    positive_class: str | None = None,
 ) -> SequenceEncoding:
     """Learn the encoding from training data.
 
@@ -192,11 +194,13 @@ def learn_encoding(
         target: as for `SequenceFiles`.
         standardise: whether features get mean 0 and standard deviation 1.
         class_weights: as for `SequenceFiles`.
+        positive_class: as for `SequenceFiles`.
 
     Raises:
-        DataError: if there is nothing to learn, for example with only one class.
+        DataError: if there is nothing to learn, for example with only one class, or there is no such positive class.
     """
     found, names = _learn_classes(raw, path, target)
+    names = _positive_last(raw, path, names, found, positive_class)
     used = np.zeros(len(raw.lengths), dtype=bool)
     used[rows] = True
     steps = slice(None) if used.all() else np.repeat(used, raw.lengths)
@@ -254,6 +258,29 @@ def _learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"
         raise DataError(f"{path}: a binary target has two classes, got {len(names)}: {', '.join(names[:10])}")
     found: Target = "binary" if len(names) == 2 and target != "multiclass" else "multiclass"
     return found, names
+
+
+def _positive_last(
+    raw: RawSequences, path: str, names: tuple[str, ...], target: Target, positive: str | None
+) -> tuple[str, ...]:
+    """The classes of a binary target with the positive one last; by default the rarer one, if there is one."""
+    if target != "binary":
+        if positive is not None:
+            raise DataError(
+                f"{path}: expected two classes for `positive_class={positive!r}`, got a {target} target, "
+                f"{len(names)} {'labels' if target == 'multilabel' else 'classes'}"
+            )
+        return names
+    assert raw.labels is not None
+    if positive is None:
+        firsts = sum(names[0] in _names_of(label) for label in raw.labels)
+        return names if 2 * firsts >= len(raw.labels) else names[::-1]
+    positive = class_name(positive)
+    if positive not in names:
+        raise DataError(
+            f"{path}: expected one of the classes {names[0]!r} and {names[1]!r} as positive_class, got {positive!r}"
+        )
+    return names if positive == names[1] else names[::-1]
 
 
 def _names_of(label: Label) -> tuple[str, ...]:

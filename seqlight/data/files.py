@@ -15,10 +15,10 @@ from seqlight.common.text import one_line
 from seqlight.common.unused import warn_unused
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.given_encoding import check_arguments, reorder_features
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
-from seqlight.data.scale import chunks
 from seqlight.data.sequences import Sequences
 from seqlight.data.summary import (
     absent_classes,
@@ -74,6 +74,7 @@ class SequenceFiles(SequenceDataModule):
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         val_fraction: the fraction of the training file for validation, if there is no `val`.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
+        positive_class: which of two classes is 1, which F1 and AUROC are about; None for the rarer one.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
 
     Raises:
@@ -99,6 +100,7 @@ class SequenceFiles(SequenceDataModule):
         standardise: bool = True,
         val_fraction: float = 0.2,
         class_weights: Literal["balanced"] | list[float] | None = None,
+        positive_class: str | None = None,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(batch_size, seed, bucketing)
@@ -125,11 +127,15 @@ class SequenceFiles(SequenceDataModule):
         self._loaded: dict[str, _Loaded] = {}
         if encoding is not None:
             self.encoding = SequenceEncoding.from_plain(encoding)
-            self._check_encoding(target, standardise, inputs, class_weights)
+            check_arguments(self.encoding, self.hparams)
+            if self.paths["val"] is None:
+                self._validation.check_unchanged(self.encoding.val_split)
         elif train is None:
             raise ValueError("train: expected a file to learn from")
         else:
-            self._learn(target, standardise, class_weights)
+            self._learn(
+                target=target, standardise=standardise, class_weights=class_weights, positive_class=positive_class
+            )
         self.input_size = self.encoding.num_features
         self.vocab_size = self.encoding.vocab_size
         self.target = self.encoding.target
@@ -200,15 +206,13 @@ class SequenceFiles(SequenceDataModule):
         """The file of a split."""
         return self.paths["train" if split == "val" and self.paths["val"] is None else split]
 
-    def _learn(self, target: Any, standardise: bool, class_weights: Any) -> None:
-        """Learn the encoding, and keep the training data that were read for it."""
+    def _learn(self, **options: Any) -> None:
+        """Learn the encoding, with options of `learn_encoding`, and keep the training data that were read for it."""
         path = self.paths["train"]
         assert path is not None
         raw = read_sequences(path, columns=self._columns, inputs=self._inputs)
         train_rows, val_rows = self._divide(raw, path, self._validation)
-        self.encoding = learn_encoding(
-            raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
-        )
+        self.encoding = learn_encoding(raw, train_rows, path, **options)
         if self.paths["val"] is None:
             self.encoding = replace(self.encoding, val_split=self._validation)
         self.hparams["encoding"] = self.encoding.to_plain()
@@ -240,7 +244,7 @@ class SequenceFiles(SequenceDataModule):
         inputs: Literal["features", "tokens"] = "features" if self.encoding.vocabulary is None else "tokens"
         raw = read_sequences(path, columns=columns, inputs=inputs, labelled=labelled)
         if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
-            _reorder(raw, learned.features or (), path)
+            reorder_features(raw, learned.features or (), path)
         return raw
 
     def _divide(self, raw: RawSequences, path: str, rule: ValidationSplit) -> Rows:
@@ -260,35 +264,3 @@ class SequenceFiles(SequenceDataModule):
                 if split == "train":
                     remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding))
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
-
-    def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
-        """Raise ValueError if an argument contradicts the given encoding."""
-        encoding, changed = self.encoding, []
-        if target not in ("auto", encoding.target):
-            changed.append("target")
-        if inputs not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
-            changed.append("inputs")
-        if encoding.vocabulary is None and standardise != (encoding.mean is not None):
-            changed.append("standardise")
-        weights = tuple(class_weights) if isinstance(class_weights, list) else encoding.class_weights
-        if weights != encoding.class_weights or (class_weights is None) != (weights is None):
-            changed.append("class_weights")
-        for name in changed:
-            raise ValueError(f"{name} can't change after training, got {self.hparams[name]!r}")
-        if self.paths["val"] is None:
-            self._validation.check_unchanged(encoding.val_split)
-
-
-def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
-    """Sort features into the order of the training data."""
-    assert raw.columns is not None
-    found = {name: index for index, name in enumerate(raw.columns.features or ())}
-    known = set(names)
-    missing, extra = [name for name in names if name not in found], [name for name in found if name not in known]
-    if missing or extra:
-        differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
-        differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
-        raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
-    places = [found[name] for name in names]
-    for chunk in chunks(raw.values):  # in place, to save memory
-        raw.values[chunk] = raw.values[chunk][:, places]

@@ -43,6 +43,9 @@ def describe_encoding(encoding: SequenceEncoding) -> str:
     else:
         kind = "labels" if encoding.target == "multilabel" else "classes"
         classes = f"{encoding.target}, {len(encoding.class_names)} {kind}"
+    if encoding.class_weights is not None and len(encoding.class_names) <= _MOST_CLASSES:
+        weights = zip(encoding.class_names, encoding.class_weights, strict=True)
+        classes += "; weights: " + ", ".join(f"{_quoted(name)} {weight:.4g}" for name, weight in weights)
     return f"inputs: {inputs}; target: {classes}"
 
 
@@ -57,6 +60,12 @@ def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
         constant = [feature_name(feature, encoding) for feature in equal]
         if constant:
             remarks.append(f"constant feature: {', '.join(constant[:10])}")
+    counts = _class_counts(sequences, encoding)
+    if encoding.target == "binary" and counts[encoding.class_names[1]] < counts[encoding.class_names[0]]:
+        other, rarer = encoding.class_names
+        remarks.append(
+            f"F1 and AUROC are about {rarer!r}, the rarer class; about the other: `positive_class={other!r}`"
+        )
     if encoding.target == "multilabel" and bool((sequences.targets.sum(-1) == 1).all()):
         remarks.append('every sequence has exactly one label: if labels are classes, `target="multiclass"`')
     return tuple(remarks)

@@ -84,7 +84,8 @@ def test_tokens_get_indices_of_the_training_vocabulary_and_0_if_unknown():
     ("labels", "forced", "target", "names", "expected"),
     [
         (["no", "yes", "no"], "auto", "binary", ("no", "yes"), [0.0, 1.0, 0.0]),
-        (["1", "-1", "1"], "auto", "binary", ("-1", "1"), [1.0, 0.0, 1.0]),
+        (["1", "-1", "1"], "auto", "binary", ("1", "-1"), [0.0, 1.0, 0.0]),  # the rarer one is 1
+        (["1", "-1", "-1"], "auto", "binary", ("-1", "1"), [1.0, 0.0, 0.0]),
         (["10", "9", "2"], "auto", "multiclass", ("2", "9", "10"), [2, 1, 0]),
         (["b", "a", "1"], "auto", "multiclass", ("1", "a", "b"), [2, 1, 0]),
         (["no", "yes", "no"], "multiclass", "multiclass", ("no", "yes"), [0, 1, 0]),

@@ -218,6 +218,7 @@ def test_encoding_is_restored_from_plain_hyperparameters(folder):
         ({"inputs": "tokens"}, "inputs can't change after training, got 'tokens'"),
         ({"standardise": False}, "standardise can't change after training, got False"),
         ({"class_weights": "balanced"}, "class_weights can't change after training, got 'balanced'"),
+        ({"positive_class": "cat"}, "positive_class can't change after training, got 'cat'"),
         ({"class_weights": [1.0, 2.0]}, r"class_weights can't change after training, got \[1.0, 2.0\]"),
         ({"seed": 1}, "seed and val_fraction can't change after training, .*: expected 0 and 0.2"),
         ({"val_fraction": 0.5}, "seed and val_fraction can't change after training, .*: expected 0 and 0.2"),
@@ -433,3 +434,55 @@ def test_validation_sequences_of_an_earlier_version_stay_the_same(folder):
     assert {"s3", "s77"} <= set(data.sample_ids("train"))
     with pytest.raises(ValueError, match=r"seed and val_fraction can't change after training, .*: expected 0 and 0.2"):
         SequenceFiles(**{**arguments, "seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive_class", "expected"),
+    [
+        (("cat", "dog"), None, "dog"),  # as many of both: the second in order
+        (("cat", "dog"), "cat", "cat"),
+        (("cat", "dog", "dog"), None, "cat"),
+        (("cat", "cat", "dog"), None, "dog"),
+        (("cat", "cat", "dog"), "cat", "cat"),
+        (("0", "1", "1"), "1.0", "1"),
+        (("1", "0", "1"), None, "0"),
+    ],
+)
+def test_positive_class_is_chosen_or_the_rarer_one(folder, labels, positive_class, expected):
+    frame = write_table(folder / "a.csv", 42, labels=labels)
+    data = SequenceFiles("a.csv", positive_class=positive_class)
+    assert data.class_names[1] == expected
+    truth = frame.groupby("id", sort=False).label.first()
+    for name, (_, target) in {**each(data, "train"), **each(data, "val")}.items():
+        assert target == float(truth[name] == expected)
+    lines = data.report(["train", "val"])
+    assert f"target: binary, '{data.class_names[0]}' is 0 and '{expected}' is 1" in lines
+    is_rarer = list(labels).count(expected) * 2 < len(labels)
+    assert (f"F1 and AUROC are about '{expected}', the rarer class; about the other: " in lines) == is_rarer
+    assert not is_rarer or f"`positive_class='{data.class_names[0]}'`" in lines
+    arguments = seqlight.common.description.to_plain(dict(data.hparams))
+    assert SequenceFiles(**json.loads(json.dumps(arguments))).class_names == data.class_names
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive_class", "message"),
+    [
+        (("cat", "dog"), "dgo", "a.csv: expected one of the classes 'cat' and 'dog' as positive_class, got 'dgo'"),
+        (
+            ("a", "b", "c"),
+            "b",
+            "a.csv: expected two classes for `positive_class='b'`, got a multiclass target, 3 classes",
+        ),
+    ],
+)
+def test_positive_class_that_does_not_exist_is_refused(folder, labels, positive_class, message):
+    write_table(folder / "a.csv", labels=labels)
+    with pytest.raises(DataError, match=f"^{message}$"):
+        SequenceFiles("a.csv", positive_class=positive_class)
+
+
+def test_weights_of_classes_are_reported_by_name(folder):
+    """Their order is that of the classes, and the rarer one is last."""
+    write_table(folder / "a.csv", labels=("cat", "dog", "dog"))
+    data = SequenceFiles("a.csv", class_weights=[1, 2.5])
+    assert "'dog' is 0 and 'cat' is 1; weights: dog 1, cat 2.5" in data.report(["train"])
