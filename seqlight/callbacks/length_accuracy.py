@@ -11,10 +11,13 @@ from seqlight.common.batch import Batch
 from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.figures.metric_figures import length_figure
 from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, length_buckets
+from seqlight.training.trainer_data import datamodule_of
 
 
 class AccuracyByLength(NotInEveryStep, pl.Callback):
     """Test accuracy for each range of lengths, if lengths differ.
+
+    Lengths up to the longest in training, and longer ones, are in different ranges.
 
     In TensorBoard it is a figure, and the curve `test/accuracy_by_length` with the length as step, so that several runs
     lie in one chart.
@@ -49,8 +52,10 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
         """Log `test_lengths/accuracy_<shortest>_<longest>`; write the curve and draw the figure."""
         if not self._accuracy.update_called:
             return
-        *by_length, chance = self._accuracy.compute()
-        self.buckets = length_buckets(*by_length)
+        accuracy, count, chance = self._accuracy.compute()
+        data = datamodule_of(trainer)
+        longest_trained = None if data is None else data.longest_trained()
+        self.buckets = length_buckets(accuracy, count, longest_trained)
         for bucket in self.buckets:
             name = f"{LENGTHS_GROUP}/accuracy_{bucket.shortest}_{bucket.longest}"
             pl_module.log(name, bucket.accuracy, sync_dist=True)

@@ -56,6 +56,9 @@ def metrics_table(metrics: Mapping[str, Tensor | float], splits: tuple[str, ...]
         for split in splits
         if any(f"{split}/{column}" in metrics for column in columns)
     ]
+    if len(splits) == 1 and f"{splits[0]}/accuracy" in metrics:
+        undefined = [column for column in columns if f"{splits[0]}/{column}" not in metrics]
+        rows += [f"{' and '.join(undefined)}: not defined for these sequences"] if undefined else []
     return "\n".join([header, *rows]) if rows else f"no metrics of {' or '.join(splits)} were logged"
 
 

@@ -65,6 +65,10 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         """The ids of a split's samples in predictions; None, the default, for their indices."""
         return None
 
+    def longest_trained(self) -> int | None:
+        """The number of time steps of the longest training sequence; None, the default, if it is unknown."""
+        return None
+
     def report(self, splits: Sequence[Split]) -> str:
         """A report on these splits, which is shown before they are used; empty by default."""
         return ""

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +14,23 @@ from seqlight.common.text import one_line
 from seqlight.common.unused import warn_unused
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.given_encoding import check_arguments, reorder_features
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.sequences import Sequences
-from seqlight.data.stratify import stratified_split
-from seqlight.data.streams import Purpose, generator
-from seqlight.data.summary import describe, describe_encoding, doubts, overlaps, unknown_tokens
+from seqlight.data.summary import (
+    absent_classes,
+    coarse_features,
+    describe,
+    describe_encoding,
+    doubts,
+    overlaps,
+    unknown_tokens,
+)
+from seqlight.data.validation_split import Rows, ValidationSplit, rule_of
+
+_LEARNING = ("target", "standardise", "class_weights", "positive_class")  # arguments that `learn_encoding` takes
 
 
 @dataclass(frozen=True)
@@ -69,26 +79,33 @@ class EncodedSequences(SequenceDataModule):
         self,
         columns: Columns,
         inputs: Inputs,
-        target: Literal["auto", "binary", "multiclass", "multilabel"],
-        standardise: bool,
         val_fraction: float,
-        class_weights: Literal["balanced"] | list[float] | None,
         encoding: Mapping[str, Any] | None,
     ) -> None:
-        """Learn the encoding, or take the given one. The arguments are those of `SequenceFiles`."""
+        """Learn the encoding, with the options in `hparams`, or take the given one.
+
+        Args:
+            columns: the names of a table's columns; None for those to guess.
+            inputs: as for `SequenceFiles`.
+            val_fraction: as for `SequenceFiles`.
+            encoding: as for `SequenceFiles`.
+        """
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
         if self.sources["val"] is not None and val_fraction != 0.2:
             warn_unused("val_fraction", val_fraction, "if there is a file for validation")
         self.val_fraction = val_fraction
+        self._validation = ValidationSplit(self.seed, val_fraction)
         self._columns = columns
         self._inputs: Inputs = inputs
         self._loaded: dict[str, _Loaded] = {}
         if encoding is not None:
             self.encoding = SequenceEncoding.from_plain(encoding)
-            self._check_encoding(target, standardise, inputs, class_weights)
+            check_arguments(self.encoding, self.hparams)
+            if self.sources["val"] is None:
+                self._validation.check_unchanged(self.encoding.val_split)
         else:
-            self._learn(target, standardise, class_weights)
+            self._learn(**{name: self.hparams[name] for name in _LEARNING})
         self.input_size = self.encoding.num_features
         self.vocab_size = self.encoding.vocab_size
         self.target = self.encoding.target
@@ -134,6 +151,10 @@ class EncodedSequences(SequenceDataModule):
         rows = torch.arange(len(encoded.lengths))
         return encoded.take(rows, rows)
 
+    def longest_trained(self) -> int | None:
+        """The number of time steps of the longest training sequence."""
+        return self.encoding.longest
+
     def report(self, splits: Sequence[Split]) -> str:
         """For each split with a source: size, lengths, classes and guesses; and sequences that are in two splits.
 
@@ -155,16 +176,14 @@ class EncodedSequences(SequenceDataModule):
         """The split whose source holds a split: that for training can hold validation too."""
         return "train" if split == "val" and self.sources["val"] is None else split
 
-    def _learn(self, target: Any, standardise: bool, class_weights: Any) -> None:
-        """Learn the encoding, and keep the training data that were read for it."""
+    def _learn(self, **options: Any) -> None:
+        """Learn the encoding, with options of `learn_encoding`, and keep the training data that were read for it."""
         raw = self._read_source("train", self._columns, self._inputs)
         path = str(self.sources["train"])
-        train_rows, val_rows = self._divide(raw)
-        self.encoding = learn_encoding(
-            raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
-        )
+        train_rows, val_rows = self._divide(raw, path, self._validation)
+        self.encoding = learn_encoding(raw, train_rows, path, **options)
         if self.sources["val"] is None:
-            self.encoding = replace(self.encoding, val_split=(self.seed, self.val_fraction))
+            self.encoding = replace(self.encoding, val_split=self._validation)
         self.hparams["encoding"] = self.encoding.to_plain()
         self._keep(raw, path, train_rows, val_rows)
 
@@ -176,7 +195,7 @@ class EncodedSequences(SequenceDataModule):
         path = self._require(source)
         raw = self._read(source, path, labelled=split != "predict")
         if source == "train":
-            self._keep(raw, path, *self._divide(raw))
+            self._keep(raw, path, *self._divide(raw, path, rule_of(self.encoding.val_split) or self._validation))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
             self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
@@ -191,62 +210,23 @@ class EncodedSequences(SequenceDataModule):
         inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
         raw = self._read_source(source, columns, inputs, labelled)
         if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
-            _reorder(raw, learned.features or (), path)
+            reorder_features(raw, learned.features or (), path)
         return raw
 
-    def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:
+    def _divide(self, raw: RawSequences, path: str, rule: ValidationSplit) -> Rows:
         """The sequences of the training data for training, and those for validation."""
-        assert raw.labels is not None
         if self.sources["val"] is not None:
             return np.arange(len(raw.lengths)), np.arange(0)
-        return stratified_split(raw.labels, self.val_fraction, generator(Purpose.VAL_SPLIT, self.seed))
+        return rule.divide(raw, path)
 
     def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
         """Encode the training data and keep their splits."""
-        if self.sources["val"] is None and len(val_rows) == 0:
-            raise DataError(
-                f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
-                'give `val="FILE"`'
-                + (", or a larger fraction such as `val_fraction=0.5`" if self.val_fraction < 0.5 else "")
-            )
+        coarse = coarse_features(raw, self.encoding)
         sequences = self.encoding.encode(raw, path)
         for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
             if len(rows):
                 part = sequences.subset(torch.from_numpy(rows))
-                remarks = unknown_tokens(part, source)
+                remarks = (*absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
                 if split == "train":
-                    remarks = (*raw.guesses, *doubts(part, self.encoding))
+                    remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding))
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
-
-    def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
-        """Raise ValueError if an argument contradicts the given encoding."""
-        encoding, changed = self.encoding, []
-        if target not in ("auto", encoding.target):
-            changed.append("target")
-        if inputs not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
-            changed.append("inputs")
-        if encoding.vocabulary is None and standardise != (encoding.mean is not None):
-            changed.append("standardise")
-        weights = tuple(class_weights) if isinstance(class_weights, list) else encoding.class_weights
-        if weights != encoding.class_weights or (class_weights is None) != (weights is None):
-            changed.append("class_weights")
-        for name in changed:
-            raise ValueError(f"{name} can't change after training, got {self.hparams[name]!r}")
-        if self.sources["val"] is None and encoding.val_split not in (None, (self.seed, self.val_fraction)):
-            raise ValueError(
-                "seed and val_fraction can't change after training, because they choose the validation sequences: "
-                f"expected {encoding.val_split[0]} and {encoding.val_split[1]}"
-            )
-
-
-def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
-    """Sort features into the order of the training data."""
-    assert raw.columns is not None
-    found = {name: index for index, name in enumerate(raw.columns.features or ())}
-    known = set(names)
-    missing, extra = [name for name in names if name not in found], [name for name in found if name not in known]
-    if missing or extra:
-        differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
-        differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
-        raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
-    raw.values = np.ascontiguousarray(raw.values[:, [found[name] for name in names]])

@@ -1,7 +1,7 @@
 """The encoding of files' sequences as tensors. It is learned from the training data and stored with the model."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +13,15 @@ from torch import Tensor
 
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_choice
+from seqlight.data.digests import digests_of
+from seqlight.data.reading.names import class_name
 from seqlight.data.reading.raw import Columns, DataError, Label, RawSequences
+from seqlight.data.scale import chunks, moments, standardise
 from seqlight.data.sequences import Sequences
+from seqlight.data.validation_split import ValidationSplit
 from seqlight.tasks.task import Target
 
 UNKNOWN = 0  # the index of all tokens that are not in the training data
-_CHUNK = 65536  # time steps per computation in float64, to limit its memory
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class SequenceEncoding:
         vocabulary: the known tokens, with indices from 1; every other token has index 0. None for numbers.
         class_weights: the same as a data module's.
         columns: the columns of a table that were read; None for files without column names.
-        val_split: seed and fraction of the validation split, if it was taken from the training file.
+        val_split: the rule of the validation split, if it was taken from the training file; seed and fraction if an
+            earlier version took it.
+        longest: the number of time steps of the longest training sequence; None if an earlier version learned it.
 
     Raises:
         ValueError: if the values contradict each other.
@@ -48,7 +53,8 @@ class SequenceEncoding:
     vocabulary: tuple[str, ...] | None = None
     class_weights: tuple[float, ...] | None = None
     columns: Columns | None = None
-    val_split: tuple[int, float] | None = None
+    val_split: tuple[int, float] | ValidationSplit | None = None
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, ("binary", "multiclass", "multilabel"))
@@ -114,10 +120,12 @@ class SequenceEncoding:
         Raises:
             DataError: if the file does not fit the training data.
         """
+        digests = digests_of(raw)
         values = self._encode_values(raw, path)
         starts = np.cumsum(raw.lengths) - raw.lengths
         targets = self._encode_targets(raw, path) if labelled else self._unknown_targets(len(raw.lengths))
-        return Sequences(torch.from_numpy(values), torch.from_numpy(starts), torch.from_numpy(raw.lengths), targets)
+        lengths = torch.from_numpy(raw.lengths)
+        return Sequences(torch.from_numpy(values), torch.from_numpy(starts), lengths, targets, digests)
 
     def _encode_values(self, raw: RawSequences, path: str) -> np.ndarray:
         values = raw.values
@@ -128,18 +136,11 @@ class SequenceEncoding:
         if raw.tokens is not None and self.vocabulary is not None:
             index = {token: place for place, token in enumerate(self.vocabulary, start=UNKNOWN + 1)}
             table = np.array([index.get(token, UNKNOWN) for token in raw.tokens], dtype=values.dtype)
-            for chunk in _chunks(len(values)):
+            for chunk in chunks(values):
                 values[chunk] = table[values[chunk]]
-        elif self.mean is not None and self.scale is not None:
-            mean, scale = np.array(self.mean), np.array(self.scale)
-            for chunk in _chunks(len(values)):
-                with np.errstate(over="ignore"):
-                    values[chunk] = (values[chunk] - mean) / scale
-                if not np.isfinite(values[chunk]).all():
-                    raise DataError(
-                        f"{path}: a feature is so far from its range in training that it can't be standardised"
-                    )
-        return values
+            return values
+        del values  # else its memory could not be used again
+        return standardise(raw, self.mean, self.scale, path)
 
     def _encode_targets(self, raw: RawSequences, path: str) -> Float[Tensor, "sequences *labels"] | Int[Tensor, "..."]:
         assert raw.labels is not None
@@ -182,6 +183,7 @@ def learn_encoding(
     target: Target | Literal["auto"] = "auto",
     standardise: bool = True,
     class_weights: Literal["balanced"] | Sequence[float] | None = None,
+    positive_class: str | None = None,
 ) -> SequenceEncoding:
     """Learn the encoding from training data.
 
@@ -192,11 +194,13 @@ def learn_encoding(
         target: as for `SequenceFiles`.
         standardise: whether features get mean 0 and standard deviation 1.
         class_weights: as for `SequenceFiles`.
+        positive_class: as for `SequenceFiles`.
 
     Raises:
-        DataError: if there is nothing to learn, for example with only one class.
+        DataError: if there is nothing to learn, for example with only one class, or there is no such positive class.
     """
     found, names = _learn_classes(raw, path, target)
+    names = _positive_last(raw, path, names, found, positive_class)
     used = np.zeros(len(raw.lengths), dtype=bool)
     used[rows] = True
     steps = slice(None) if used.all() else np.repeat(used, raw.lengths)
@@ -206,10 +210,11 @@ def learn_encoding(
         vocabulary = tuple(raw.tokens[token] for token in tokens)
         encoding = SequenceEncoding(found, names, vocabulary=vocabulary, columns=raw.columns)
     else:
-        mean, scale = _moments(raw.values, steps) if standardise else (None, None)
+        mean, scale = moments(raw.values, steps) if standardise else (None, None)
         encoding = SequenceEncoding(
             found, names, num_features=raw.values.shape[1], mean=mean, scale=scale, columns=raw.columns
         )
+    encoding = replace(encoding, longest=int(raw.lengths[rows].max()))
     if class_weights is None:
         return encoding
     weights = class_weights
@@ -255,6 +260,29 @@ def _learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"
     return found, names
 
 
+def _positive_last(
+    raw: RawSequences, path: str, names: tuple[str, ...], target: Target, positive: str | None
+) -> tuple[str, ...]:
+    """The classes of a binary target with the positive one last; by default the rarer one, if there is one."""
+    if target != "binary":
+        if positive is not None:
+            raise DataError(
+                f"{path}: expected two classes for `positive_class={positive!r}`, got a {target} target, "
+                f"{len(names)} {'labels' if target == 'multilabel' else 'classes'}"
+            )
+        return names
+    assert raw.labels is not None
+    if positive is None:
+        firsts = sum(names[0] in _names_of(label) for label in raw.labels)
+        return names if 2 * firsts >= len(raw.labels) else names[::-1]
+    positive = class_name(positive)
+    if positive not in names:
+        raise DataError(
+            f"{path}: expected one of the classes {names[0]!r} and {names[1]!r} as positive_class, got {positive!r}"
+        )
+    return names if positive == names[1] else names[::-1]
+
+
 def _names_of(label: Label) -> tuple[str, ...]:
     assert label is not None  # reading with labelled=True ensures it
     return label if isinstance(label, tuple) else (label,)
@@ -266,26 +294,3 @@ def _numbers_first(name: str) -> tuple[float, str]:
     except ValueError:
         number = math.inf
     return (math.inf if math.isnan(number) else number), name  # NaN can't be ordered
-
-
-def _moments(
-    values: Float[np.ndarray, "steps features"], steps: slice | np.ndarray
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each feature. For a constant feature the deviation is replaced by 1."""
-    chosen = np.ones(len(values), dtype=bool) if isinstance(steps, slice) else steps
-    count = np.count_nonzero(chosen)
-
-    def mean_of(function: Callable[[np.ndarray], np.ndarray]) -> Float[np.ndarray, " features"]:
-        blocks = (values[chunk][chosen[chunk]].astype(np.float64) for chunk in _chunks(len(values)))
-        mean: np.ndarray = np.sum([function(block).sum(0) for block in blocks], axis=0) / count
-        return mean
-
-    mean = mean_of(lambda block: block)
-    deviation = np.sqrt(mean_of(lambda block: (block - mean) ** 2))
-    # A constant's deviation can differ from 0 by rounding.
-    scale = np.where(deviation > 1e-7 * np.abs(mean), deviation, 1.0)
-    return tuple(mean.tolist()), tuple(scale.tolist())
-
-
-def _chunks(size: int) -> Iterator[slice]:
-    return (slice(start, start + _CHUNK) for start in range(0, size, _CHUNK))

@@ -46,6 +46,7 @@ class SequenceFiles(EncodedSequences):
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         val_fraction: the fraction of the training file for validation, if there is no `val`.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
+        positive_class: which of two classes is 1, which F1 and AUROC are about; None for the rarer one.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
 
     Raises:
@@ -71,6 +72,7 @@ class SequenceFiles(EncodedSequences):
         standardise: bool = True,
         val_fraction: float = 0.2,
         class_weights: Literal["balanced"] | list[float] | None = None,
+        positive_class: str | None = None,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(batch_size, seed, bucketing)
@@ -82,7 +84,7 @@ class SequenceFiles(EncodedSequences):
         if encoding is None and train is None:
             raise ValueError("train: expected a file to learn from")
         columns = requested(id_column, step_column, label_column, feature_columns)
-        self._begin(columns, inputs, target, standardise, val_fraction, class_weights, encoding)
+        self._begin(columns, inputs, val_fraction, encoding)
 
     def _require(self, split: Split) -> str:
         path = self.paths[split]

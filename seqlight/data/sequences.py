@@ -19,12 +19,14 @@ class Sequences(NamedTuple):
         starts: the position in the values where each sequence begins, int64 (N,), on their device.
         lengths: the number of time steps of each sequence, int64 (N,), on the host.
         targets: the same as a batch's.
+        digests: equal for sequences that were equal when they were read, int64 (N, 2); None if this is unknown.
     """
 
     values: Float[Tensor, "steps features"] | Int[Tensor, " steps"]
     starts: Int64[Tensor, " sequences"]
     lengths: Int64[Tensor, " sequences"]
     targets: Float[Tensor, "sequences *labels"] | Int64[Tensor, " sequences"]
+    digests: Int64[Tensor, "sequences 2"] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Sequences":
         """The sequences on `device`, except for the lengths. Values of other sequences are left out."""
@@ -50,7 +52,8 @@ class Sequences(NamedTuple):
 
     def subset(self, rows: Int64[Tensor, " rows"]) -> "Sequences":
         """The sequences of these rows, with shared values."""
-        return Sequences(self.values, self.starts[rows], self.lengths[rows], self.targets[rows])
+        digests = None if self.digests is None else self.digests[rows]
+        return Sequences(self.values, self.starts[rows], self.lengths[rows], self.targets[rows], digests)
 
     def take(self, rows: Int64[Tensor, " rows"], device_rows: Int64[Tensor, " rows"]) -> Batch:
         """The sequences of these rows, padded with 0 to the longest.

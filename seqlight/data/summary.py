@@ -1,6 +1,5 @@
 """Descriptions of sequences, and remarks on likely mistakes, for the report before they are used."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 
@@ -9,7 +8,8 @@ import torch
 
 from seqlight.common.text import one_line
 from seqlight.data.encoding import UNKNOWN, SequenceEncoding
-from seqlight.data.reading.raw import DataError
+from seqlight.data.reading.raw import DataError, RawSequences
+from seqlight.data.scale import lost_in_float32
 from seqlight.data.sequences import Sequences
 
 _MOST_CLASSES = 12  # listed one by one
@@ -43,6 +43,9 @@ def describe_encoding(encoding: SequenceEncoding) -> str:
     else:
         kind = "labels" if encoding.target == "multilabel" else "classes"
         classes = f"{encoding.target}, {len(encoding.class_names)} {kind}"
+    if encoding.class_weights is not None and len(encoding.class_names) <= _MOST_CLASSES:
+        weights = zip(encoding.class_names, encoding.class_weights, strict=True)
+        classes += "; weights: " + ", ".join(f"{_quoted(name)} {weight:.4g}" for name, weight in weights)
     return f"inputs: {inputs}; target: {classes}"
 
 
@@ -53,14 +56,43 @@ def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
         remarks.append("every sequence has a single time step: a table must have one row per step, not per sequence")
     if sequences.values.is_floating_point():
         lowest, highest = torch.aminmax(sequences.values, dim=0)
-        columns = encoding.columns.features if encoding.columns else None
-        names = columns or [f"number {feature + 1}" for feature in range(len(lowest))]
-        constant = [repr(name) for name, equal in zip(names, (lowest == highest).tolist(), strict=True) if equal]
+        equal = (lowest == highest).nonzero().flatten().tolist()
+        constant = [feature_name(feature, encoding) for feature in equal]
         if constant:
-            remarks.append(f"constant feature (in float32): {', '.join(constant[:10])}")
+            remarks.append(f"constant feature: {', '.join(constant[:10])}")
+    counts = _class_counts(sequences, encoding)
+    if encoding.target == "binary" and counts[encoding.class_names[1]] < counts[encoding.class_names[0]]:
+        other, rarer = encoding.class_names
+        remarks.append(
+            f"F1 and AUROC are about {rarer!r}, the rarer class; about the other: `positive_class={other!r}`"
+        )
     if encoding.target == "multilabel" and bool((sequences.targets.sum(-1) == 1).all()):
         remarks.append('every sequence has exactly one label: if labels are classes, `target="multiclass"`')
     return tuple(remarks)
+
+
+def absent_classes(sequences: Sequences, encoding: SequenceEncoding, split: str) -> tuple[str, ...]:
+    """A remark on classes or labels that a split lacks, so that its metrics say nothing about them."""
+    absent = [_quoted(name) for name, count in _class_counts(sequences, encoding).items() if count == 0]
+    kind = "label" if encoding.target == "multilabel" else "class"
+    names = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+    return (f"{split} has no sequence of {kind} {names}: its metrics say nothing about it",) if absent else ()
+
+
+def coarse_features(raw: RawSequences, encoding: SequenceEncoding) -> tuple[str, ...]:
+    """A remark on features that are not standardised and too large for float32 to tell their values apart."""
+    if encoding.num_features is None or encoding.mean is not None:
+        return ()
+    lost = lost_in_float32(raw.values)
+    names = [f"{feature_name(feature, encoding)} {share:.0%}" for feature, share in [*lost.items()][:10]]
+    text = f"float32 rounds by more than 1 % of a feature's standard deviation: {', '.join(names)}; `standardise=True`"
+    return (f"{text} avoids it",) if lost else ()
+
+
+def feature_name(feature: int, encoding: SequenceEncoding) -> str:
+    """A feature's column, quoted, or its number from 1 on."""
+    columns = encoding.columns.features if encoding.columns else None
+    return repr(columns[feature]) if columns else f"number {feature + 1}"
 
 
 def unknown_tokens(sequences: Sequences, source: str) -> tuple[str, ...]:
@@ -79,14 +111,18 @@ def unknown_tokens(sequences: Sequences, source: str) -> tuple[str, ...]:
 
 
 def overlaps(splits: Mapping[str, Sequences]) -> list[str]:
-    """Remarks on inputs that are in more than one split. Sequences with unknown tokens are not compared."""
-    digests = {split: _digests(sequences) for split, sequences in splits.items()}
+    """Remarks on inputs that are in more than one split, compared as they were read."""
+    digests = {
+        split: list(map(tuple, sequences.digests.tolist()))
+        for split, sequences in splits.items()
+        if sequences.digests is not None
+    }
     remarks = []
-    for first, second in combinations(splits, 2):
+    for first, second in combinations(digests, 2):
         common = set(digests[first])
         number = sum(digest in common for digest in digests[second])
         if number:
-            remarks.append(f"{number} of {len(splits[second].lengths)} sequences in {second} are also in {first}")
+            remarks.append(f"{number} of {len(digests[second])} sequences in {second} are also in {first}")
     return remarks
 
 
@@ -104,15 +140,6 @@ def _class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str,
     else:
         counts = torch.bincount(targets.long(), minlength=len(encoding.class_names))
     return dict(zip(encoding.class_names, counts.tolist(), strict=True))
-
-
-def _digests(sequences: Sequences) -> list[bytes]:
-    tokens = not sequences.values.is_floating_point()
-    return [
-        hashlib.blake2b(steps.tobytes(), digest_size=16).digest()
-        for steps in _each(sequences)
-        if not (tokens and (steps == UNKNOWN).any())
-    ]
 
 
 def _each(sequences: Sequences) -> Iterator[np.ndarray]:

@@ -65,6 +65,10 @@ class SyntheticSequences(SequenceDataModule):
         task = self.test_task if drawn == "test" else self.task
         return draw(task, self.num_samples[split], self.seed, drawn, self.streams)
 
+    def longest_trained(self) -> int:
+        """The number of time steps of the longest training sequence."""
+        return int(self.split("train").lengths.max())
+
 
 def _with_lengths(task: SequenceTask, lengths: str) -> SequenceTask:
     parts = re.fullmatch(r"(\d+)(?::(\d+))?", lengths, re.ASCII)

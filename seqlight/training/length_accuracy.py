@@ -31,18 +31,32 @@ class LengthBucket(NamedTuple):
         return (self.shortest + self.longest) // 2
 
 
-def length_ranges(shortest: int, longest: int, most: int = 8) -> list[tuple[int, int]]:
-    """At most `most` ranges of equal integer width; the last one ends with `longest`."""
+def length_ranges(shortest: int, longest: int, most: int = 8, cut: int | None = None) -> list[tuple[int, int]]:
+    """At most `most` ranges of equal integer width; the last one ends with `longest`.
+
+    Args:
+        shortest: the start of the first range.
+        longest: the end of the last range.
+        most: the maximum number of ranges.
+        cut: a length that ends a range if it lies between both: ranges have equal width on each side of it.
+    """
+    if cut is not None and shortest <= cut < longest:
+        share = round(most * (cut - shortest + 1) / (longest - shortest + 1))
+        below = min(max(share, 1), most - 1)
+        return [*length_ranges(shortest, cut, below), *length_ranges(cut + 1, longest, most - below)]
     width = -(-(longest - shortest + 1) // most)
     return [(start, min(start + width - 1, longest)) for start in range(shortest, longest + 1, width)]
 
 
-def length_buckets(accuracy: Float[Tensor, " lengths"], count: Int64[Tensor, " lengths"]) -> list[LengthBucket]:
+def length_buckets(
+    accuracy: Float[Tensor, " lengths"], count: Int64[Tensor, " lengths"], longest_trained: int | None = None
+) -> list[LengthBucket]:
     """The buckets that hold sequences; empty if all have the same length.
 
     Args:
         accuracy: the accuracy over sequences of each length from 0, (S,); any value where there are none.
         count: the number of sequences of each length, (S,).
+        longest_trained: the longest length in training, where a bucket ends; None if it is unknown.
     """
     accuracy, count = accuracy.cpu(), count.cpu()  # not every device has float64
     [lengths] = count.nonzero(as_tuple=True)
@@ -50,7 +64,7 @@ def length_buckets(accuracy: Float[Tensor, " lengths"], count: Int64[Tensor, " l
         return []
     right = torch.where(count > 0, accuracy.double() * count, 0)
     buckets = []
-    for shortest, longest in length_ranges(int(lengths[0]), int(lengths[-1])):
+    for shortest, longest in length_ranges(int(lengths[0]), int(lengths[-1]), cut=longest_trained):
         within = slice(shortest, longest + 1)
         if num_sequences := int(count[within].sum()):
             buckets.append(LengthBucket(shortest, longest, num_sequences, right[within].sum().item() / num_sequences))

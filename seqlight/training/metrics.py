@@ -120,9 +120,9 @@ def compute_metrics(metrics: MetricCollection) -> dict[str, Tensor | None]:
     """Accuracy, AUROC and F1 over all batches, from `evaluation_metrics`; None for one that is undefined.
 
     Accuracy is the fraction of correct predictions; for multilabel, of correct labels. For binary, AUROC and F1 are
-    those of class 1. Otherwise they are means over labels, or over classes, each against all others. AUROC leaves out
-    a class or label that no sequence has, or all have; F1, one that no sequence has or is predicted to have. So F1 is
-    scikit-learn's `f1_score(average="macro", zero_division=nan)`.
+    those of class 1, and F1 needs sequences of class 1. Otherwise they are means over labels, or over classes, each
+    against all others. AUROC leaves out a class or label that no sequence has, or all have; F1, one that no sequence
+    has or is predicted to have. So F1 of several is scikit-learn's `f1_score(average="macro", zero_division=nan)`.
     """
     with absent_classes_accepted():
         values = metrics.compute()
@@ -131,6 +131,8 @@ def compute_metrics(metrics: MetricCollection) -> dict[str, Tensor | None]:
     occurs = true_positive + false_positive + false_negative > 0
     f1 = 2 * true_positive / (2 * true_positive + false_positive + false_negative)
     areas = values["areas"].reshape(-1)[has_both]
+    if len(occurs) == 1:  # without class 1, F1 would be 0 or undefined, depending on a single wrong prediction
+        occurs = true_positive + false_negative > 0
     return {"accuracy": values["accuracy"], "auroc": _mean(areas), "f1": _mean(f1[occurs])}
 
 

@@ -81,11 +81,7 @@ def test_names_are_arguments_of_data_modules_and_models(cls, argument, flag):
         ("id,label\n1,2\n", {}, """(--data.feature_columns '["NAME"]'), got"""),
         ("id,x,label\n1,2,3\n", {"step_column": "t"}, "expected a column 't' (--data.step_column NAME), got"),
         ("id,label,x\na,u,1\na,u,b\n", {}, "got 'b'.\nIf these are tokens: --data.inputs tokens"),
-        (
-            "id,label,x\na,u,1\nb,v,1\n",
-            {},
-            "give --data.val FILE, or a larger fraction such as --data.val_fraction 0.5",
-        ),
+        ("id,label,x\na,u,1\nb,v,1\n", {}, "take a validation split from: give --data.val FILE"),
         ("id,x,label\n1,2,3\n1,2,`inputs=1`\n", {}, "got '`inputs=1`' after '3'.\n"),
     ],
 )

@@ -20,7 +20,7 @@ from seqlight.data.summary import describe, describe_encoding, overlaps, unknown
 
 
 def features(seed=0, lengths=(3, 1, 4, 2, 5, 2), labels=("no", "yes", "no", "no", "yes", "yes"), size=3, **others):
-    values = np.random.default_rng(seed).normal(5, 3, (sum(lengths), size)).astype(np.float32)
+    values = np.random.default_rng(seed).normal(5, 3, (sum(lengths), size))
     return RawSequences(values, None, np.array(lengths), range(len(lengths)), list(labels), **others)
 
 
@@ -67,7 +67,7 @@ def test_features_are_unchanged_without_standardising():
     before = raw.values.copy()
     encoding = learn(raw, standardise=False)
     assert (encoding.mean, encoding.scale) == (None, None)
-    np.testing.assert_array_equal(encoding.encode(raw, "a.csv").values, before)
+    np.testing.assert_array_equal(encoding.encode(raw, "a.csv").values, before.astype(np.float32))
 
 
 def test_tokens_get_indices_of_the_training_vocabulary_and_0_if_unknown():
@@ -84,7 +84,8 @@ def test_tokens_get_indices_of_the_training_vocabulary_and_0_if_unknown():
     ("labels", "forced", "target", "names", "expected"),
     [
         (["no", "yes", "no"], "auto", "binary", ("no", "yes"), [0.0, 1.0, 0.0]),
-        (["1", "-1", "1"], "auto", "binary", ("-1", "1"), [1.0, 0.0, 1.0]),
+        (["1", "-1", "1"], "auto", "binary", ("1", "-1"), [0.0, 1.0, 0.0]),  # the rarer one is 1
+        (["1", "-1", "-1"], "auto", "binary", ("-1", "1"), [1.0, 0.0, 0.0]),
         (["10", "9", "2"], "auto", "multiclass", ("2", "9", "10"), [2, 1, 0]),
         (["b", "a", "1"], "auto", "multiclass", ("1", "a", "b"), [2, 1, 0]),
         (["no", "yes", "no"], "multiclass", "multiclass", ("no", "yes"), [0, 1, 0]),
@@ -291,6 +292,10 @@ def test_stratified_split_takes_the_same_fraction_of_each_class(fraction):
         in_all = labels.count(label)
         in_part = sum(labels[row] == label for row in taken)
         assert in_part == (0 if in_all == 1 else round(fraction * in_all))
+    more = list(stratified_split(labels, fraction, np.random.default_rng(1), fewest=2)[1])
+    for label in set(labels):
+        in_all = labels.count(label)
+        assert sum(labels[row] == label for row in more) == min(max(round(fraction * in_all), 2), in_all - 1)
     again = stratified_split(labels, fraction, np.random.default_rng(2))[1]
     assert list(again) != list(taken)
 
@@ -329,7 +334,7 @@ def test_sequences_in_two_splits_are_counted():
     assert overlaps(splits) == [
         "2 of 4 sequences in val are also in train",
         "1 of 3 sequences in test are also in train",
-        "1 of 3 sequences in test are also in val",
+        "2 of 3 sequences in test are also in val",
     ]
 
 

@@ -218,6 +218,7 @@ def test_encoding_is_restored_from_plain_hyperparameters(folder):
         ({"inputs": "tokens"}, "inputs can't change after training, got 'tokens'"),
         ({"standardise": False}, "standardise can't change after training, got False"),
         ({"class_weights": "balanced"}, "class_weights can't change after training, got 'balanced'"),
+        ({"positive_class": "cat"}, "positive_class can't change after training, got 'cat'"),
         ({"class_weights": [1.0, 2.0]}, r"class_weights can't change after training, got \[1.0, 2.0\]"),
         ({"seed": 1}, "seed and val_fraction can't change after training, .*: expected 0 and 0.2"),
         ({"val_fraction": 0.5}, "seed and val_fraction can't change after training, .*: expected 0 and 0.2"),
@@ -245,9 +246,16 @@ def test_split_without_a_file_is_refused(split, folder):
 
 
 def test_too_few_sequences_for_a_validation_split(folder):
-    write_table(folder / "a.csv", 4)
-    with pytest.raises(DataError, match=r"a\.csv: 4 sequences are too few to take a validation split from"):
+    write_table(folder / "a.csv", 4, labels=("a", "b", "c", "d"))
+    with pytest.raises(DataError, match=r'a\.csv: 4 sequences are too few to take .* from: give `val="FILE"`$'):
         SequenceFiles("a.csv", val_fraction=0.1)
+
+
+def test_larger_fraction_is_advised_where_it_helps(folder):
+    write_lines(folder / "a.jsonl", [{"inputs": [[0.5 * row]], "label": ["u", "v"][: row % 3]} for row in range(12)])
+    with pytest.raises(DataError, match=r"a\.jsonl: 12 .* or a larger fraction such as `val_fraction=0.5`$"):
+        SequenceFiles("a.jsonl", val_fraction=0.1)
+    assert len(SequenceFiles("a.jsonl", val_fraction=0.5).sample_ids("val")) == 6
 
 
 def test_sequences_in_memory_are_encoded_like_files(folder):
@@ -344,7 +352,7 @@ def test_class_name_with_blanks_is_quoted_in_the_report(folder):
 
 def test_constant_feature_is_reported(folder):
     write_table(folder / "a.csv", x1=1600000000.0)
-    assert "constant feature (in float32): 'x1'" in SequenceFiles("a.csv").report(["train"])
+    assert "constant feature: 'x1'" in SequenceFiles("a.csv").report(["train"])
 
 
 def test_feature_far_from_its_training_range_is_refused(folder):
@@ -377,3 +385,104 @@ def test_id_equal_to_a_sequence_index_is_refused(folder):
     write_lines(folder / "a.jsonl", [{"id": "1", "inputs": [1.5], "label": 0}, {"inputs": [1.5], "label": 1}])
     with pytest.raises(DataError, match=r"^a\.jsonl: line 2: expected distinct ids, got '1'"):
         SequenceFiles("a.jsonl")
+
+
+def test_longest_trained_sequence_is_in_the_checkpoint(folder):
+    """The test's accuracy by length is cut there."""
+    train, test = write_table(folder / "a.csv"), write_table(folder / "c.csv", 50, seed=1)
+    train = train[train.t < 3]
+    train.to_csv("a.csv", index=False)
+    data = SequenceFiles("a.csv", val_fraction=0.5)
+    longest = train[train.id.isin(data.sample_ids("train"))].groupby("id").size().max()
+    assert longest == data.longest_trained() < test.groupby("id").size().max()
+    arguments = json.loads(json.dumps(seqlight.common.description.to_plain(dict(data.hparams))))
+    (folder / "a.csv").unlink()
+    assert SequenceFiles(**{**arguments, "test": "c.csv"}).longest_trained() == longest
+
+
+def test_rare_class_is_in_validation(folder):
+    """Two of 100 sequences, of which a fifth is none."""
+    frame = write_table(folder / "a.csv", 100)
+    frame["label"] = np.where(frame.id.isin(["s3", "s77"]), "fault", "ok")
+    frame.to_csv("a.csv", index=False)
+    for seed in range(5):
+        data = SequenceFiles("a.csv", seed=seed)
+        for split, size in (("train", 80), ("val", 20)):
+            assert len({"s3", "s77"} & set(data.sample_ids(split))) == 1
+            assert abs(len(data.sample_ids(split)) - size) <= 1
+        assert "no sequence of class" not in data.report(["train", "val"])
+
+
+def test_class_that_validation_lacks_is_reported(folder):
+    frame = write_table(folder / "a.csv", 60, labels=("a", "b", "c"))
+    frame.loc[frame.id == "s59", "label"] = "d, e"
+    frame.to_csv("a.csv", index=False)
+    lines = SequenceFiles("a.csv").report(["train", "val"]).splitlines()
+    assert "val has no sequence of class 'd, e': its metrics say nothing about it" in lines
+
+
+def test_validation_sequences_of_an_earlier_version_stay_the_same(folder):
+    """That version took no sequence of a class with two."""
+    frame = write_table(folder / "a.csv", 100)
+    frame["label"] = np.where(frame.id.isin(["s3", "s77"]), "fault", "ok")
+    frame.to_csv("a.csv", index=False)
+    arguments = seqlight.common.description.to_plain(dict(SequenceFiles("a.csv").hparams))
+    assert arguments["encoding"]["val_split"] == {"seed": 0, "fraction": 0.2, "fewest": 1}
+    arguments["encoding"]["val_split"] = [0, 0.2]
+    data = SequenceFiles(**json.loads(json.dumps(arguments)))
+    assert len(data.sample_ids("val")) == 20
+    assert {"s3", "s77"} <= set(data.sample_ids("train"))
+    with pytest.raises(ValueError, match=r"seed and val_fraction can't change after training, .*: expected 0 and 0.2"):
+        SequenceFiles(**{**arguments, "seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive_class", "expected"),
+    [
+        (("cat", "dog"), None, "dog"),  # as many of both: the second in order
+        (("cat", "dog"), "cat", "cat"),
+        (("cat", "dog", "dog"), None, "cat"),
+        (("cat", "cat", "dog"), None, "dog"),
+        (("cat", "cat", "dog"), "cat", "cat"),
+        (("0", "1", "1"), "1.0", "1"),
+        (("1", "0", "1"), None, "0"),
+    ],
+)
+def test_positive_class_is_chosen_or_the_rarer_one(folder, labels, positive_class, expected):
+    frame = write_table(folder / "a.csv", 42, labels=labels)
+    data = SequenceFiles("a.csv", positive_class=positive_class)
+    assert data.class_names[1] == expected
+    truth = frame.groupby("id", sort=False).label.first()
+    for name, (_, target) in {**each(data, "train"), **each(data, "val")}.items():
+        assert target == float(truth[name] == expected)
+    lines = data.report(["train", "val"])
+    assert f"target: binary, '{data.class_names[0]}' is 0 and '{expected}' is 1" in lines
+    is_rarer = list(labels).count(expected) * 2 < len(labels)
+    assert (f"F1 and AUROC are about '{expected}', the rarer class; about the other: " in lines) == is_rarer
+    assert not is_rarer or f"`positive_class='{data.class_names[0]}'`" in lines
+    arguments = seqlight.common.description.to_plain(dict(data.hparams))
+    assert SequenceFiles(**json.loads(json.dumps(arguments))).class_names == data.class_names
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive_class", "message"),
+    [
+        (("cat", "dog"), "dgo", "a.csv: expected one of the classes 'cat' and 'dog' as positive_class, got 'dgo'"),
+        (
+            ("a", "b", "c"),
+            "b",
+            "a.csv: expected two classes for `positive_class='b'`, got a multiclass target, 3 classes",
+        ),
+    ],
+)
+def test_positive_class_that_does_not_exist_is_refused(folder, labels, positive_class, message):
+    write_table(folder / "a.csv", labels=labels)
+    with pytest.raises(DataError, match=f"^{message}$"):
+        SequenceFiles("a.csv", positive_class=positive_class)
+
+
+def test_weights_of_classes_are_reported_by_name(folder):
+    """Their order is that of the classes, and the rarer one is last."""
+    write_table(folder / "a.csv", labels=("cat", "dog", "dog"))
+    data = SequenceFiles("a.csv", class_weights=[1, 2.5])
+    assert "'dog' is 0 and 'cat' is 1; weights: dog 1, cat 2.5" in data.report(["train"])

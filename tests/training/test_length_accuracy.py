@@ -31,6 +31,30 @@ def test_ranges_cover_all_lengths_once(longest):
     assert len({high - low for low, high in ranges[:-1]}) <= 1
 
 
+@pytest.mark.parametrize("shortest", [1, 3, 40])
+@pytest.mark.parametrize("longest", [41, 47, 200, 1000])
+@pytest.mark.parametrize("cut", [1, 2, 40, 41, 199, 200, 5000])
+def test_a_range_ends_at_the_cut(shortest, longest, cut):
+    ranges = length_ranges(shortest, longest, cut=cut)
+    assert len(ranges) <= 8
+    lengths = [length for low, high in ranges for length in range(low, high + 1)]
+    assert lengths == list(range(shortest, longest + 1))
+    assert all(low > cut or high <= cut for low, high in ranges)
+    for part in ([each for each in ranges if each[1] <= cut], [each for each in ranges if each[0] > cut]):
+        assert len({high - low for low, high in part[:-1]}) <= 1
+
+
+@pytest.mark.parametrize(("longest_trained", "first"), [(None, (2, 4)), (3, (2, 3)), (20, (2, 4))])
+def test_buckets_end_at_the_longest_trained_length(longest_trained, first):
+    count = torch.zeros(21, dtype=torch.int64)
+    count[2:] = 1
+    accuracy = (torch.arange(21) <= 3).double()  # right where it was trained
+    buckets = length_buckets(accuracy, count, longest_trained)
+    assert buckets[0][:2] == first
+    assert buckets[0].accuracy == (1 if longest_trained == 3 else pytest.approx(2 / 3))
+    assert (buckets[-1].longest, sum(bucket.num_sequences for bucket in buckets)) == (20, 19)
+
+
 def draw(target, num_outputs, num_samples, generator):
     """Probabilities and targets."""
     if target == "multiclass":
@@ -112,3 +136,13 @@ def test_callback_works_in_a_trainer_and_with_a_subclass_that_returns_nothing(ki
     expected = set() if kind is Silent else {f"test_lengths/accuracy_{length}_{length}" for length in range(2, 6)}
     assert {name for name in results if name.startswith("test_lengths")} == expected
     assert sum(bucket.num_sequences for bucket in callback.buckets) == (0 if kind is Silent else 50)
+
+
+@pytest.mark.parametrize(("test_lengths", "expected"), [(None, 7), ("2:40", 7), ("20:40", None)])
+def test_callback_cuts_at_the_longest_trained_length(test_lengths, expected):
+    callback = AccuracyByLength()
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[callback])
+    data = SyntheticSequences(Parity(max_length=7), num_test=500, test_lengths=test_lengths)
+    trainer.test(SequenceClassifier(vocab_size=2), data, verbose=False)
+    assert (expected in [bucket.longest for bucket in callback.buckets]) == (expected is not None)
+    assert all(bucket.shortest > 7 or bucket.longest <= 7 for bucket in callback.buckets)

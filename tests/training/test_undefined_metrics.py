@@ -72,6 +72,8 @@ def test_metrics_equal_sklearn(target, num_outputs, occurring, predicted, size):
     # A (N, 1) matrix is binary to scikit-learn.
     average = "binary" if num_outputs == 1 else "macro"
     f1 = f1_score(targets, answers, average=average, zero_division=np.nan, **options)
+    if num_outputs == 1 and not targets.any():  # scikit-learn's is 0 if class 1 is predicted, else undefined
+        f1 = np.nan
     assert found.pop("loss") > 0
     assert found == {
         "accuracy": pytest.approx(accuracy_score(targets.flatten(), answers.flatten())),
@@ -172,7 +174,7 @@ def test_first_batches_alone_do_not_refuse_a_monitor(tmp_path):
 
 
 class Alternating(SequenceClassifier):
-    """Predicts class 1 in every other epoch."""
+    """Predicts class 1, or all labels, in every other epoch."""
 
     def forward(self, inputs, lengths=None):
         logits = super().forward(inputs, lengths)
@@ -190,8 +192,21 @@ class Recorder(pl.Callback):
 
 def test_undefined_metric_does_not_keep_the_value_of_an_earlier_epoch(tmp_path):
     recorder = Recorder()
-    trainer(tmp_path, callbacks=[recorder], max_epochs=4).fit(Alternating(input_size=1), mixed(), loader("binary"))
+    model = Alternating(input_size=1, target="multilabel", num_outputs=2)
+    trainer(tmp_path, callbacks=[recorder], max_epochs=4).fit(model, loader("multilabel", 1), loader("multilabel"))
     assert [callback for callback, _ in recorder.f1] == [None, 0, None, 0]
+
+
+def test_f1_of_a_class_that_does_not_occur_is_not_the_reason_for_the_best_checkpoint(tmp_path):
+    """It would be 0 in epochs that predict the class, and undefined in others."""
+    recorder = Recorder()
+    model = Alternating(input_size=1)
+    trainer(tmp_path, callbacks=[recorder], max_epochs=4).fit(model, mixed(), loader("binary"))
+    assert [callback for callback, _ in recorder.f1] == [None] * 4
+    saver = BestCheckpoint(tmp_path / "best", monitor="val/f1", mode="max")
+    with pytest.raises(UndefinedMetricError, match="val/f1 is monitored, but undefined for this validation data"):
+        trainer(tmp_path, callbacks=[saver], max_epochs=4).fit(model, mixed(), loader("binary"))
+    assert not list((tmp_path / "best").rglob("*.ckpt"))
 
 
 class OwnSteps(SequenceClassifier):

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
-from seqlight.data.reading.finite import to_float32
+from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.names import class_name, to_label
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, Label, RawSequences
@@ -47,7 +47,7 @@ class Collector:
         """
         if self._values is None:
             self._width = values.shape[1]
-            self._values = Buffer(self._path, np.float32, self._width)
+            self._values = Buffer(self._path, np.float64, self._width)
         if values.shape[1] != self._width:
             raise DataError(f"{place}: expected {self._width} features, as in earlier sequences, got {values.shape[1]}")
 
@@ -56,7 +56,7 @@ class Collector:
             where = f"{place}, step {step + 1}, feature {feature + 1}"
             return DataError(f"{where}: expected {expected}, got {values[index]}")
 
-        self._values.append(to_float32(values, error))
+        self._values.append(finite_numbers(values, error))
         self._lengths.append(len(values))
 
     def add_tokens(self, tokens: list[str | int]) -> None:
@@ -114,7 +114,7 @@ class Collector:
         if not self._probed and num_bytes >= _PROBE and self._values is not None:
             self._probed = True
             num_steps = len(self._values) * self._size // num_bytes * 51 // 50
-            memory.require(num_steps * 4 * (self._width or 1), self._path)
+            memory.require(num_steps * (8 * self._width if self._width else 4), self._path)
             self._values.reserve(num_steps)
 
     def finish(self, guesses: Iterable[str] = ()) -> RawSequences:

@@ -1,28 +1,29 @@
-"""Numbers that float32 can hold."""
+"""Finite numbers that float32 can hold once they are rounded."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float64, Shaped
+
+_LIMIT = (2 - 2**-24) * 2.0**127  # the smallest number that float32 rounds to infinity
 
 
-def to_float32(
+def finite_numbers(
     values: Shaped[np.ndarray, "..."], error: Callable[[tuple[int, ...], str], Exception]
-) -> Float32[np.ndarray, "..."]:
-    """Convert numbers to float32. All must be finite.
+) -> Float64[np.ndarray, "..."]:
+    """Numbers in float64, in which they are standardised. All must be finite, also in float32.
 
     Args:
-        values: numbers of any type.
+        values: numbers of any type; they are not copied if they are in float64.
         error: makes an exception from the index of a value and what was expected.
 
     Raises:
         Exception: from `error`, for the first value that is not finite in float32.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        converted: np.ndarray[Any, np.dtype[np.float32]] = values.astype(np.float32)
-    finite = np.isfinite(converted)
+        numbers = values.astype(np.float64, copy=False)
+        finite = np.abs(numbers) < _LIMIT
     if not finite.all():
         index = np.unravel_index(int(finite.argmin()), finite.shape)
         raise error(tuple(map(int, index)), "a finite number within float32's range")
-    return converted
+    return numbers

@@ -18,7 +18,7 @@ from jaxtyping import Int64
 from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.codes import Codes
-from seqlight.data.reading.finite import to_float32
+from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.inputs import Inputs, integers_guessed
 from seqlight.data.reading.names import as_text, to_label
 from seqlight.data.reading.place import reason
@@ -103,7 +103,7 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
             raise member.error(f"shape ({num_sequences},), one for each sequence", member.shape)
     as_tokens, guesses = _are_tokens(array, inputs)
     width = None if as_tokens else math.prod(array.shape[2:])
-    size_of_step = 4 * (width or 1)
+    size_of_step = 8 * width if width else 4
     # Before any allocation. The number of steps without padding is known only after `lengths` is read.
     memory.require(num_sequences * (8 + (0 if "lengths" in members else num_steps * size_of_step)), path)
     ids = _ids(members["ids"]) if "ids" in members else range(num_sequences)
@@ -111,7 +111,7 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
     labels, label_names = _labels(members.get("targets"), ids, labelled, path)
     total = int(lengths.sum())
     memory.require(total * size_of_step, path)
-    values = Buffer(path, np.int32 if as_tokens else np.float32, width, total)
+    values = Buffer(path, np.int32 if as_tokens else np.float64, width, total)
     codes = Codes()
     start = 0
 
@@ -136,7 +136,7 @@ def _read(path: Path, members: dict[str, _Member], inputs: Inputs, labelled: boo
                 values.append(found)
             else:
                 rows = steps.reshape(len(steps), -1)
-                values.append(to_float32(rows, error))
+                values.append(finite_numbers(rows, error))
             start += len(chunk)
     return RawSequences(
         values=values.finish(),

@@ -3,15 +3,15 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 
 from seqlight.data.reading.arrow import is_text, plain, refuse_empty
-from seqlight.data.reading.finite import to_float32
+from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.place import Place, shown
 from seqlight.data.reading.raw import DataError
 
 
-def features(column: pa.Array, name: str, place: Place, hint: str = "") -> Float32[np.ndarray, " rows"]:
+def features(column: pa.Array, name: str, place: Place, hint: str = "") -> Float64[np.ndarray, " rows"]:
     """The numbers of a column.
 
     Raises:
@@ -22,7 +22,7 @@ def features(column: pa.Array, name: str, place: Place, hint: str = "") -> Float
     def error(index: tuple[int, ...], expected: str) -> DataError:
         return place.error(index[0], name, expected, str(column[index[0]].as_py()))
 
-    return to_float32(column_numbers(column, name, place, hint), error)
+    return finite_numbers(column_numbers(column, name, place, hint), error)
 
 
 def column_numbers(column: pa.Array, name: str, place: Place, hint: str = "") -> Float64[np.ndarray, " rows"]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float64, Int32, Int64
 
 from seqlight.common.errors import ShownError
 
@@ -40,7 +40,7 @@ class RawSequences:
     """N sequences with S time steps in total, in the order of first appearance in the file.
 
     Attributes:
-        values: features, float32 (S, F), or positions in `tokens`, int32 (S,); sequences one after the other.
+        values: features, float64 (S, F), or positions in `tokens`, int32 (S,); sequences one after the other.
         tokens: the distinct tokens of the file as text, in the order of first appearance; None for features.
         lengths: time steps of each sequence, int64 (N,), all at least 1.
         ids: distinct ids of the sequences: from the file, or 0 to N-1.
@@ -52,7 +52,7 @@ class RawSequences:
         guesses: lines about what was guessed.
     """
 
-    values: Float32[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]
+    values: Float64[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]
     tokens: list[str] | None
     lengths: Int64[np.ndarray, " sequences"]
     ids: Sequence[str | int]

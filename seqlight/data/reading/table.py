@@ -72,10 +72,10 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
             if pa.types.is_nested(batch[columns.id].type):
                 raise DataError(f"{path}: column {columns.id!r}: expected names, got {batch[columns.id].type}")
             num_rows, width = table.estimate(batch.num_rows), None if as_tokens else len(columns.features)
-            memory.require(num_rows * 4 * ((width or 1) + 1 + 2 * bool(columns.step)), path)
+            memory.require(num_rows * (4 + (8 * width if width else 4) + 8 * bool(columns.step)), path)
             codes = Buffer(path, np.int32, num_rows=num_rows)
             steps = Steps(path, columns.step, num_rows) if columns.step else None
-            values = Buffer(path, np.int32 if as_tokens else np.float32, width, num_rows)
+            values = Buffer(path, np.int32 if as_tokens else np.float64, width, num_rows)
         sequences = ids.encode(batch[columns.id])
         if (index := first(sequences < 0)) >= 0:
             raise place.error(index, columns.id, "the sequence that the row belongs to", "an empty cell")

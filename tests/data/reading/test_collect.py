@@ -8,7 +8,7 @@ from seqlight.data.reading.raw import DataError
 
 @pytest.mark.parametrize("width", [None, 3])
 def test_memory_is_estimated_once_from_the_first_part(tmp_path, monkeypatch, width):
-    """1% of the file has 100 steps, so the file has about 10,000, with 4 bytes per feature or token."""
+    """1% of the file has 100 steps, so the file has about 10,000, with 8 bytes per feature or 4 per token."""
     monkeypatch.setattr(collect, "_PROBE", 1000)
     sequences = Collector(tmp_path / "a.jsonl", 100_000, labelled=False)
 
@@ -19,14 +19,12 @@ def test_memory_is_estimated_once_from_the_first_part(tmp_path, monkeypatch, wid
             sequences.add_features(np.ones((100, width)), "here")
         sequences.add_label("a", "here")
 
-    size = 10_000 * 4 * (width or 1)
+    size = 10_000 * (8 * width if width else 4)
     add()
     monkeypatch.setattr(memory, "available", lambda: 0)
     sequences.done(999)
     monkeypatch.setattr(memory, "available", lambda: int(0.99 * size))
-    with pytest.raises(
-        DataError, match=f"a.jsonl: .* memory: its sequences need about {4.08e4 * (width or 1) / 1000:.3g}"
-    ):
+    with pytest.raises(DataError, match=f"a.jsonl: .* memory: its sequences need about {1.02 * size / 1000:.3g}"):
         sequences.done(1000)
 
     sequences = Collector(tmp_path / "a.jsonl", 100_000, labelled=False)
@@ -41,4 +39,4 @@ def test_memory_is_estimated_once_from_the_first_part(tmp_path, monkeypatch, wid
         sequences.done(1000 * part)
     raw = sequences.finish()
     assert raw.lengths.tolist() == [100] * 100
-    assert raw.values.size * 4 == size
+    assert raw.values.nbytes == size

@@ -26,7 +26,7 @@ def test_numbers(tmp_path, seed, num_features):
     lines[1]["inputs"] = [1] if num_features is None else [[1] * num_features]
     raw = read_sequences(write(tmp_path / "a.jsonl", lines))
     expected = [np.reshape(line["inputs"], (len(line["inputs"]), -1)) for line in lines]
-    np.testing.assert_array_equal(raw.values, np.concatenate(expected).astype(np.float32))
+    np.testing.assert_array_equal(raw.values, np.concatenate(expected))
     np.testing.assert_array_equal(raw.lengths, [len(values) for values in expected])
     assert raw.labels == [line["label"] for line in lines]
     assert (list(raw.ids), raw.tokens, raw.columns, raw.guesses) == (list(range(30)), None, None, ())

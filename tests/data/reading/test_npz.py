@@ -21,7 +21,7 @@ def test_features(tmp_path, monkeypatch, order, dtype, with_lengths, save):
     raw = read_sequences(tmp_path / "a.npz")
     lengths = lengths if with_lengths else [7] * 40
     expected = np.concatenate([row[:length] for row, length in zip(inputs, lengths, strict=True)])
-    np.testing.assert_array_equal(raw.values, expected.astype(np.float32))
+    np.testing.assert_array_equal(raw.values, expected)
     np.testing.assert_array_equal(raw.lengths, lengths)
     assert raw.labels == [str(target) for target in targets]
     assert (raw.ids, raw.columns, raw.guesses) == (range(40), None, ())
@@ -31,7 +31,7 @@ def test_two_dimensions_of_floats_are_one_feature(tmp_path):
     inputs = np.random.default_rng(1).standard_normal((5, 4))
     np.savez(tmp_path / "a.npz", inputs=inputs)
     raw = read_sequences(tmp_path / "a.npz", labelled=False)
-    np.testing.assert_array_equal(raw.values, inputs.reshape(-1, 1).astype(np.float32))
+    np.testing.assert_array_equal(raw.values, inputs.reshape(-1, 1))
 
 
 @pytest.mark.parametrize("words", [["b", "a", "é"], [3, 17, -1]])

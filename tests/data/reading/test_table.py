@@ -35,9 +35,9 @@ def check_against_groupby(raw, frame, step, features, label="label", sequence="i
     assert list(raw.ids) == [str(name) for name in groups]
     np.testing.assert_array_equal(raw.lengths, [len(group) for group in groups.values()])
     expected = np.concatenate([group[features].to_numpy() for group in groups.values()])
-    np.testing.assert_array_equal(raw.values, expected.astype(np.float32))
+    np.testing.assert_array_equal(raw.values, expected)
     assert raw.labels == [str(group[label].iloc[0]) for group in groups.values()]
-    assert raw.values.dtype == np.float32
+    assert raw.values.dtype == np.float64
     assert raw.lengths.dtype == np.int64
 
 
@@ -150,7 +150,7 @@ def test_integer_steps_followed_by_decimals(tmp_path):
     rows = [f"a,{step},b,{step}" for step in [*range(400), *(400.5 + step for step in range(50))][::-1]][::-1]
     (tmp_path / "a.csv").write_text("id,t,label,x\n" + "\n".join([*rows[1:], rows[0]]))
     raw = read_sequences(tmp_path / "a.csv")
-    np.testing.assert_array_equal(raw.values[:, 0], np.float32([float(row.split(",")[1]) for row in rows]))
+    np.testing.assert_array_equal(raw.values[:, 0], np.array([float(row.split(",")[1]) for row in rows]))
 
 
 LABELS = {
@@ -261,7 +261,7 @@ def test_byte_order_mark_line_ends_and_quotes(tmp_path, start, end):
     raw = read_sequences(tmp_path / "A.CSV")
     assert raw.columns.features == ("x, or so", "z")
     assert (raw.ids, raw.labels) == (["1", "2"], ["a, b", "two\nlines"])
-    np.testing.assert_array_equal(raw.values, np.float32([[1.5, 2], [-1e-3, 4], [0.5, 5]]))
+    np.testing.assert_array_equal(raw.values, np.array([[1.5, 2], [-1e-3, 4], [0.5, 5]]))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

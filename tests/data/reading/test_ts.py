@@ -44,7 +44,7 @@ def test_sequences_equal_sktimes(tmp_path, seed, num_features, equal):
     raw = read_sequences(tmp_path / "a.ts")
     series, labels = sktime_reads(tmp_path / "a.ts")
     np.testing.assert_array_equal(raw.lengths, [len(values) for values in series])
-    np.testing.assert_array_equal(raw.values, np.concatenate(series).astype(np.float32))
+    np.testing.assert_array_equal(raw.values, np.concatenate(series))
     assert raw.labels == labels.tolist()
     assert (raw.ids, raw.tokens, raw.guesses) == (range(20), None, ())
 

@@ -1,0 +1,48 @@
+"""Arguments and files that must fit a trained model's encoding."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from seqlight.data.encoding import SequenceEncoding
+from seqlight.data.reading.names import class_name
+from seqlight.data.reading.raw import DataError, RawSequences
+from seqlight.data.scale import chunks
+
+
+def check_arguments(encoding: SequenceEncoding, arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError if one of a data module's arguments contradicts the encoding."""
+    changed = []
+    if arguments["target"] not in ("auto", encoding.target):
+        changed.append("target")
+    if arguments["inputs"] not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
+        changed.append("inputs")
+    if encoding.vocabulary is None and arguments["standardise"] != (encoding.mean is not None):
+        changed.append("standardise")
+    given = arguments["class_weights"]
+    weights = tuple(given) if isinstance(given, list) else encoding.class_weights
+    if weights != encoding.class_weights or (given is None) != (weights is None):
+        changed.append("class_weights")
+    positive = arguments["positive_class"]
+    if positive is not None and (encoding.target != "binary" or class_name(positive) != encoding.class_names[1]):
+        changed.append("positive_class")
+    for name in changed:
+        raise ValueError(f"{name} can't change after training, got {arguments[name]!r}")
+
+
+def reorder_features(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
+    """Sort the features of a file into the order of the training data, in place, to save memory.
+
+    Raises:
+        DataError: if a feature is missing, or the training data have no such feature.
+    """
+    assert raw.columns is not None
+    found = {name: index for index, name in enumerate(raw.columns.features or ())}
+    known = set(names)
+    missing, extra = [name for name in names if name not in found], [name for name in found if name not in known]
+    if missing or extra:
+        differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
+        differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
+        raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
+    places = [found[name] for name in names]
+    for chunk in chunks(raw.values):
+        raw.values[chunk] = raw.values[chunk][:, places]
