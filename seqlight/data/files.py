@@ -13,9 +13,13 @@ from seqlight.common.batch import Batch
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.text import one_line
 from seqlight.common.unused import warn_unused
+from seqlight.common.validation import check_choice
+from seqlight.data.classes import label_doubts
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.columns import reorder
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
 from seqlight.data.sequences import Sequences
@@ -53,9 +57,9 @@ class SequenceFiles(SequenceDataModule):
         batch_size: sequences per step and process.
         seed: the order of the training samples depends on seed and epoch, the choice of validation sequences on seed.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
-        id_column: the column with the id of a row's sequence, for tables. None guesses by name: "id" or the only
-            "..._id"; for the step "step" or "time"; for the label "label", "target", "class", "y" or "outcome". The
-            report lists the guesses.
+        id_column: the column with the id of a row's sequence, for tables; or several columns that are the id together,
+            such as subject and trial. None guesses by name: "id" or the only "..._id"; for the step "step" or "time";
+            for the label "label", "target", "class", "y" or "outcome". The report lists the guesses.
         step_column: the column by which the rows of a sequence are sorted; "" keeps their order.
         label_column: the column with the label, the same in all rows of a sequence; or several columns of 0 and 1,
             each a label of its own.
@@ -65,6 +69,8 @@ class SequenceFiles(SequenceDataModule):
             the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         val_fraction: the fraction of the training file for validation, if there is no `val`.
+        empty: "skip" leaves out sequences without time steps, and the report counts them; "refuse" raises a DataError.
+        layout: "long" for tables with a row per time step and arrays (N, T, F); "channels_first" for arrays (N, F, T).
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
 
@@ -82,7 +88,7 @@ class SequenceFiles(SequenceDataModule):
         batch_size: int = 32,
         seed: int = 0,
         bucketing: bool = True,
-        id_column: str | None = None,
+        id_column: str | list[str] | None = None,
         step_column: str | None = None,
         label_column: str | list[str] | None = None,
         feature_columns: list[str] | None = None,
@@ -90,6 +96,8 @@ class SequenceFiles(SequenceDataModule):
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
         standardise: bool = True,
         val_fraction: float = 0.2,
+        empty: Literal["refuse", "skip"] = "refuse",
+        layout: Literal["long", "channels_first"] = "long",
         class_weights: Literal["balanced"] | list[float] | None = None,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
@@ -105,13 +113,16 @@ class SequenceFiles(SequenceDataModule):
         self.name = Path(self.paths["train"] or "files").stem
         self.val_fraction = val_fraction
         self._columns = Columns(
-            id_column,
+            tuple(id_column) if isinstance(id_column, list) else id_column,
             step_column,
             tuple(label_column) if isinstance(label_column, list) else label_column,
             None if feature_columns is None else tuple(feature_columns),
         )
-        if label_column == [] or feature_columns == []:
-            raise ValueError("label_column and feature_columns must name columns, got an empty list")
+        if [] in (id_column, label_column, feature_columns):
+            raise ValueError("id_column, label_column and feature_columns must name columns, got an empty list")
+        check_choice("empty", empty, ("refuse", "skip"))
+        check_choice("layout", layout, ("long", "channels_first"))
+        self._empty, self._layout = empty, layout
         self._inputs: Literal["auto", "features", "tokens"] = inputs
         self._loaded: dict[str, _Loaded] = {}
         if encoding is not None:
@@ -149,7 +160,7 @@ class SequenceFiles(SequenceDataModule):
         Raises:
             DataError: if they do not fit the training data.
         """
-        collector = Collector(Path("sequences"), 0, labelled=False)
+        collector = Collector(Path("sequences"), 0, Options(labelled=False))
         for number, sequence in enumerate(sequences):
             place = f"sequence {number}"
             if len(sequence) == 0:
@@ -191,7 +202,7 @@ class SequenceFiles(SequenceDataModule):
         """Learn the encoding, and keep the training data that were read for it."""
         path = self.paths["train"]
         assert path is not None
-        raw = read_sequences(path, columns=self._columns, inputs=self._inputs)
+        raw = read_sequences(path, columns=self._columns, inputs=self._inputs, empty=self._empty, layout=self._layout)
         train_rows, val_rows = self._divide(raw)
         self.encoding = learn_encoding(
             raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
@@ -215,7 +226,7 @@ class SequenceFiles(SequenceDataModule):
             self._keep(raw, path, *self._divide(raw))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
-            self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, (*raw.remarks, *unknown_tokens(sequences, path)))
         return self._loaded[split]
 
     def _read(self, path: str, labelled: bool) -> RawSequences:
@@ -223,11 +234,21 @@ class SequenceFiles(SequenceDataModule):
         learned, columns = self.encoding.columns, self._columns
         if learned is not None:
             step = learned.step if columns.step is None else columns.step
-            columns = Columns(columns.id or learned.id, step, columns.label or learned.label, columns.features)
+            columns = Columns(
+                columns.id or learned.id, step, columns.label or learned.label, columns.features, learned.left_out
+            )
         inputs: Literal["features", "tokens"] = "features" if self.encoding.vocabulary is None else "tokens"
-        raw = read_sequences(path, columns=columns, inputs=inputs, labelled=labelled)
+        raw = read_sequences(
+            path,
+            columns=columns,
+            inputs=inputs,
+            labelled=labelled,
+            empty=self._empty,
+            layout=self._layout,
+            label_vectors=self.encoding.label_vectors,
+        )
         if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
-            _reorder(raw, learned.features or (), path)
+            reorder(raw, learned.features or (), path)
         return raw
 
     def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:
@@ -251,7 +272,9 @@ class SequenceFiles(SequenceDataModule):
                 part = sequences.subset(torch.from_numpy(rows))
                 remarks = unknown_tokens(part, source)
                 if split == "train":
-                    remarks = (*raw.guesses, *doubts(part, self.encoding))
+                    assert raw.labels is not None
+                    about_labels = label_doubts(raw.labels, self.encoding.class_names, path)
+                    remarks = (*raw.guesses, *raw.remarks, *about_labels, *doubts(part, self.encoding))
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
 
     def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
@@ -273,16 +296,3 @@ class SequenceFiles(SequenceDataModule):
                 "seed and val_fraction can't change after training, because they choose the validation sequences: "
                 f"expected {encoding.val_split[0]} and {encoding.val_split[1]}"
             )
-
-
-def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
-    """Sort features into the order of the training data."""
-    assert raw.columns is not None
-    found = {name: index for index, name in enumerate(raw.columns.features or ())}
-    known = set(names)
-    missing, extra = [name for name in names if name not in found], [name for name in found if name not in known]
-    if missing or extra:
-        differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
-        differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
-        raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
-    raw.values = np.ascontiguousarray(raw.values[:, [found[name] for name in names]])

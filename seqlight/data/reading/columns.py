@@ -1,17 +1,24 @@
 """The roles of a table's columns: id, step, label, features."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+
 from seqlight.data.reading.place import shown
-from seqlight.data.reading.raw import Columns, DataError
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
 
 _NAMES = {
     "id": ("id", "sequence_id", "sequence", "seq_id", "sample_id", "series_id", "case_id"),
     "step": ("step", "time", "t", "time_step", "timestep", "timestamp", "index"),
     "label": ("label", "target", "class", "y", "outcome"),
 }
+# Columns that name sequences, if the column named id does not.
+_GROUPS = (
+    *("subject", "patient", "person", "participant", "user", "animal", "device", "machine", "unit", "sensor"),
+    *("trial", "session", "recording", "record", "series", "episode", "run", "window", "segment"),
+)
 
 
 def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -19,8 +26,17 @@ def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if not columns else (columns,) if isinstance(columns, str) else columns
 
 
-def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> tuple[Columns, tuple[str, ...]]:
-    """The name of each column, and a line that lists the guesses.
+def resolve(
+    path: Path, names: list[str], request: Columns, labelled: bool, repeats: Callable[[list[str]], set[str]] = set
+) -> tuple[Columns, tuple[str, ...]]:
+    """The name of each column, and lines that list the guesses.
+
+    Args:
+        path: the file, for messages.
+        names: the names of all columns.
+        request: the names that are known.
+        labelled: whether there must be a label.
+        repeats: finds those of the given columns in which some value is in several rows.
 
     Raises:
         DataError: a column is missing, is named twice, or can't be guessed.
@@ -41,11 +57,12 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
             if name not in known:
                 raise _error(path, names, f"expected a column {shown(name)}", role)
     taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
+    left_out = tuple(name for name in request.left_out if name in known and name not in taken)
     for name, count in Counter(taken).items():
         if count > 1:
             raise DataError(f"{path}: expected each column for one purpose, got {shown(name)} {count} times")
-    free = _without(names, taken)
-    guesses = []
+    free = _without(names, (*taken, *left_out))
+    guesses, remarks = [], []
 
     def guess(role: str) -> str | None:
         spelled = {name.strip().lower(): name for name in reversed(free)}
@@ -62,6 +79,15 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         sequence_id = guess("id")
         if sequence_id is None:
             raise _error(path, names, "expected a column with the sequence each row belongs to", "id")
+        sequence = _that_makes_sequences(path, sequence_id, free, repeats)
+        if sequence != sequence_id:
+            free.remove(sequence)
+            left_out += (sequence_id,)
+            remarks.append(
+                f"{path}: {sequence_id!r} has another value in each row, so {sequence!r} is taken as the sequence id; "
+                f'if each row is a sequence: `id_column="{sequence_id}"`'
+            )
+            sequence_id = sequence
         guesses.append(f"sequence id in column {sequence_id!r}")
     if step is None:
         step = guess("step") or ""
@@ -84,7 +110,44 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         without = _without(free, features)
         index = f" without pandas' index {_listed(without)}" if without else ""
         guesses.append(f"features {_listed(features)}{index}")
-    return Columns(sequence_id, step, label, features), (f"{path}: {', '.join(guesses)}",) if guesses else ()
+    lines = [f"{path}: {', '.join(guesses)}"] if guesses else []
+    return Columns(sequence_id, step, label, features, left_out), (*lines, *remarks)
+
+
+def _that_makes_sequences(path: Path, found: str, free: list[str], repeats: Callable[[list[str]], set[str]]) -> str:
+    """The column found by its name, or if that numbers the rows, another one that names sequences.
+
+    Raises:
+        DataError: there are several others.
+    """
+    spelled = {name: name.strip().lower() for name in free}
+    others = [name for name, text in spelled.items() if text in _NAMES["id"] or text.endswith("_id")]
+    others += [name for name, text in spelled.items() if text in _GROUPS]
+    if not others:
+        return found
+    repeated = repeats([found, *others])
+    others = [name for name in others if name in repeated]
+    if found in repeated or not others:
+        return found
+    if len(others) > 1:
+        listed = ", ".join(f'"{name}"' for name in others[:5])
+        raise DataError(
+            f"{path}: column {found!r} has another value in each row, so it does not say which rows are a sequence.",
+            f"Name the column that does, or several that do together: `id_column=[{listed}]`",
+        )
+    return others[0]
+
+
+def label_hint(names: list[str], request: Columns, label: str | tuple[str, ...]) -> str:
+    """A line about a label that varies within a sequence."""
+    if request.label is not None or not isinstance(label, str):
+        return 'If this is not the label, name its column: `label_column="NAME"`'
+    other = next((name for name in names if name.strip().lower() in _NAMES["label"] and name != label), None)
+    others = "no other column looks like a label" if other is None else f"the label may also be {other!r}"
+    return (
+        f"That {shown(label)} is the label was guessed by its name; {others}. "
+        f'The column with the label: `label_column="{other or "NAME"}"`'
+    )
 
 
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
@@ -101,3 +164,20 @@ def _listed(names: tuple[str, ...] | list[str]) -> str:
 def _error(path: Path, names: list[str], expected: str, role: str) -> DataError:
     argument = f'{role}_column="NAME"' if role != "features" else 'feature_columns=["NAME"]'
     return DataError(f"{path}: {expected} (`{argument}`), got columns {_listed(names)}")
+
+
+def reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:
+    """Sort features into the order of the training data.
+
+    Raises:
+        DataError: the features are not those of the training data.
+    """
+    assert raw.columns is not None
+    found = {name: index for index, name in enumerate(raw.columns.features or ())}
+    known = set(names)
+    missing, extra = [name for name in names if name not in found], [name for name in found if name not in known]
+    if missing or extra:
+        differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
+        differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
+        raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
+    raw.values = np.ascontiguousarray(raw.values[:, [found[name] for name in names]])

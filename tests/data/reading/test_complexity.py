@@ -12,7 +12,8 @@ import torch
 from seqlight.data import encoding, files
 from seqlight.data.reading import csv_file, labels, memory, table, ts
 from seqlight.data.reading.collect import Collector
-from seqlight.data.reading.columns import resolve
+from seqlight.data.reading.columns import reorder, resolve
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
 
@@ -67,13 +68,13 @@ def reorder_features(size):
     values = np.arange(size, dtype=np.float32)[None]
     found = tuple(Text(f"x{number}") for number in range(size))
     raw = RawSequences(values, None, np.array([1]), ["a"], None, columns=Columns("id", "", None, found))
-    files._reorder(raw, tuple(Text(f"x{number}") for number in reversed(range(size))), "a.csv")
+    reorder(raw, tuple(Text(f"x{number}") for number in reversed(range(size))), "a.csv")
     assert raw.values[0].tolist() == values[0, ::-1].tolist()
 
 
 def add_tokens(size):
     """Integers with the same hash in Python."""
-    collector = Collector(Path("a.jsonl"), 0, labelled=False)
+    collector = Collector(Path("a.jsonl"), 0, Options(labelled=False))
     collector.add_tokens([Number(number * sys.hash_info.modulus) for number in range(1, size + 1)])
     collector.add_tokens([Number(number * sys.hash_info.modulus) for number in range(1, size + 1)])
     assert len(collector.finish().tokens) == size
