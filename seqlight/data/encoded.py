@@ -12,11 +12,13 @@ import torch
 from seqlight.common.batch import Batch
 from seqlight.common.text import one_line
 from seqlight.common.unused import warn_unused
+from seqlight.data.classes import label_doubts, learn_classes
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.given_encoding import check_arguments, reorder_features
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.summary import (
@@ -134,7 +136,7 @@ class EncodedSequences(SequenceDataModule):
         Raises:
             DataError: if they do not fit the training data.
         """
-        collector = Collector(Path("sequences"), 0, labelled=False)
+        collector = Collector(Path("sequences"), 0, Options(labelled=False))
         for number, sequence in enumerate(sequences):
             place = f"sequence {number}"
             if len(sequence) == 0:
@@ -180,6 +182,7 @@ class EncodedSequences(SequenceDataModule):
         """Learn the encoding, with options of `learn_encoding`, and keep the training data that were read for it."""
         raw = self._read_source("train", self._columns, self._inputs)
         path = str(self.sources["train"])
+        learn_classes(raw, path, options["target"])  # its messages are clearer than those of a split
         train_rows, val_rows = self._divide(raw, path, self._validation)
         self.encoding = learn_encoding(raw, train_rows, path, **options)
         if self.sources["val"] is None:
@@ -198,7 +201,7 @@ class EncodedSequences(SequenceDataModule):
             self._keep(raw, path, *self._divide(raw, path, rule_of(self.encoding.val_split) or self._validation))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
-            self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, (*raw.remarks, *unknown_tokens(sequences, path)))
         return self._loaded[split]
 
     def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:
@@ -206,7 +209,9 @@ class EncodedSequences(SequenceDataModule):
         learned, columns = self.encoding.columns, self._columns
         if learned is not None:
             step = learned.step if columns.step is None else columns.step
-            columns = Columns(columns.id or learned.id, step, columns.label or learned.label, columns.features)
+            columns = Columns(
+                columns.id or learned.id, step, columns.label or learned.label, columns.features, learned.left_out
+            )
         inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
         raw = self._read_source(source, columns, inputs, labelled)
         if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
@@ -228,5 +233,7 @@ class EncodedSequences(SequenceDataModule):
                 part = sequences.subset(torch.from_numpy(rows))
                 remarks = (*absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
                 if split == "train":
-                    remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding))
+                    assert raw.labels is not None
+                    about_labels = label_doubts(raw.labels, self.encoding.class_names, path)
+                    remarks = (*raw.guesses, *raw.remarks, *about_labels, *coarse, *doubts(part, self.encoding))
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)

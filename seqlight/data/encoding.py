@@ -13,9 +13,10 @@ from torch import Tensor
 
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_choice
+from seqlight.data.classes import ClassIndex, learn_classes, names_of
 from seqlight.data.digests import digests_of
-from seqlight.data.reading.names import class_name
-from seqlight.data.reading.raw import Columns, DataError, Label, RawSequences
+from seqlight.data.reading.names import TRUTH, class_name
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.scale import chunks, moments, standardise
 from seqlight.data.sequences import Sequences
 from seqlight.data.validation_split import ValidationSplit
@@ -40,6 +41,7 @@ class SequenceEncoding:
         val_split: the rule of the validation split, if it was taken from the training file; seed and fraction if an
             earlier version took it.
         longest: the number of time steps of the longest training sequence; None if an earlier version learned it.
+        label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None if there are none.
 
     Raises:
         ValueError: if the values contradict each other.
@@ -55,6 +57,7 @@ class SequenceEncoding:
     columns: Columns | None = None
     val_split: tuple[int, float] | ValidationSplit | None = None
     longest: int | None = None
+    label_vectors: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, ("binary", "multiclass", "multilabel"))
@@ -144,28 +147,26 @@ class SequenceEncoding:
 
     def _encode_targets(self, raw: RawSequences, path: str) -> Float[Tensor, "sequences *labels"] | Int[Tensor, "..."]:
         assert raw.labels is not None
-        index = {name: place for place, name in enumerate(self.class_names)}
+        classes = ClassIndex(self.class_names)
         rows: list[int] = []
         places: list[int] = []
         for row, label in enumerate(raw.labels):
             if isinstance(label, tuple) and len(label) != 1 and self.target != "multilabel":
                 raise DataError(f"{path}, sequence {raw.ids[row]!r}: expected one label, got {list(label)}")
-            for name in _names_of(label):
-                if name not in index:
-                    known = ", ".join(map(repr, self.class_names[:20])) + (", ..." if len(index) > 20 else "")
-                    raise DataError(
-                        f"{path}, sequence {raw.ids[row]!r}: label {name!r} is unknown; the training data have {known}"
-                    )
+            for name in names_of(label):
+                position = classes.get(name)
+                if position is None:
+                    raise DataError(f"{path}, sequence {raw.ids[row]!r}: {classes.unknown(name)}")
                 rows.append(row)
-                places.append(index[name])
+                places.append(position)
         if self.target == "multiclass":
             return torch.tensor(places, dtype=torch.int64)
         if self.target == "binary":
             return torch.tensor(places, dtype=torch.float32)
         from seqlight.data.reading import memory  # it imports psutil, which nothing else here needs
 
-        memory.require(4 * len(raw.labels) * len(index), Path(path))
-        targets = torch.zeros(len(raw.labels), len(index))
+        memory.require(4 * len(raw.labels) * len(self.class_names), Path(path))
+        targets = torch.zeros(len(raw.labels), len(self.class_names))
         targets[rows, places] = 1
         return targets
 
@@ -199,7 +200,7 @@ def learn_encoding(
     Raises:
         DataError: if there is nothing to learn, for example with only one class, or there is no such positive class.
     """
-    found, names = _learn_classes(raw, path, target)
+    found, names = learn_classes(raw, path, target)
     names = _positive_last(raw, path, names, found, positive_class)
     used = np.zeros(len(raw.lengths), dtype=bool)
     used[rows] = True
@@ -208,11 +209,19 @@ def learn_encoding(
     if raw.tokens is not None:
         tokens = np.unique(raw.values[steps])
         vocabulary = tuple(raw.tokens[token] for token in tokens)
-        encoding = SequenceEncoding(found, names, vocabulary=vocabulary, columns=raw.columns)
+        encoding = SequenceEncoding(
+            found, names, vocabulary=vocabulary, columns=raw.columns, label_vectors=raw.label_vectors
+        )
     else:
         mean, scale = moments(raw.values, steps) if standardise else (None, None)
         encoding = SequenceEncoding(
-            found, names, num_features=raw.values.shape[1], mean=mean, scale=scale, columns=raw.columns
+            found,
+            names,
+            num_features=raw.values.shape[1],
+            mean=mean,
+            scale=scale,
+            columns=raw.columns,
+            label_vectors=raw.label_vectors,
         )
     encoding = replace(encoding, longest=int(raw.lengths[rows].max()))
     if class_weights is None:
@@ -235,35 +244,10 @@ def balanced_weights(targets: Tensor, encoding: SequenceEncoding) -> tuple[float
     return tuple((len(targets) / (len(counts) * counts)).tolist())
 
 
-def _learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"]) -> tuple[Target, tuple[str, ...]]:
-    assert raw.labels is not None
-    several = any(isinstance(label, tuple) for label in raw.labels)
-    if several and target not in ("auto", "multilabel") and any(len(_names_of(label)) != 1 for label in raw.labels):
-        raise DataError(f"{path}: sequences have several labels each, so the target can't be {target!r}")
-    names = raw.label_names
-    if names is None:
-        names = tuple(sorted({name for label in raw.labels for name in _names_of(label)}, key=_numbers_first))
-    if target == "multilabel" or (several and target == "auto"):
-        if not names:
-            raise DataError(f"{path}: no sequence has any label")
-        return "multilabel", names
-    if len(names) == 1:
-        raise DataError(f"{path}: all sequences have the label {names[0]!r}; expected at least two classes")
-    if len(names) > 50 and 2 * len(names) > len(raw.labels):
-        raise DataError(
-            f"{path}: {len(names)} different labels in {len(raw.labels)} sequences, "
-            f"such as {names[0]!r} and {names[1]!r}; expected classes"
-        )
-    if target == "binary" and len(names) > 2:
-        raise DataError(f"{path}: a binary target has two classes, got {len(names)}: {', '.join(names[:10])}")
-    found: Target = "binary" if len(names) == 2 and target != "multiclass" else "multiclass"
-    return found, names
-
-
 def _positive_last(
     raw: RawSequences, path: str, names: tuple[str, ...], target: Target, positive: str | None
 ) -> tuple[str, ...]:
-    """The classes of a binary target with the positive one last; by default the rarer one, if there is one."""
+    """The classes of a binary target with the positive one last: by default true or 1, else the rarer one."""
     if target != "binary":
         if positive is not None:
             raise DataError(
@@ -272,8 +256,10 @@ def _positive_last(
             )
         return names
     assert raw.labels is not None
+    if positive is None and [TRUTH.get(name.lower()) for name in names] == [False, True]:
+        return names
     if positive is None:
-        firsts = sum(names[0] in _names_of(label) for label in raw.labels)
+        firsts = sum(names[0] in names_of(label) for label in raw.labels)
         return names if 2 * firsts >= len(raw.labels) else names[::-1]
     positive = class_name(positive)
     if positive not in names:
@@ -281,16 +267,3 @@ def _positive_last(
             f"{path}: expected one of the classes {names[0]!r} and {names[1]!r} as positive_class, got {positive!r}"
         )
     return names if positive == names[1] else names[::-1]
-
-
-def _names_of(label: Label) -> tuple[str, ...]:
-    assert label is not None  # reading with labelled=True ensures it
-    return label if isinstance(label, tuple) else (label,)
-
-
-def _numbers_first(name: str) -> tuple[float, str]:
-    try:
-        number = float(name)
-    except ValueError:
-        number = math.inf
-    return (math.inf if math.isnan(number) else number), name  # NaN can't be ordered

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqlight.common.description import save_plain_hyperparameters
+from seqlight.common.validation import check_choice
 from seqlight.data.datamodule import Split
 from seqlight.data.encoded import EncodedSequences
 from seqlight.data.reading.columns import requested
@@ -33,9 +34,9 @@ class SequenceFiles(EncodedSequences):
         batch_size: sequences per step and process.
         seed: the order of the training samples depends on seed and epoch, the choice of validation sequences on seed.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
-        id_column: the column with the id of a row's sequence, for tables. None guesses by name: "id" or the only
-            "..._id"; for the step "step" or "time"; for the label "label", "target", "class", "y" or "outcome". The
-            report lists the guesses.
+        id_column: the column with the id of a row's sequence, for tables; or several columns that are the id together,
+            such as subject and trial. None guesses by name: "id" or the only "..._id"; for the step "step" or "time";
+            for the label "label", "target", "class", "y" or "outcome". The report lists the guesses.
         step_column: the column by which the rows of a sequence are sorted; "" keeps their order.
         label_column: the column with the label, the same in all rows of a sequence; or several columns of 0 and 1,
             each a label of its own.
@@ -45,8 +46,10 @@ class SequenceFiles(EncodedSequences):
             the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         val_fraction: the fraction of the training file for validation, if there is no `val`.
+        empty: "skip" leaves out sequences without time steps, and the report counts them; "refuse" raises a DataError.
+        layout: "long" for tables with a row per time step and arrays (N, T, F); "channels_first" for arrays (N, F, T).
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
-        positive_class: which of two classes is 1, which F1 and AUROC are about; None for the rarer one.
+        positive_class: which of two classes is 1, which F1 and AUROC are about; None for true or 1, else the rarer one.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
 
     Raises:
@@ -63,7 +66,7 @@ class SequenceFiles(EncodedSequences):
         batch_size: int = 32,
         seed: int = 0,
         bucketing: bool = True,
-        id_column: str | None = None,
+        id_column: str | list[str] | None = None,
         step_column: str | None = None,
         label_column: str | list[str] | None = None,
         feature_columns: list[str] | None = None,
@@ -71,6 +74,8 @@ class SequenceFiles(EncodedSequences):
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
         standardise: bool = True,
         val_fraction: float = 0.2,
+        empty: Literal["refuse", "skip"] = "refuse",
+        layout: Literal["long", "channels_first"] = "long",
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
         encoding: Mapping[str, Any] | None = None,
@@ -81,6 +86,9 @@ class SequenceFiles(EncodedSequences):
         paths = {"train": train, "val": val, "test": test, "predict": predict}
         self.paths = self.sources = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
         self.name = Path(self.paths["train"] or "files").stem
+        check_choice("empty", empty, ("refuse", "skip"))
+        check_choice("layout", layout, ("long", "channels_first"))
+        self._empty, self._layout = empty, layout
         if encoding is None and train is None:
             raise ValueError("train: expected a file to learn from")
         columns = requested(id_column, step_column, label_column, feature_columns)
@@ -95,4 +103,12 @@ class SequenceFiles(EncodedSequences):
         return path
 
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
-        return read_sequences(str(self.paths[split]), columns=columns, inputs=inputs, labelled=labelled)
+        return read_sequences(
+            str(self.paths[split]),
+            columns=columns,
+            inputs=inputs,
+            labelled=labelled,
+            empty=self._empty,
+            layout=self._layout,
+            label_vectors=self.encoding.label_vectors if hasattr(self, "encoding") else None,
+        )

@@ -345,9 +345,9 @@ def test_file_without_known_tokens_is_refused(folder):
         SequenceFiles("a.jsonl", predict="d.jsonl").split("predict")
 
 
-def test_class_name_with_blanks_is_quoted_in_the_report(folder):
-    write_table(folder / "a.csv", labels=("cat", "dog "))
-    assert "; cat 16, 'dog ' 16" in SequenceFiles("a.csv").report(["train"])
+def test_class_name_with_a_comma_is_quoted_in_the_report(folder):
+    write_table(folder / "a.csv", labels=("cat", "a, b"))
+    assert "; 'a, b' 16, cat 16" in SequenceFiles("a.csv").report(["train"])
 
 
 def test_constant_feature_is_reported(folder):
@@ -362,10 +362,12 @@ def test_feature_far_from_its_training_range_is_refused(folder):
         SequenceFiles("a.jsonl", predict="d.jsonl").split("predict")
 
 
-@pytest.mark.parametrize("columns", [{"label_column": []}, {"feature_columns": []}])
+@pytest.mark.parametrize("columns", [{"id_column": []}, {"label_column": []}, {"feature_columns": []}])
 def test_empty_list_of_columns_is_refused(columns, folder):
     write_table(folder / "a.csv")
-    with pytest.raises(ValueError, match=r"^label_column and feature_columns must name columns, got an empty list$"):
+    with pytest.raises(
+        ValueError, match=r"^id_column, label_column and feature_columns must name columns, got an empty list$"
+    ):
         SequenceFiles("a.csv", **columns)
 
 
@@ -445,7 +447,8 @@ def test_validation_sequences_of_an_earlier_version_stay_the_same(folder):
         (("cat", "cat", "dog"), None, "dog"),
         (("cat", "cat", "dog"), "cat", "cat"),
         (("0", "1", "1"), "1.0", "1"),
-        (("1", "0", "1"), None, "0"),
+        (("1", "0", "1"), None, "1"),  # not the rarer one: 1 is true
+        (("True", "False", "True"), "False", "False"),
     ],
 )
 def test_positive_class_is_chosen_or_the_rarer_one(folder, labels, positive_class, expected):

@@ -1,6 +1,7 @@
 """Arrays from sequences that are read one by one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ from jaxtyping import Float64
 
 from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
+from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
-from seqlight.data.reading.names import class_name, to_label
+from seqlight.data.reading.label_vectors import LabelVectors, names_of, vector_names
+from seqlight.data.reading.names import to_label
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, Label, RawSequences
 
@@ -24,11 +28,11 @@ class Collector:
     Args:
         path: the file.
         size: the file's size in bytes.
-        labelled: whether each sequence must have a label.
+        options: what the caller asks for.
     """
 
-    def __init__(self, path: Path, size: int, labelled: bool) -> None:
-        self._path, self._size, self._labelled = path, size, labelled
+    def __init__(self, path: Path, size: int, options: Options) -> None:
+        self._path, self._size, self._options = path, size, options
         self._values: Buffer | None = None
         self._width: int | None = None
         self._tokens: dict[str, int] | None = None
@@ -37,6 +41,9 @@ class Collector:
         self._places: dict[str, str] = {}
         self._labels: list[Label] = []
         self._names: dict[Label, Label] = {}
+        self._vectors = LabelVectors(options.label_vectors)
+        self._empty: list[int] = []
+        self._first_empty = ""
         self._probed = False
 
     def add_features(self, values: Float64[np.ndarray, "steps features"], place: str) -> None:
@@ -77,11 +84,11 @@ class Collector:
         """
         label: Label
         if isinstance(value, list):
-            label = tuple(map(class_name, value))
+            label = tuple(to_label(part, True, partial(_error, place)) or "" for part in value)
+            if label not in self._names:
+                self._vectors.add(label, partial(str, place))
         else:
-            label = to_label(
-                value, self._labelled, lambda expected, got: DataError(f"{place}: expected {expected}, got {got}")
-            )
+            label = to_label(value, self._options.labelled, partial(_error, place))
         before = next(iter(self._names), None)
         if label is not None and before is not None and isinstance(label, tuple) != isinstance(before, tuple):
             kinds = {False: "one class", True: "a list of labels"}
@@ -93,13 +100,18 @@ class Collector:
         self._labels.append(label if label is None else self._names.setdefault(label, label))
         return label
 
+    def add_empty(self, place: str) -> None:
+        """Count a sequence without time steps, which is left out."""
+        self._first_empty = self._first_empty or place
+        self._empty.append(len(self._lengths) + len(self._empty))
+
     def add_id(self, name: str | None, place: str) -> None:
-        """Add the id of the latest sequence: its name, or its index if it has no name.
+        """Add the id of the latest sequence: its name, or its index in the file if it has no name.
 
         Raises:
             DataError: an earlier sequence has the same id.
         """
-        key = len(self._lengths) - 1 if name is None else name
+        key = len(self._lengths) + len(self._empty) - 1 if name is None else name
         if str(key) in self._places:
             raise DataError(f"{place}: expected distinct ids, got {shown(str(key))} as in {self._places[str(key)]}")
         self._places[str(key)] = place
@@ -121,15 +133,33 @@ class Collector:
         """All sequences.
 
         Raises:
-            DataError: there are none.
+            DataError: there are none, or some have no time steps, or lists of labels contradict each other.
         """
+        total = len(self._lengths) + len(self._empty)
+        remarks = empty_sequences(len(self._empty), total, self._first_empty, self._path, self._options.empty)
         if self._values is None:
             raise DataError(f"{self._path}: expected sequences, got none")
+        labels = self._labels if self._names else None
+        width = self._vectors.width()
+        if width and labels is not None:
+            names = {label: names_of(label) for label in self._names if isinstance(label, tuple)}
+            labels = [names[label] if isinstance(label, tuple) else label for label in labels]
+        ids: Sequence[int] = range(total)
+        if self._empty:
+            left_out = set(self._empty)
+            ids = [index for index in ids if index not in left_out]
         return RawSequences(
             values=self._values.finish(),
             tokens=None if self._tokens is None else list(self._tokens),
             lengths=np.asarray(self._lengths, np.int64),
-            ids=self._ids if self._ids else range(len(self._lengths)),
-            labels=self._labels if self._names else None,
+            ids=self._ids if self._ids else ids,
+            labels=labels,
+            label_names=vector_names(width),
+            label_vectors=width,
             guesses=tuple(guesses),
+            remarks=remarks,
         )
+
+
+def _error(place: str, expected: str, got: object) -> DataError:
+    return DataError(f"{place}: expected {expected}, got {got}")

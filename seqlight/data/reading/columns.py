@@ -1,7 +1,7 @@
 """The roles of a table's columns: id, step, label, features."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from seqlight.data.reading.place import shown
@@ -12,10 +12,15 @@ _NAMES = {
     "step": ("step", "time", "t", "time_step", "timestep", "timestamp", "index"),
     "label": ("label", "target", "class", "y", "outcome"),
 }
+# Columns that name sequences, if the column named id does not.
+_GROUPS = (
+    *("subject", "patient", "person", "participant", "user", "animal", "device", "machine", "unit", "sensor"),
+    *("trial", "session", "recording", "record", "series", "episode", "run", "window", "segment"),
+)
 
 
 def requested(
-    id_column: str | None,
+    id_column: str | list[str] | None,
     step_column: str | None,
     label_column: str | list[str] | None,
     feature_columns: list[str] | None,
@@ -25,10 +30,11 @@ def requested(
     Raises:
         ValueError: if a list is empty.
     """
-    if label_column == [] or feature_columns == []:
-        raise ValueError("label_column and feature_columns must name columns, got an empty list")
+    if [] in (id_column, label_column, feature_columns):
+        raise ValueError("id_column, label_column and feature_columns must name columns, got an empty list")
+    ids = tuple(id_column) if isinstance(id_column, list) else id_column
     labels = tuple(label_column) if isinstance(label_column, list) else label_column
-    return Columns(id_column, step_column, labels, None if feature_columns is None else tuple(feature_columns))
+    return Columns(ids, step_column, labels, None if feature_columns is None else tuple(feature_columns))
 
 
 def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -36,8 +42,17 @@ def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if not columns else (columns,) if isinstance(columns, str) else columns
 
 
-def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> tuple[Columns, tuple[str, ...]]:
-    """The name of each column, and a line that lists the guesses.
+def resolve(
+    path: Path, names: list[str], request: Columns, labelled: bool, repeats: Callable[[list[str]], set[str]] = set
+) -> tuple[Columns, tuple[str, ...]]:
+    """The name of each column, and lines that list the guesses.
+
+    Args:
+        path: the file, for messages.
+        names: the names of all columns.
+        request: the names that are known.
+        labelled: whether there must be a label.
+        repeats: finds those of the given columns in which some value is in several rows.
 
     Raises:
         DataError: a column is missing, is named twice, or can't be guessed.
@@ -58,11 +73,12 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
             if name not in known:
                 raise _error(path, names, f"expected a column {shown(name)}", role)
     taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
+    left_out = tuple(name for name in request.left_out if name in known and name not in taken)
     for name, count in Counter(taken).items():
         if count > 1:
             raise DataError(f"{path}: expected each column for one purpose, got {shown(name)} {count} times")
-    free = _without(names, taken)
-    guesses = []
+    free = _without(names, (*taken, *left_out))
+    guesses, remarks = [], []
 
     def guess(role: str) -> str | None:
         spelled = {name.strip().lower(): name for name in reversed(free)}
@@ -79,6 +95,15 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         sequence_id = guess("id")
         if sequence_id is None:
             raise _error(path, names, "expected a column with the sequence each row belongs to", "id")
+        sequence = _that_makes_sequences(path, sequence_id, free, repeats)
+        if sequence != sequence_id:
+            free.remove(sequence)
+            left_out += (sequence_id,)
+            remarks.append(
+                f"{path}: {sequence_id!r} has another value in each row, so {sequence!r} is taken as the sequence id; "
+                f'if each row is a sequence: `id_column="{sequence_id}"`'
+            )
+            sequence_id = sequence
         guesses.append(f"sequence id in column {sequence_id!r}")
     if step is None:
         step = guess("step") or ""
@@ -101,7 +126,44 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         without = _without(free, features)
         index = f" without pandas' index {_listed(without)}" if without else ""
         guesses.append(f"features {_listed(features)}{index}")
-    return Columns(sequence_id, step, label, features), (f"{path}: {', '.join(guesses)}",) if guesses else ()
+    lines = [f"{path}: {', '.join(guesses)}"] if guesses else []
+    return Columns(sequence_id, step, label, features, left_out), (*lines, *remarks)
+
+
+def _that_makes_sequences(path: Path, found: str, free: list[str], repeats: Callable[[list[str]], set[str]]) -> str:
+    """The column found by its name, or if that numbers the rows, another one that names sequences.
+
+    Raises:
+        DataError: there are several others.
+    """
+    spelled = {name: name.strip().lower() for name in free}
+    others = [name for name, text in spelled.items() if text in _NAMES["id"] or text.endswith("_id")]
+    others += [name for name, text in spelled.items() if text in _GROUPS]
+    if not others:
+        return found
+    repeated = repeats([found, *others])
+    others = [name for name in others if name in repeated]
+    if found in repeated or not others:
+        return found
+    if len(others) > 1:
+        listed = ", ".join(f'"{name}"' for name in others[:5])
+        raise DataError(
+            f"{path}: column {found!r} has another value in each row, so it does not say which rows are a sequence.",
+            f"Name the column that does, or several that do together: `id_column=[{listed}]`",
+        )
+    return others[0]
+
+
+def label_hint(names: list[str], request: Columns, label: str | tuple[str, ...]) -> str:
+    """A line about a label that varies within a sequence."""
+    if request.label is not None or not isinstance(label, str):
+        return 'If this is not the label, name its column: `label_column="NAME"`'
+    other = next((name for name in names if name.strip().lower() in _NAMES["label"] and name != label), None)
+    others = "no other column looks like a label" if other is None else f"the label may also be {other!r}"
+    return (
+        f"That {shown(label)} is the label was guessed by its name; {others}. "
+        f'The column with the label: `label_column="{other or "NAME"}"`'
+    )
 
 
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:

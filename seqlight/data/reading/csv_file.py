@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from seqlight.data.reading.csv_rows import check_rows, header_size
-from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import not_utf8, reason, shown
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
@@ -21,7 +21,7 @@ _BLOCK = 1 << 20  # bytes read at a time; more for a wide table, since a batch c
 _LARGEST_BLOCK = 1 << 26
 
 
-def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
+def read_csv(path: Path, columns: Columns, options: Options) -> RawSequences:
     """Read a table from a CSV file, with or without a byte-order mark.
 
     Raises:
@@ -69,7 +69,7 @@ def read_csv(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> Ra
             estimate=lambda rows: rows * size // block * 51 // 50 if size > block else rows,
             typed=False,
         )
-        return read_table(table, columns, inputs, labelled)
+        return read_table(table, columns, options)
     except UnicodeDecodeError:
         raise _first_not_utf8(path) from None
     except csv.Error as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.inputs import Inputs, integers_guessed
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import not_utf8, shown
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, RawSequences
@@ -25,11 +26,11 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 class _Line(msgspec.Struct):
     inputs: list[Step]
-    label: bool | int | float | str | list[str | int] | None = None
+    label: bool | int | float | str | list[bool | int | float | str] | None = None
     id: str | int | None = None
 
 
-def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
+def read_jsonl(path: Path, options: Options) -> RawSequences:
     """Read lines such as {"inputs": [[0.1, 2], [0.3, 4]], "label": "a"}.
 
     Raises:
@@ -37,7 +38,8 @@ def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
     """
     decoder = msgspec.json.Decoder(_Line)
     size = os.path.getsize(path)
-    sequences = Collector(path, size, labelled)
+    sequences = Collector(path, size, options)
+    inputs = options.inputs
     kind = None
     guesses = []
     num_bytes = 0
@@ -56,6 +58,9 @@ def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
                 raise not_utf8(place, error) from None
             except (msgspec.MsgspecError, RecursionError) as error:
                 raise DataError(f"{place}: {_reason(error, text)}") from None
+            if not line.inputs:
+                sequences.add_empty(place)
+                continue
             found = _kind(line.inputs, place)
             if kind is None:
                 kind = _chosen(found, inputs, place)
@@ -78,8 +83,6 @@ def read_jsonl(path: Path, inputs: Inputs, labelled: bool) -> RawSequences:
 
 def _kind(steps: list[Step], place: str) -> str:
     kinds = set(map(type, steps))
-    if not kinds:
-        raise DataError(f'{place}: expected at least one time step in "inputs", got a sequence of length 0')
     if kinds <= {int, float}:
         return "integers" if kinds == {int} else "numbers"
     if len(kinds) > 1:

@@ -9,12 +9,13 @@ from jaxtyping import Int32
 
 from seqlight.data.reading.arrow import is_text, plain
 from seqlight.data.reading.codes import Codes
-from seqlight.data.reading.names import class_name, to_label
+from seqlight.data.reading.label_vectors import LabelVectors, names_of
+from seqlight.data.reading.names import TRUTH, class_name, to_label
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import Place, first, shown
 from seqlight.data.reading.raw import DataError, Label
 
 _BETWEEN = "\x1f"  # ASCII's unit separator
-_BITS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _UNSEEN = -1
 
 
@@ -23,11 +24,13 @@ class Labels:
 
     Args:
         columns: one column of class names or of lists of label names, or several columns of 0 and 1.
-        required: whether each row must have a label.
+        options: what the caller asks for.
+        hint: a line for the message about a label that varies within a sequence: how to name another column.
     """
 
-    def __init__(self, columns: str | tuple[str, ...], required: bool) -> None:
-        self._columns, self._required = columns, required
+    def __init__(self, columns: str | tuple[str, ...], options: Options, hint: str) -> None:
+        self._columns, self._required, self._hint = columns, options.labelled, hint
+        self._vectors = LabelVectors(options.label_vectors)
         self._texts = Codes()
         self._num_texts = 0
         self._label_of_text = np.full(1, _UNSEEN, np.int32)  # with room; the last entry is for empty cells
@@ -62,13 +65,23 @@ class Labels:
                 name,
                 f"the same label in all rows of sequence {list(ids)[sequences[wrong]]!r}",
                 f"{shown(known[labels[wrong]])} after {shown(before)}",
-                'If this is not the label, name its column: `label_column="NAME"`',
+                self._hint,
+                "A sequence has one label. If the label changes from step to step, cut the sequences where it changes",
             )
 
-    def finish(self, num_sequences: int) -> list[Label] | None:
-        """The label of each sequence; None if no sequence has one."""
-        known: list[Label] = [*self._labels, None]
-        return [known[code] for code in self._label_of_sequence[:num_sequences].tolist()] if self._labels else None
+    def finish(self, num_sequences: int) -> tuple[list[Label] | None, int | None]:
+        """The label of each sequence, or None if no sequence has one; and `RawSequences.label_vectors`.
+
+        Raises:
+            DataError: lists of labels contradict each other.
+        """
+        width = self._vectors.width()
+        known: list[Label] = [
+            names_of(label) if width and isinstance(label, tuple) else label for label in self._labels
+        ]
+        known.append(None)
+        labels = [known[code] for code in self._label_of_sequence[:num_sequences].tolist()] if self._labels else None
+        return labels, width
 
     def _column(self, batch: pa.RecordBatch, place: Place) -> pa.Array:
         """One value per row: a class, or several labels joined."""
@@ -96,8 +109,10 @@ class Labels:
                 try:
                     label = self._decode(text, kind)
                 except _NotALabelError as error:
-                    raise place.error(first(codes == code), error.column, error.expected, shown(error.got)) from None
-                labels.append(self._labels.setdefault(label, len(self._labels)))
+                    raise place.error(first(codes == code), error.column, error.expected, error.shown) from None
+                if isinstance(label, tuple) and isinstance(self._columns, str) and label not in self._labels:
+                    self._vectors.add(label, partial(_place, place, codes, code, self._columns))
+                labels.append(_UNSEEN if label is None else self._labels.setdefault(label, len(self._labels)))
             self._label_of_text = _with_room(self._label_of_text, len(texts) + 1)
             self._label_of_text[known : len(texts)] = labels
             self._num_texts = len(texts)
@@ -105,15 +120,17 @@ class Labels:
 
     def _decode(self, text: str, kind: pa.DataType | None) -> Label:
         if isinstance(self._columns, str):
-            if _is_list(kind):
-                return tuple(map(class_name, text.split(_BETWEEN)[1:])) if text != _BETWEEN else ()
             error = partial(_NotALabelError, self._columns)
+            if _is_list(kind):
+                floating = pa.types.is_floating(kind.value_type)  # type: ignore[union-attr]
+                names = text.split(_BETWEEN)[1:] if text != _BETWEEN else []
+                return tuple(to_label(float(name) if floating else name, True, error) or "" for name in names)
             return to_label(float(text) if pa.types.is_floating(kind) else text, self._required, error)
         parts = dict(zip(self._columns, text.split(_BETWEEN), strict=True))
         for name, part in parts.items():
-            if part.strip().lower() not in _BITS:
+            if class_name(part).lower() not in TRUTH:
                 raise _NotALabelError(name, "0 or 1", part)
-        return tuple(name for name, part in parts.items() if _BITS[part.strip().lower()])
+        return tuple(name for name, part in parts.items() if TRUTH[class_name(part).lower()])
 
 
 def _with_room(codes: Int32[np.ndarray, " codes"], size: int) -> Int32[np.ndarray, " room"]:
@@ -125,7 +142,12 @@ def _with_room(codes: Int32[np.ndarray, " codes"], size: int) -> Int32[np.ndarra
 
 class _NotALabelError(ValueError):
     def __init__(self, column: str, expected: str, got: object) -> None:
-        self.column, self.expected, self.got = column, expected, got
+        self.column, self.expected = column, expected
+        self.shown = "none" if got == "none" else shown(got)
+
+
+def _place(place: Place, codes: Int32[np.ndarray, " rows"], code: int, column: str) -> str:
+    return place.of(first(codes == code), column)
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from seqlight.common.description import encodable
 
 _INTEGRAL = re.compile(r"([+-]?\d+)\.0*")
+_WHOLE_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
+
+TRUTH = {"0": False, "1": True, "false": False, "true": True}  # class names, in small letters
 
 
 def as_text(value: object) -> str:
@@ -20,9 +23,14 @@ def is_missing(value: object) -> bool:
     return value is None or value == "" or value != value
 
 
+def is_whole_number(name: str) -> bool:
+    """Whether the name of a class is a whole number."""
+    return _WHOLE_NUMBER.fullmatch(name) is not None
+
+
 def class_name(value: object) -> str:
-    """The name of a class: 1 and 1.0 are the same."""
-    text = as_text(value)
+    """The name of a class, without blanks around it: 1, 1.0 and "1 " are the same."""
+    text = as_text(value).strip()
     integral = _INTEGRAL.fullmatch(text)
     return integral[1] if integral else encodable(text)
 
@@ -38,7 +46,7 @@ def to_label(value: object, required: bool, error: Callable[[str, object], Excep
     Raises:
         Exception: from `error`, if a required value is missing or a number has decimals.
     """
-    if is_missing(value):
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
         if required:
             raise error("a label", "none")
         return None

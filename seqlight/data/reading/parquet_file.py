@@ -6,14 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import reason
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table, read_table
 
 
-def read_parquet(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
+def read_parquet(path: Path, columns: Columns, options: Options) -> RawSequences:
     """Read a table from a Parquet file.
 
     Raises:
@@ -32,6 +32,6 @@ def read_parquet(path: Path, columns: Columns, inputs: Inputs, labelled: bool) -
                         bar.update(batch.num_rows)
 
             table = Table(path, source.schema_arrow.names, batches, lambda rows: max(rows, num_rows), typed=True)
-            return read_table(table, columns, inputs, labelled)
+            return read_table(table, columns, options)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: can't be read as Parquet: {reason(error)}") from None

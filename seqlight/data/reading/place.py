@@ -21,10 +21,15 @@ class Place:
     path: Path
     first_row: int
 
-    def error(self, index: int, column: str, expected: str, got: str, hint: str = "") -> DataError:
-        """An error about the cell in row `index` of this batch."""
-        where = f"{self.path}: row {self.first_row + index}, column {shown(column)}"
-        return DataError(f"{where}: expected {expected}, got {got}" + ("." if hint else ""), hint)
+    def of(self, index: int, column: str) -> str:
+        """The position of the cell in row `index` of this batch, with the file."""
+        return f"{self.path}: row {self.first_row + index}, column {shown(column)}"
+
+    def error(self, index: int, column: str, expected: str, got: str, *hints: str) -> DataError:
+        """An error about the cell in row `index` of this batch. Each hint is a line."""
+        return DataError(
+            f"{self.of(index, column)}: expected {expected}, got {got}" + ("." if any(hints) else ""), *hints
+        )
 
 
 def shown(value: object) -> str:

@@ -22,17 +22,19 @@ class Columns:
     In a request, None means that the column is guessed.
 
     Attributes:
-        id: the column with the sequence that a row belongs to.
+        id: the column with the sequence that a row belongs to, or several columns that name it together.
         step: the column that the rows of a sequence are sorted by; "" keeps their order.
         label: the column with the label of a sequence, or several columns of 0 and 1 for multilabel; None if there are
             no labels.
         features: columns of numbers, or one column of tokens.
+        left_out: columns that are not features; in a request, they are not guessed either.
     """
 
-    id: str | None = None
+    id: str | tuple[str, ...] | None = None
     step: str | None = None
     label: str | tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass
@@ -48,8 +50,11 @@ class RawSequences:
             a label. None if no sequence has a label.
         label_names: for multilabel from several columns or a 2-D array, all label names, even of labels that no
             sequence has.
+        label_vectors: the number of labels in a vector of 0 and 1, from which the labels were read; 0 if they are lists
+            of names; None if they are neither.
         columns: the columns that were read; None for formats without column names.
-        guesses: lines about what was guessed.
+        guesses: lines about what was guessed, for the training file; other files are read in the same way.
+        remarks: lines about this file.
     """
 
     values: Float64[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]
@@ -58,5 +63,7 @@ class RawSequences:
     ids: Sequence[str | int]
     labels: list[Label] | None
     label_names: tuple[str, ...] | None = None
+    label_vectors: int | None = None
     columns: Columns | None = None
     guesses: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.options import Empty, Layout, Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".npz", ".ts")
@@ -12,7 +13,14 @@ _GUESS = Columns()
 
 
 def read_sequences(
-    path: str | os.PathLike[str], *, columns: Columns = _GUESS, inputs: Inputs = "auto", labelled: bool = True
+    path: str | os.PathLike[str],
+    *,
+    columns: Columns = _GUESS,
+    inputs: Inputs = "auto",
+    labelled: bool = True,
+    empty: Empty = "refuse",
+    layout: Layout = "long",
+    label_vectors: int | None = None,
 ) -> RawSequences:
     """Read the sequences of a file.
 
@@ -23,11 +31,14 @@ def read_sequences(
             tokens, and integers as tokens in .jsonl and .npz, as a feature in .csv and .parquet; `guesses` then says
             which.
         labelled: whether each sequence must have a label.
+        empty: "skip" leaves out sequences without time steps and counts them in `remarks`.
+        layout: as in `Options`.
+        label_vectors: as in `RawSequences`, from the training file; None decides it.
 
     Raises:
         DataError: the file can't be used; the message says where, and what was expected.
     """
-    path = Path(path)
+    path, options = Path(path), Options(inputs, labelled, empty, layout, label_vectors)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}")
@@ -42,22 +53,22 @@ def read_sequences(
         if suffix == ".csv":
             from seqlight.data.reading.csv_file import read_csv
 
-            return read_csv(path, columns, inputs, labelled)
+            return read_csv(path, columns, options)
         if suffix == ".parquet":
             from seqlight.data.reading.parquet_file import read_parquet
 
-            return read_parquet(path, columns, inputs, labelled)
+            return read_parquet(path, columns, options)
         if suffix == ".jsonl":
             from seqlight.data.reading.jsonl import read_jsonl
 
-            return read_jsonl(path, inputs, labelled)
+            return read_jsonl(path, options)
         if suffix == ".npz":
             from seqlight.data.reading.npz import read_npz
 
-            return read_npz(path, inputs, labelled)
+            return read_npz(path, options)
         from seqlight.data.reading.ts import read_ts
 
-        return read_ts(path, inputs, labelled)
+        return read_ts(path, options)
     except DataError:
         raise
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # faults that no check covers

@@ -2,21 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Int32, Int64
 
 from seqlight.data.reading import memory
 from seqlight.data.reading.arrow import is_text, plain, refuse_empty
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.codes import Codes
-from seqlight.data.reading.columns import names_of, resolve
+from seqlight.data.reading.columns import label_hint, names_of, resolve
+from seqlight.data.reading.ids import id_texts, sequence_ids
 from seqlight.data.reading.inputs import Inputs, integers_guessed
+from seqlight.data.reading.label_vectors import vector_names
 from seqlight.data.reading.labels import Labels
 from seqlight.data.reading.numbers import features, is_number
-from seqlight.data.reading.place import Place, first, shown
+from seqlight.data.reading.options import Options
+from seqlight.data.reading.place import Place, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.steps import Steps, order_of, repeated_step
 
@@ -40,7 +45,7 @@ class Table:
     typed: bool
 
 
-def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -> RawSequences:
+def read_table(table: Table, request: Columns, options: Options) -> RawSequences:
     """Read all rows.
 
     The rows of a sequence can be anywhere in the table, and in any order if there is a step column.
@@ -48,37 +53,34 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
     Args:
         table: the source of the rows.
         request: names of columns. A column that is None is guessed.
-        inputs: "tokens" reads a single column of text or integers as tokens, "features" expects numbers.
-        labelled: whether each sequence must have a label.
+        options: what the caller asks for. With `inputs="tokens"` a single column of text or integers is read.
 
     Raises:
         DataError: the table can't be used; the message gives the reason.
     """
     path = table.path
-    columns, guesses = resolve(path, table.names, request, labelled)
+    columns, guesses = resolve(path, table.names, request, options.labelled, partial(_repeats, table))
     assert columns.id is not None
     assert columns.features is not None
-    wanted = [columns.id, *names_of(columns.step), *names_of(columns.label), *columns.features]
+    wanted = [*names_of(columns.id), *names_of(columns.step), *names_of(columns.label), *columns.features]
     ids, tokens = Codes(), Codes()
-    labels = None if columns.label is None else Labels(columns.label, labelled)
+    labels = None
+    if columns.label is not None:
+        labels = Labels(columns.label, options, label_hint(table.names, request, columns.label))
     codes, steps, values = Buffer(path, np.int32), None, None
     for batch in table.batches(wanted):
         if batch.num_rows == 0:
             continue
         place = Place(path, len(codes) + 1)
         if values is None:
-            as_tokens, guess = _are_tokens(table, batch, columns.features, inputs)
+            as_tokens, guess = _are_tokens(table, batch, columns.features, options.inputs)
             guesses += guess
-            if pa.types.is_nested(batch[columns.id].type):
-                raise DataError(f"{path}: column {columns.id!r}: expected names, got {batch[columns.id].type}")
             num_rows, width = table.estimate(batch.num_rows), None if as_tokens else len(columns.features)
             memory.require(num_rows * (4 + (8 * width if width else 4) + 8 * bool(columns.step)), path)
             codes = Buffer(path, np.int32, num_rows=num_rows)
             steps = Steps(path, columns.step, num_rows) if columns.step else None
             values = Buffer(path, np.int32 if as_tokens else np.float64, width, num_rows)
-        sequences = ids.encode(batch[columns.id])
-        if (index := first(sequences < 0)) >= 0:
-            raise place.error(index, columns.id, "the sequence that the row belongs to", "an empty cell")
+        sequences = ids.encode(sequence_ids(batch, names_of(columns.id), place))
         codes.append(sequences)
         if labels is not None:
             labels.append(batch, sequences, ids.of, place)
@@ -87,7 +89,7 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
         _append(values, batch, columns.features, tokens if as_tokens else None, place)
     if values is None:
         raise DataError(f"{path}: expected rows, got only the names of columns")
-    names = ids.texts
+    names = id_texts(ids.texts, names_of(columns.id), path)
     all_codes, all_values = codes.finish(), values.finish()
     pa.default_memory_pool().release_unused()
     order = _order(path, all_codes, steps, names)
@@ -96,16 +98,26 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
     if order is not None:
         for column in [all_values] if as_tokens else all_values.T:  # one at a time, to save memory
             column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
+    found, label_vectors = (None, None) if labels is None else labels.finish(len(names))
     return RawSequences(
         values=all_values,
         tokens=tokens.texts if as_tokens else None,
         lengths=lengths,
         ids=names,
-        labels=None if labels is None else labels.finish(len(names)),
-        label_names=columns.label if isinstance(columns.label, tuple) else None,
+        labels=found,
+        label_names=columns.label if isinstance(columns.label, tuple) else vector_names(label_vectors),
+        label_vectors=label_vectors,
         columns=columns,
         guesses=guesses,
     )
+
+
+def _repeats(table: Table, names: list[str]) -> set[str]:
+    """The columns with some value twice in the first batch of rows."""
+    for batch in table.batches(names):
+        columns = {name: plain(batch[name]) for name in names if not pa.types.is_nested(batch[name].type)}
+        return {name for name, column in columns.items() if pc.count_distinct(column).as_py() < len(column)}
+    return set()
 
 
 def _are_tokens(

@@ -113,7 +113,8 @@ TABLES = {  # the file's text, and a pattern of the message
     "label changes": (
         HEADER + "a,0,u,1,2\nb,0,v,1,2\na,1,v,1,2\n",
         "row 3, column 'label': expected the same label in all rows of sequence 'a', got 'v' after 'u'.\n"
-        'If this is not the label, name its column: `label_column="NAME"`$',
+        "That 'label' is the label was guessed by its name; no other column looks like a label. "
+        'The column with the label: `label_column="NAME"`\nA sequence has one label. .* cut the sequences where',
     ),
     "step twice": (
         HEADER + "a,1,u,1,2\na,0,u,1,2\nb,1,v,1,2\na,1.0,u,1,2\n",
@@ -343,7 +344,10 @@ LINES = {
         '{"inputs": [[1, 2], [3, -1e300]], "label": "u"}\n',
         r"step 2, feature 2: expected a finite number within float32's range, got -1e\+300",
     ),
-    "length 0": ('{"inputs": [], "label": "u"}\n', 'at least one time step in "inputs", got a sequence of length 0'),
+    "length 0": (
+        '{"inputs": [], "label": "u"}\n',
+        r'got a sequence of length 0\n1 of 3 .*`empty="skip"` leaves it out$',
+    ),
     "no features": ('{"inputs": [[], []], "label": "u"}\n', "expected at least one feature in each step"),
     "ragged": ('{"inputs": [[1, 2], [3]], "label": "u"}\n', "step 2: expected 2 features, as in step 1, got 1"),
     "other features": (
@@ -437,7 +441,10 @@ ARRAYS = {
         {"targets": [["a", "b"]] * 3},
         "targets: expected 0 or 1 for each label, got a for sequence 0",
     ),
-    "lengths 0": ({"lengths": [1, 0, 4]}, "lengths: expected 1 to 4 time steps, got 0 for sequence 1"),
+    "lengths 0": (
+        {"lengths": [1, 0, 4]},
+        "lengths, sequence 1: expected at least one time step, got a sequence of length 0",
+    ),
     "lengths beyond": ({"lengths": [1, 2, 5], "ids": [7, 8, 9]}, "lengths: expected 1 to 4 .*, got 5 for sequence '9'"),
     "lengths of floats": ({"lengths": [1.0, 2, 3]}, "lengths: expected integers, got float64"),
     "lengths of another shape": ({"lengths": [[1], [2], [3]]}, r"lengths: expected shape \(3,\), .*, got \(3, 1\)"),
@@ -557,7 +564,6 @@ ARCHIVES = {
     "no @data": ("@classLabel true u v\n1,2:u\n", "line 2: expected @data before the first sequence, got '1,2:u'"),
     "only a header": ("@classLabel true u v\n", "expected a line @data with sequences after it"),
     "no sequences": ("@classLabel true u v\n@data\n", "expected sequences, got none"),
-    "timestamps": ("@timestamps true\n" + SERIES, "expected @timestamps false"),
     "regression": (
         "@targetLabel true\n@data\n1,2:0.5\n",
         r"expected classes \(@classLabel\), got regression targets",

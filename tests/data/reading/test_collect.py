@@ -3,6 +3,7 @@ import pytest
 
 from seqlight.data.reading import collect, memory
 from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.raw import DataError
 
 
@@ -10,7 +11,7 @@ from seqlight.data.reading.raw import DataError
 def test_memory_is_estimated_once_from_the_first_part(tmp_path, monkeypatch, width):
     """1% of the file has 100 steps, so the file has about 10,000, with 8 bytes per feature or 4 per token."""
     monkeypatch.setattr(collect, "_PROBE", 1000)
-    sequences = Collector(tmp_path / "a.jsonl", 100_000, labelled=False)
+    sequences = Collector(tmp_path / "a.jsonl", 100_000, Options(labelled=False))
 
     def add():
         if width is None:
@@ -27,7 +28,7 @@ def test_memory_is_estimated_once_from_the_first_part(tmp_path, monkeypatch, wid
     with pytest.raises(DataError, match=f"a.jsonl: .* memory: its sequences need about {1.02 * size / 1000:.3g}"):
         sequences.done(1000)
 
-    sequences = Collector(tmp_path / "a.jsonl", 100_000, labelled=False)
+    sequences = Collector(tmp_path / "a.jsonl", 100_000, Options(labelled=False))
     monkeypatch.undo()
     monkeypatch.setattr(collect, "_PROBE", 1000)
     add()

@@ -14,6 +14,7 @@ from seqlight.data.given_encoding import reorder_features as reorder_features_of
 from seqlight.data.reading import csv_file, labels, memory, table, ts
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.columns import resolve
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
 
@@ -74,7 +75,7 @@ def reorder_features(size):
 
 def add_tokens(size):
     """Integers with the same hash in Python."""
-    collector = Collector(Path("a.jsonl"), 0, labelled=False)
+    collector = Collector(Path("a.jsonl"), 0, Options(labelled=False))
     collector.add_tokens([Number(number * sys.hash_info.modulus) for number in range(1, size + 1)])
     collector.add_tokens([Number(number * sys.hash_info.modulus) for number in range(1, size + 1)])
     assert len(collector.finish().tokens) == size

