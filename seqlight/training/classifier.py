@@ -20,7 +20,7 @@ from seqlight.common.validation import check_choice
 from seqlight.recurrent.embedding import embed, new_embedding
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths
-from seqlight.recurrent.readout import Readout, read_out
+from seqlight.recurrent.readout import READOUTS, Readout, read_out, readout_size
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
 from seqlight.training.evaluation import Evaluation, log_evaluation
@@ -61,7 +61,8 @@ class SequenceClassifier(TrainingHooks):
         zoneout: the probability that a unit keeps its state in a step.
         residual: whether each layer above the first adds its inputs to its outputs.
         norm: the norm of the inputs of each layer above the first: "layer", "rms" or None.
-        readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
+        readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time; or
+            "last_mean_max", all three, so that the linear layer has 3 times as many weights.
         backend: the implementation of a layer; see `RecurrentLayer`.
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
             (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not
@@ -117,7 +118,7 @@ class SequenceClassifier(TrainingHooks):
         check_num_outputs(num_outputs, target)
         if vocab_size is None and embedding_size != 16:
             warn_unused("embedding_size", embedding_size, "without tokens")
-        check_choice("readout", readout, ("last", "mean", "max"))
+        check_choice("readout", readout, READOUTS)
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
@@ -138,7 +139,7 @@ class SequenceClassifier(TrainingHooks):
             norm=norm,
             backend=backend,
         )
-        self.head = nn.Linear(self.recurrent.output_size, num_outputs)
+        self.head = nn.Linear(readout_size(readout, self.recurrent.output_size), num_outputs)
         self.val_evaluation = Evaluation(target, num_outputs)
         self.test_evaluation = Evaluation(target, num_outputs)
 
@@ -161,10 +162,9 @@ class SequenceClassifier(TrainingHooks):
 
     def _classify(self, features: Tensor, checked: CheckedLengths | None) -> Tensor:
         outputs, final = self.recurrent(features, checked)
-        # For "last", use the final states: indexing `outputs` takes a tenth of a small model's backward pass.
-        summary = self.recurrent.last_outputs(final) if self.readout == "last" else None
-        if summary is None:
-            summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions)
+        # The last outputs are in the final states: indexing `outputs` takes a tenth of a small model's backward pass.
+        last = self.recurrent.last_outputs(final) if self.readout.startswith("last") else None
+        summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions, last=last)
         logits: Tensor = self.head(summary)
         return logits.squeeze(-1) if self.target == "binary" else logits
 
