@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqlight.cells.cell import RecurrentCell
-from seqlight.cells.lstm import LSTMCell
+from seqlight.cells.lstm import LSTMCell, with_forget_bias
 from seqlight.checkpoints.load import load_model
 from seqlight.common.batch import Batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
@@ -47,7 +47,8 @@ class SequenceClassifier(TrainingHooks):
     and may extend the hooks (`on_...`) if it calls the hook of this class.
 
     Args:
-        cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`.
+        cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`. The
+            forget bias of an LSTMCell is 1 at the start; with `partial(LSTMCell, forget_bias=None)` it is as in torch.
         input_size: the number of features F of a time step, for float inputs.
         vocab_size: the number of tokens, for token inputs; give this or `input_size`.
         target: "binary", "multiclass" or "multilabel".
@@ -119,6 +120,7 @@ class SequenceClassifier(TrainingHooks):
         if vocab_size is None and embedding_size != 16:
             warn_unused("embedding_size", embedding_size, "without tokens")
         check_choice("readout", readout, READOUTS)
+        cell = with_forget_bias(cell)
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
