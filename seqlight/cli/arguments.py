@@ -122,15 +122,30 @@ class GivenArguments:
         """Whether a flag or a configuration file gives an argument of the Trainer, even if it is the default."""
         return bool(self.values_of(f"--trainer.{name}")) or name in self._trainer_arguments_in_configurations()
 
-    def max_epochs(self, default: int) -> int:
-        """The number of epochs if none is given: no limit if the steps or the time have one, at least `min_epochs`."""
+    @property
+    def data_class(self) -> str | None:
+        """The class path or name of the data module that flags or configuration files give; None if none does."""
+        found = None
+        for configuration in self._contents_of_configurations():
+            data = configuration.get("data")
+            found = (data.get("class_path", found) if isinstance(data, dict) else data) or found
+        for flag in ("--data", "--data.class_path"):
+            found = next(reversed(self.values_of(flag)), found)
+        return None if found is None else str(found)
+
+    def max_epochs(self, default: int | None) -> int | None:
+        """The number of epochs if none is given: no limit if the steps or the time have one, at least `min_epochs`.
+
+        Args:
+            default: the default without such limits; None if it is chosen later, by the data.
+        """
         named = {"max_steps": -1, "max_time": None, "min_epochs": None, **self._trainer_arguments_in_configurations()}
         named |= {name: value for name in named for value in self.values_of(f"--trainer.{name}")}
         given = {name for name, value in named.items() if str(value) not in ("-1", "None", "null")}
         if given & {"max_steps", "max_time"} or any(word.startswith("--trainer.max_time.") for word in self.words):
             return -1
         least = str(named["min_epochs"])
-        return max(default, int(least)) if least.isdecimal() else default
+        return max(default, int(least)) if default is not None and least.isdecimal() else default
 
     def _trainer_arguments_in_configurations(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
