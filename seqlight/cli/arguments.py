@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from seqlight.checkpoints.run_search import checkpoint_in, newest_run
+from seqlight.checkpoints.resume import LAST
+from seqlight.checkpoints.run_search import checkpoint_in, few_validation, newest_run
 from seqlight.cli.flag_errors import UsageError, base_class, check_class, values_of
 from seqlight.cli.flag_names import CLASSES, FROM_DATA, full_flag
 from seqlight.cli.yaml import current_class_path, load_yaml
@@ -40,7 +41,7 @@ class GivenArguments:
         self.verb = next((word for word in arguments if word in verbs), None)
         self.ckpt_path = next(reversed(self.values_of("--ckpt_path")), None)
         given = next(reversed(values_of("--ckpt_path", arguments)), None)
-        self.note = "" if given == self.ckpt_path else f"--ckpt_path {given}: {self.ckpt_path}"
+        self.note = "" if given == self.ckpt_path else f"--ckpt_path {given}: {_with_reason(str(self.ckpt_path))}"
         self.checkpoint = None if self.verb == "fit" and self.ckpt_path == "last" else self.ckpt_path
         self.configurations = self.values_of("--config")
         self.only_prints = any("help" in word or word in ("-h", "--print_config") for word in arguments)
@@ -178,6 +179,12 @@ class GivenArguments:
             with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
                 found[path] = load_yaml(Path(path).read_text(encoding="utf-8") if os.path.isfile(path) else path)
         return {path: contents for path, contents in found.items() if isinstance(contents, dict)}
+
+
+def _with_reason(path: str) -> str:
+    """The path of a checkpoint that a run's folder stands for, with the reason if it is the last one."""
+    few = few_validation(Path(path)) if path.endswith(LAST) else None
+    return path if few is None else f"{path}, chosen over best.ckpt: validation has only {few} sequences"
 
 
 def check_output(output: str, sources: Iterable[str | None]) -> None:

@@ -29,7 +29,7 @@ from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
 from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say, skipped_batches
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, has_own_bar
-from seqlight.cli.training_run import describe_run, record_backend
+from seqlight.cli.training_run import describe_run, few_validation, record_backend
 from seqlight.cli.unused_flags import unused_flags
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
@@ -257,7 +257,8 @@ class SeqlightCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Mark the run as finished, and print its final metrics and paths."""
-        self._folder.finish()
+        few = few_validation(self.trainer)
+        self._folder.finish(few)
         stop_requests.done = True
         found = describe_found(self.model, self.datamodule, self.config.fit.as_dict())
         for line in (found, skipped_batches(self.model), early_end(self.trainer)):
@@ -268,7 +269,7 @@ class SeqlightCLI(LightningCLI):
         metrics = self.trainer.callback_metrics or resume.metrics
         last = resume.folder and resume.folder / LAST
         gap = "" if self.config_init.fit.quiet else "\n"  # below the progress
-        say(self.trainer, f"{gap}{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last))
+        say(self.trainer, f"{gap}{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last, few))
 
     def after_validate(self) -> None:
         """Print the metrics, which must be finite."""
