@@ -40,7 +40,7 @@ Train, evaluate and use recurrent sequence classifiers.
   seqlight fit --data SequenceFiles --data.train a.csv
                                         your own sequences
   seqlight fit --config run.yaml --trainer.max_epochs 20 --device gpu
-  seqlight test --ckpt_path runs/gru    metrics of the run's best checkpoint on
+  seqlight test --ckpt_path runs/gru    metrics of the run on
                                         the test split; validate: validation
   seqlight predict --ckpt_path runs/gru --data.predict new.csv
                                         probabilities, as CSV

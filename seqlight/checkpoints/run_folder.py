@@ -33,6 +33,8 @@ class RunFolder:
 
     Attributes:
         backend: the backend of the recurrent layers, and the reason if it is not a kernel; empty before training.
+        few_validation: the number of validation sequences if they are too few to choose the best checkpoint, else None;
+            tests then take the last one.
 
     Raises:
         RunInUseError: if another process writes the folder; it names the process.
@@ -42,6 +44,7 @@ class RunFolder:
     def __init__(self, path: Path, new_parents: Sequence[Path] | None = None) -> None:
         self.path = path
         self.backend = str(read_state(path).get("backend", ""))
+        self.few_validation: int | None = None
         self._new_parents = new_parents
         self._lock = FileLock(path / LOCK)  # free again when its process dies
         try:
@@ -69,6 +72,8 @@ class RunFolder:
             WriteError: if the file can't be written.
         """
         state = {"finished": finished, "process": os.getpid(), "backend": self.backend, "training": training}
+        if self.few_validation is not None:
+            state["few_validation"] = self.few_validation
         try:
             check_identity(self.path, self._identity)
         except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from seqlight.checkpoints.numbered_folders import versions
+from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_folder import STATE, finished_meanwhile, read_state
 
 
@@ -83,6 +84,15 @@ def _without(training: Any, ignored: tuple[str, ...]) -> Any:
     return {name: value for name, value in training.items() if not name.startswith(ignored)}
 
 
+def few_validation(checkpoint: Path) -> int | None:
+    """The number of validation sequences of the run with this checkpoint if they are too few to choose the best one.
+
+    None if there are enough, if the run is not finished, or if an earlier version trained it.
+    """
+    found = read_state(checkpoint.parents[1]).get("few_validation")
+    return found if type(found) is int else None
+
+
 def newest_run(parent: Path) -> Path | None:
     """The folder `<parent>/<name>` with the best checkpoint that was written last; None if there is none."""
     newest, written = None, -1.0
@@ -94,8 +104,12 @@ def newest_run(parent: Path) -> Path | None:
 
 
 def checkpoint_in(folder: Path) -> Path | None:
-    """The best checkpoint of the newest version in a run's folder, `.../<name>` or `.../<name>/version_<n>`."""
+    """The checkpoint to use of the newest version in a run's folder, `.../<name>` or `.../<name>/version_<n>`.
+
+    It is the best one, or the last one if the run has too few validation sequences to choose the best.
+    """
     for version in [folder, *(path for _, path in sorted(versions(folder), reverse=True))]:
         if (best := version / "checkpoints" / "best.ckpt").is_file():
-            return best
+            last = best.with_name(LAST)
+            return last if last.is_file() and few_validation(last) is not None else best
     return None

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from seqlight.checkpoints.run_search import checkpoint_in, newest_run
+from seqlight.checkpoints.resume import LAST
+from seqlight.checkpoints.run_search import checkpoint_in, few_validation, newest_run
 from seqlight.cli.flag_errors import UsageError, base_class, check_class, values_of
 from seqlight.cli.flag_names import CLASSES, FROM_DATA, full_flag
 from seqlight.cli.yaml import current_class_path, load_yaml
@@ -40,7 +41,7 @@ class GivenArguments:
         self.verb = next((word for word in arguments if word in verbs), None)
         self.ckpt_path = next(reversed(self.values_of("--ckpt_path")), None)
         given = next(reversed(values_of("--ckpt_path", arguments)), None)
-        self.note = "" if given == self.ckpt_path else f"--ckpt_path {given}: {self.ckpt_path}"
+        self.note = "" if given == self.ckpt_path else f"--ckpt_path {given}: {_with_reason(str(self.ckpt_path))}"
         self.checkpoint = None if self.verb == "fit" and self.ckpt_path == "last" else self.ckpt_path
         self.configurations = self.values_of("--config")
         self.only_prints = any("help" in word or word in ("-h", "--print_config") for word in arguments)
@@ -122,15 +123,30 @@ class GivenArguments:
         """Whether a flag or a configuration file gives an argument of the Trainer, even if it is the default."""
         return bool(self.values_of(f"--trainer.{name}")) or name in self._trainer_arguments_in_configurations()
 
-    def max_epochs(self, default: int) -> int:
-        """The number of epochs if none is given: no limit if the steps or the time have one, at least `min_epochs`."""
+    @property
+    def data_class(self) -> str | None:
+        """The class path or name of the data module that flags or configuration files give; None if none does."""
+        found = None
+        for configuration in self._contents_of_configurations():
+            data = configuration.get("data")
+            found = (data.get("class_path", found) if isinstance(data, dict) else data) or found
+        for flag in ("--data", "--data.class_path"):
+            found = next(reversed(self.values_of(flag)), found)
+        return None if found is None else str(found)
+
+    def max_epochs(self, default: int | None) -> int | None:
+        """The number of epochs if none is given: no limit if the steps or the time have one, at least `min_epochs`.
+
+        Args:
+            default: the default without such limits; None if it is chosen later, by the data.
+        """
         named = {"max_steps": -1, "max_time": None, "min_epochs": None, **self._trainer_arguments_in_configurations()}
         named |= {name: value for name in named for value in self.values_of(f"--trainer.{name}")}
         given = {name for name, value in named.items() if str(value) not in ("-1", "None", "null")}
         if given & {"max_steps", "max_time"} or any(word.startswith("--trainer.max_time.") for word in self.words):
             return -1
         least = str(named["min_epochs"])
-        return max(default, int(least)) if least.isdecimal() else default
+        return max(default, int(least)) if default is not None and least.isdecimal() else default
 
     def _trainer_arguments_in_configurations(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -163,6 +179,12 @@ class GivenArguments:
             with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
                 found[path] = load_yaml(Path(path).read_text(encoding="utf-8") if os.path.isfile(path) else path)
         return {path: contents for path, contents in found.items() if isinstance(contents, dict)}
+
+
+def _with_reason(path: str) -> str:
+    """The path of a checkpoint that a run's folder stands for, with the reason if it is the last one."""
+    few = few_validation(Path(path)) if path.endswith(LAST) else None
+    return path if few is None else f"{path}, chosen over best.ckpt: validation has only {few} sequences"
 
 
 def check_output(output: str, sources: Iterable[str | None]) -> None:

@@ -119,9 +119,14 @@ class CommandFolder:
         self._new_folders = [Path(logger.log_dir), *parents]
         return logger
 
-    def finish(self) -> None:
-        """Mark the run as finished."""
+    def finish(self, few_validation: int | None) -> None:
+        """Mark the run as finished.
+
+        Args:
+            few_validation: the number of validation sequences if they are too few to choose the best checkpoint.
+        """
         if self.run_folder is not None:
+            self.run_folder.few_validation = few_validation
             self.run_folder.describe(self.training, finished=True)
 
     def close(self, *, has_begun: bool) -> None:

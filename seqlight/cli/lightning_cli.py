@@ -20,6 +20,7 @@ from seqlight.cli.arguments import GivenArguments, check_name, check_output, nam
 from seqlight.cli.baselines import baselines_text
 from seqlight.cli.command_folder import CommandFolder
 from seqlight.cli.devices import check_device, check_strategy, device_arguments
+from seqlight.cli.file_defaults import choose_length, data_choose_length, fit_defaults
 from seqlight.cli.finders import describe_found
 from seqlight.cli.flag_errors import explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
@@ -28,7 +29,7 @@ from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
 from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say, skipped_batches
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, has_own_bar
-from seqlight.cli.training_run import describe_run, record_backend
+from seqlight.cli.training_run import describe_run, few_validation, record_backend
 from seqlight.cli.unused_flags import unused_flags
 from seqlight.cli.yaml import check_files
 from seqlight.common.errors import CheckpointError
@@ -51,6 +52,7 @@ class SeqlightCLI(LightningCLI):
     def __init__(self, arguments: list[str], started: float) -> None:
         self._arguments = arguments
         self._names_clipping = False
+        self._data_choose_length = False
         self._checkpoint: GivenCheckpoint | None = None
         self._ckpt_path: str | None = None
         self._folder = CommandFolder(started)
@@ -122,8 +124,8 @@ class SeqlightCLI(LightningCLI):
             self._limits.callback(limit_imports(self._checkpoint.modules))
             subcommand_parser(self, given.verb).set_defaults(self._checkpoint.defaults)
         if given.verb == "fit":
-            max_epochs = given.max_epochs(TRAINER_DEFAULTS["max_epochs"])
-            subcommand_parser(self, "fit").set_defaults({"trainer.max_epochs": max_epochs})
+            described = None if self._checkpoint is None else self._checkpoint.defaults
+            subcommand_parser(self, "fit").set_defaults(fit_defaults(given, described))
 
     def before_instantiate_classes(self) -> None:
         """Restore the path of the checkpoint, which `parse_arguments` has hidden."""
@@ -172,6 +174,9 @@ class SeqlightCLI(LightningCLI):
             kwargs["profiler"] = NoProfiler()
         if self.subcommand == "fit":
             self._choose_clipping()
+            self._data_choose_length = data_choose_length(given.max_epochs, self.datamodule)
+            if self._data_choose_length:
+                kwargs["max_epochs"] = TRAINER_DEFAULTS["max_epochs"]  # until `before_fit`
         has_run = self.subcommand == "fit" and not given.fast_dev_run
         saves = has_run and given.enable_checkpointing is not False
         if has_run:
@@ -212,9 +217,12 @@ class SeqlightCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Print the data, the size of the model and the folder of the results."""
+        config = self.config.fit.trainer  # which becomes config.yaml
+        length = choose_length(self.trainer, self.datamodule, config) if self._data_choose_length else ""
         self._prepare("train", "val", "test")
         if not self.config_init.fit.quiet:
-            say(self.trainer, run_line(self.trainer, self.model, self.config_init.fit.seed_everything))
+            line = run_line(self.trainer, self.model, self.config_init.fit.seed_everything)
+            say(self.trainer, "\n".join(filter(None, [line, length])))
 
     def before_validate(self) -> None:
         """Print the data."""
@@ -249,7 +257,8 @@ class SeqlightCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Mark the run as finished, and print its final metrics and paths."""
-        self._folder.finish()
+        few = few_validation(self.trainer)
+        self._folder.finish(few)
         stop_requests.done = True
         found = describe_found(self.model, self.datamodule, self.config.fit.as_dict())
         for line in (found, skipped_batches(self.model), early_end(self.trainer)):
@@ -260,7 +269,7 @@ class SeqlightCLI(LightningCLI):
         metrics = self.trainer.callback_metrics or resume.metrics
         last = resume.folder and resume.folder / LAST
         gap = "" if self.config_init.fit.quiet else "\n"  # below the progress
-        say(self.trainer, f"{gap}{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last))
+        say(self.trainer, f"{gap}{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last, few))
 
     def after_validate(self) -> None:
         """Print the metrics, which must be finite."""

@@ -79,11 +79,20 @@ def length_table(buckets: Sequence[LengthBucket]) -> str:
     return "\n".join([f"{'length':12}{'sequences':>10}{'accuracy':>10}", *rows])
 
 
-def result_paths(trainer: Trainer, last: Path | None) -> str:
-    """The lines after training: the path of the best checkpoint, and the command that shows the curves."""
+def result_paths(trainer: Trainer, last: Path | None, few_validation: int | None) -> str:
+    """The lines after training: the path of the checkpoint to use, and the command that shows the curves.
+
+    Args:
+        trainer: the Trainer.
+        last: the last checkpoint; None in a run that does not save it.
+        few_validation: the number of validation sequences if they are too few to choose the best checkpoint.
+    """
     lines = []
     best = trainer.checkpoint_callback
-    if isinstance(best, ModelCheckpoint) and best.best_model_path:
+    if few_validation is not None and last is not None and last.is_file():
+        lines.append(f"last checkpoint  {os.path.relpath(last)}")
+        lines.append(f"{'':17}chosen over best.ckpt: validation has only {few_validation} sequences")
+    elif isinstance(best, ModelCheckpoint) and best.best_model_path:
         kind = "best" if best.monitor else "last"  # without a metric it is the latest that was saved
         lines.append(f"{kind} checkpoint  {os.path.relpath(best.best_model_path)}")
     elif last is not None and last.is_file():  # without validation there is no best checkpoint

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqlight.checkpoints.run_choice import AbandonedRun, ChosenRun, abandoned_run, choose_run, choosing_run
 from seqlight.checkpoints.run_folder import RunFolder, RunInUseError
@@ -14,7 +16,12 @@ from seqlight.cli.flag_errors import UsageError
 from seqlight.common.errors import CheckpointError
 from seqlight.common.text import one_line, show
 from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.loader import SequenceLoader
 from seqlight.training.classifier import SequenceClassifier
+
+# With fewer validation sequences, the best checkpoint is worse than the last one: by 2.4 points of test accuracy on
+# average, over ten data sets with 6 to 100 validation sequences.
+ENOUGH_VALIDATION = 300
 
 # Results do not depend on these arguments, so a run can continue with other values.
 _IGNORED = ("config", "fresh", "import", "num_threads", "output", "quiet", "resume")
@@ -136,6 +143,24 @@ def record_backend(
     if earlier not in (None, backend):
         changed = f"backend: {text}; before the checkpoint it was {earlier}, so results can differ in their last digits"
         show(one_line(changed))
+
+
+def few_validation(trainer: Trainer) -> int | None:
+    """The number of validation sequences if they are too few to choose the best checkpoint; else None.
+
+    Their loss is then lowest in an epoch that noise chose. None also if the user has chosen how the best checkpoint is
+    found, by a callback for early stopping or another metric.
+
+    Args:
+        trainer: the Trainer after `fit`.
+    """
+    loader, best = trainer.val_dataloaders, trainer.checkpoint_callback
+    chosen = isinstance(best, ModelCheckpoint) and (best.monitor, best.mode) != ("val/loss", "min")
+    if chosen or trainer.early_stopping_callbacks or not isinstance(loader, SequenceLoader):
+        return None
+    batches = sum(trainer.num_val_batches)
+    num_sequences = int(min(len(loader.data.lengths), batches * loader.batch_size * loader.world_size))
+    return num_sequences if num_sequences < ENOUGH_VALIDATION else None
 
 
 def describe_abandoned(run: AbandonedRun | None) -> str:

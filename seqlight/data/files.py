@@ -63,7 +63,7 @@ class SequenceFiles(EncodedSequences):
         val: str | os.PathLike[str] | None = None,
         test: str | os.PathLike[str] | None = None,
         predict: str | os.PathLike[str] | None = None,
-        batch_size: int = 32,
+        batch_size: int = 16,
         seed: int = 0,
         bucketing: bool = True,
         id_column: str | list[str] | None = None,

@@ -107,7 +107,7 @@ class SequenceLoader(EpochFromTrainer):
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
-        return _num_batches(len(self.data.lengths), self.batch_size, self.world_size)
+        return num_batches(len(self.data.lengths), self.batch_size, self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
         first_batch, order = self._take_first_batch(), self.order()
@@ -175,7 +175,8 @@ class SequenceLoader(EpochFromTrainer):
         return resume["next_batch"]
 
 
-def _num_batches(num_samples: int, batch_size: int, world_size: int) -> int:
+def num_batches(num_samples: int, batch_size: int, world_size: int = 1) -> int:
+    """Batches per epoch and process of a `SequenceLoader`."""
     full_steps, rest = divmod(num_samples, batch_size * world_size)
     # A rest with fewer samples than ranks joins the previous step.
     return full_steps + (rest >= world_size)
@@ -185,4 +186,4 @@ def _num_batches_of(state: dict[str, Any]) -> float:
     """The number of batches in the epoch of a position; infinite if the position does not tell."""
     division = [state.get(name) for name in ("number of samples", "batch_size", "number of processes")]
     known = all(type(value) is int and value > 0 for value in division)
-    return _num_batches(*division) if known else float("inf")  # type: ignore[arg-type]
+    return num_batches(*division) if known else float("inf")  # type: ignore[arg-type]

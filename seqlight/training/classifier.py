@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqlight.cells.cell import RecurrentCell
-from seqlight.cells.lstm import LSTMCell
+from seqlight.cells.lstm import LSTMCell, with_forget_bias
 from seqlight.checkpoints.load import load_model
 from seqlight.common.batch import Batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
@@ -20,7 +20,7 @@ from seqlight.common.validation import check_choice
 from seqlight.recurrent.embedding import embed, new_embedding
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths
-from seqlight.recurrent.readout import Readout, read_out
+from seqlight.recurrent.readout import READOUTS, Readout, read_out, readout_size
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
 from seqlight.training.evaluation import Evaluation, log_evaluation
@@ -47,7 +47,8 @@ class SequenceClassifier(TrainingHooks):
     and may extend the hooks (`on_...`) if it calls the hook of this class.
 
     Args:
-        cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`.
+        cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`. The
+            forget bias of an LSTMCell is 1 at the start; with `partial(LSTMCell, forget_bias=None)` it is as in torch.
         input_size: the number of features F of a time step, for float inputs.
         vocab_size: the number of tokens, for token inputs; give this or `input_size`.
         target: "binary", "multiclass" or "multilabel".
@@ -61,7 +62,8 @@ class SequenceClassifier(TrainingHooks):
         zoneout: the probability that a unit keeps its state in a step.
         residual: whether each layer above the first adds its inputs to its outputs.
         norm: the norm of the inputs of each layer above the first: "layer", "rms" or None.
-        readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
+        readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time; or
+            "last_mean_max", all three, so that the linear layer has 3 times as many weights.
         backend: the implementation of a layer; see `RecurrentLayer`.
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
             (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not
@@ -117,7 +119,8 @@ class SequenceClassifier(TrainingHooks):
         check_num_outputs(num_outputs, target)
         if vocab_size is None and embedding_size != 16:
             warn_unused("embedding_size", embedding_size, "without tokens")
-        check_choice("readout", readout, ("last", "mean", "max"))
+        check_choice("readout", readout, READOUTS)
+        cell = with_forget_bias(cell)
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
@@ -138,7 +141,7 @@ class SequenceClassifier(TrainingHooks):
             norm=norm,
             backend=backend,
         )
-        self.head = nn.Linear(self.recurrent.output_size, num_outputs)
+        self.head = nn.Linear(readout_size(readout, self.recurrent.output_size), num_outputs)
         self.val_evaluation = Evaluation(target, num_outputs)
         self.test_evaluation = Evaluation(target, num_outputs)
 
@@ -161,10 +164,9 @@ class SequenceClassifier(TrainingHooks):
 
     def _classify(self, features: Tensor, checked: CheckedLengths | None) -> Tensor:
         outputs, final = self.recurrent(features, checked)
-        # For "last", use the final states: indexing `outputs` takes a tenth of a small model's backward pass.
-        summary = self.recurrent.last_outputs(final) if self.readout == "last" else None
-        if summary is None:
-            summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions)
+        # The last outputs are in the final states: indexing `outputs` takes a tenth of a small model's backward pass.
+        last = self.recurrent.last_outputs(final) if self.readout.startswith("last") else None
+        summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions, last=last)
         logits: Tensor = self.head(summary)
         return logits.squeeze(-1) if self.target == "binary" else logits
 

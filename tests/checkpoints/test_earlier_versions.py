@@ -61,7 +61,7 @@ def test_training_continues_from_a_checkpoint():
     arguments = ("--ckpt_path=synthetic_last.ckpt", "--trainer.max_epochs=3", *QUIET)
     status, out, err = seqlight_run("fit", *arguments)
     assert status == 0, err
-    [path] = [line.split()[-1] for line in out.splitlines() if line.startswith("best checkpoint")]
+    [path] = [line.split()[-1] for line in out.splitlines() if line.startswith("last checkpoint")]
     last = torch.load(Path(path).with_name("last.ckpt"), weights_only=True)
     assert (last["epoch"], last["global_step"]) == (2, 6)
     assert last["seqlight"]["streams"] == 1
@@ -72,7 +72,7 @@ def test_training_continues_from_a_checkpoint():
 def test_configuration_trains(name):
     status, out, err = seqlight_run("fit", f"--config={name}.yaml", *QUIET)
     assert status == 0, err
-    [path] = [line.split()[-1] for line in out.splitlines() if line.startswith("best checkpoint")]
+    [path] = [line.split()[-1] for line in out.splitlines() if line.startswith("last checkpoint")]
     assert torch.load(path, weights_only=True)["seqlight"]["streams"] == STREAMS
     config = yaml.safe_load((Path(path).parents[1] / "config.yaml").read_text())
     # Class paths are written under the names of this version.

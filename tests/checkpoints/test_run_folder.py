@@ -97,7 +97,7 @@ def test_folder_that_vanishes_is_reported(event, tmp_path):
     status, out, err = train(tmp_path, events=event)
     assert status == 5, err
     assert re.fullmatch(r"seqlight: error: can't write runs[^\n]*: (\S+ was|it was|No such file)[^\n]*\n", err), err
-    assert "best checkpoint" not in out
+    assert "checkpoint  " not in out
 
 
 def test_folder_that_vanishes_without_checkpoints_is_reported(tmp_path):

@@ -20,7 +20,7 @@ from tests.data.test_files import write_lines, write_table
 
 pytestmark = pytest.mark.usefixtures("command_line_state")
 QUICK = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--device=cpu")
-BEST = "runs/a-LSTMCell/version_0/checkpoints/best.ckpt"
+BEST = "runs/a-GRUCell/version_0/checkpoints/best.ckpt"
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +68,17 @@ def test_checkpoint_holds_what_was_learnt_from_the_data(folder):
 
 
 def test_vocabulary_is_not_in_tensorboards_text(folder):
-    events = EventAccumulator("runs/a-LSTMCell/version_0").Reload()
+    events = EventAccumulator("runs/a-GRUCell/version_0").Reload()
     text = events.Tensors("configuration/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "a.csv" in text
     assert "vocabulary" not in text
 
 
 def test_saved_configuration_can_be_used_again(folder):
-    config = yaml.safe_load((folder / "runs/a-LSTMCell/version_0/config.yaml").read_text())
+    config = yaml.safe_load((folder / "runs/a-GRUCell/version_0/config.yaml").read_text())
     assert config["data"]["init_args"]["train"] == "a.csv"
     assert config["data"]["init_args"]["encoding"] is None
-    run("fit", "--config=runs/a-LSTMCell/version_0/config.yaml", "--name=again", *QUICK)
+    run("fit", "--config=runs/a-GRUCell/version_0/config.yaml", "--name=again", *QUICK)
 
 
 def test_test_needs_no_flags_and_prints_the_models_accuracy(folder):
@@ -94,7 +94,7 @@ def test_test_needs_no_flags_and_prints_the_models_accuracy(folder):
 
 
 def test_each_tested_file_has_its_own_folder(folder):
-    version = folder / "runs/a-LSTMCell/version_0"
+    version = folder / "runs/a-GRUCell/version_0"
     before = set(version.glob("test*"))
     for name in "bc":
         out = run("test", f"--ckpt_path={BEST}", f"--data.test={name}.csv", *QUICK[1:])
@@ -131,7 +131,7 @@ def test_continued_training_keeps_what_was_learnt_from_the_data(folder):
 
 def test_data_module_loads_from_the_checkpoint(folder):
     data = seqlight.SequenceFiles.load_from_checkpoint(BEST, predict="c.csv")
-    assert (data.paths["predict"], data.batch_size, data.class_weights) == ("c.csv", 32, (1.0, 3.0))
+    assert (data.paths["predict"], data.batch_size, data.class_weights) == ("c.csv", 16, (1.0, 3.0))
 
 
 def test_tokens_with_several_classes(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def test_quiet_leaves_only_results():
     assert re.fullmatch(r"(?s).*seed 0; results in \S+\n(Epoch [12]/2: .* s\n){2}\n {14}loss .*", whole)
     assert not re.search(r"[^\n -~]", whole)
     assert whole.endswith("\n" + quiet)
-    assert re.fullmatch(r"(?s) {14}loss  accuracy\ntrain .*\nbest checkpoint .*\ncurves .*\n", quiet)
+    assert re.fullmatch(r"(?s) {14}loss  accuracy\ntrain .*\nlast checkpoint .*\n +chosen over .*\ncurves .*\n", quiet)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,24 @@ def test_step_runs(flags, tmp_path):
         assert any(line.startswith(name) for line in out.splitlines()), out
 
 
+def test_archive_prints_the_accuracy_of_each_set(tmp_path):
+    folder = tmp_path / "sets" / "ArrowHead"
+    folder.mkdir(parents=True)
+    for split, number in (("TRAIN", 20), ("TEST", 8)):
+        rows = [f"{index % 2},{1 + index % 2},0.5:{'ab'[index % 4 != 0]}" for index in range(number)]
+        head = "@problemName ArrowHead\n@univariate true\n@classLabel true a b\n@data"
+        (folder / f"ArrowHead_{split}.ts").write_text("\n".join([head, *rows]) + "\n")
+    script, flags = SCRIPT.with_name("archive.py"), ["--sets", "ArrowHead", "--seeds", "1", "--"]
+    status, out, err = run_program(script, str(folder.parent), *flags, "--trainer.max_steps", "2", folder=tmp_path)
+    assert status == 0, err
+    [row] = [line.split() for line in out.splitlines() if line.startswith("ArrowHead")]
+    assert row[1:3] == ["0.750", "0.703"]  # one in four is an a
+    assert 0 <= float(row[3]) <= 1
+    status, _, err = run_program(script, str(tmp_path), *flags, folder=tmp_path)
+    assert status == 2
+    assert "no ArrowHead/ArrowHead_TRAIN.ts in" in err
+
+
 @pytest.mark.long
 def test_start_runs(tmp_path):
     status, out, err = run_program(SCRIPT.with_name("start.py"), "--rounds=1", "--only=fit --epochs 3", folder=tmp_path)

@@ -1,0 +1,64 @@
+"""Defaults of `seqlight fit`: for own files, which are fewer and harder than a task's samples, they differ."""
+
+import math
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+
+from seqlight.cli.arguments import GivenArguments
+from seqlight.cli.options import TRAINER_DEFAULTS
+from seqlight.data.files import SequenceFiles
+from seqlight.data.loader import num_batches
+
+_MODEL: dict[str, Any] = {
+    "class_path": "seqlight.SequenceClassifier",
+    "init_args": {
+        "cell": {"class_path": "seqlight.GRUCell", "init_args": {"hidden_size": 64}},
+        "bidirectional": True,
+        "readout": "last_mean_max",
+    },
+}
+_FILES = ("SequenceFiles", "seqlight.SequenceFiles", "seqlight.data.files.SequenceFiles")
+MIN_EPOCHS, MIN_STEPS = 10, 500
+
+
+def fit_defaults(given: GivenArguments, from_checkpoint: dict[str, Any] | None) -> dict[str, Any]:
+    """The parser's defaults that depend on the kind of data, by flag.
+
+    Args:
+        given: the command line.
+        from_checkpoint: model and data of the checkpoint whose training continues; they keep their arguments.
+    """
+    described = (from_checkpoint or {}).get("data", {}).get("class_path")
+    if (given.data_class or described) not in _FILES:
+        return {"trainer.max_epochs": given.max_epochs(TRAINER_DEFAULTS["max_epochs"])}
+    model = {} if from_checkpoint is not None else {"model": _MODEL}
+    return {**model, "trainer.max_epochs": given.max_epochs(None)}
+
+
+def data_choose_length(max_epochs: int | None, data: LightningDataModule) -> bool:
+    """Whether the number of epochs depends on the data: it is not given, nor has the run another limit."""
+    return max_epochs is None and isinstance(data, SequenceFiles)
+
+
+def choose_length(trainer: Trainer, data: SequenceFiles, config: Any) -> str:
+    """Set the Trainer's number of epochs by the number of training sequences; return a line about it.
+
+    Args:
+        trainer: the Trainer, before `fit`.
+        data: the data.
+        config: the arguments of the Trainer; its `max_epochs` is set, too.
+    """
+    if trainer.fast_dev_run:  # type: ignore[attr-defined] # set by its connector
+        return ""
+    num_sequences = len(data.split("train").lengths)
+    batches = num_batches(num_sequences, data.batch_size, trainer.world_size)
+    limit = trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    per_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
+    epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / per_epoch), trainer.min_epochs or 0)
+    trainer.fit_loop.max_epochs = config.max_epochs = epochs
+    return (
+        f"{epochs * per_epoch} steps, {epochs} epochs of {per_epoch}: the larger of {MIN_STEPS} steps and "
+        f"{MIN_EPOCHS} epochs; --trainer.max_steps changes that"
+    )

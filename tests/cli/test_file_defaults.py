@@ -1,0 +1,154 @@
+"""Defaults of `fit` for files: the model, and the number of steps."""
+
+import re
+from math import ceil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import seqlight
+from tests.cli.commands import SMALL, fit, run
+from tests.conftest import seqlight_run
+from tests.data.test_files import write_table
+
+FILES = ("--data=SequenceFiles", "--data.train=a.csv")
+QUICK = ("--device=cpu", "--trainer.enable_progress_bar=false", "--figures.every_n_epochs=0")
+OWN = {"cell": ("seqlight.GRUCell", {"hidden_size": 64}), "bidirectional": True, "readout": "last_mean_max"}
+OF_TASKS = {
+    "cell": ("seqlight.LSTMCell", {"hidden_size": 32, "forget_bias": "auto"}),
+    "bidirectional": False,
+    "readout": "last",
+}
+CONFIGURATION = """
+model:
+  class_path: SequenceClassifier
+  init_args: {readout: mean, cell: {class_path: LSTMCell}}
+trainer: {max_epochs: 3}
+data: {class_path: seqlight.SequenceFiles, init_args: {train: a.csv, batch_size: 5}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _files(user_folder):
+    write_table(user_folder / "a.csv", 40, 0)
+    Path("run.yaml").write_text(CONFIGURATION)
+
+
+def printed(*flags):
+    return yaml.safe_load(run("fit", *flags, "--print_config"))
+
+
+def model_of(*flags):
+    """The arguments of the model that the defaults for files are about."""
+    found = printed(*flags)["model"]["init_args"]
+    cell = found["cell"]
+    return {**{name: found[name] for name in OWN}, "cell": (cell["class_path"], cell["init_args"])}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        FILES,
+        ("--data=seqlight.SequenceFiles", "--data.train=a.csv"),
+        ("--data=seqlight.data.files.SequenceFiles", "--data.train=a.csv"),
+        ("--data.class_path=seqlight.SequenceFiles", "--data.init_args.train=a.csv"),
+        ("--config={data: {class_path: SequenceFiles, init_args: {train: a.csv}}}",),
+        ("--config={data: {class_path: SyntheticSequences}}", *FILES),
+    ],
+)
+def test_files_have_their_model(data):
+    assert model_of(*data) == OWN
+    assert printed(*data)["data"]["init_args"]["batch_size"] == 16
+
+
+@pytest.mark.parametrize("data", [(), ("--data.task=Parity",), ("--config=run.yaml", "--data=SyntheticSequences")])
+def test_tasks_keep_theirs(data):
+    found = printed(*data)
+    assert found["data"]["init_args"]["batch_size"] == 32
+    if data[:1] != ("--config=run.yaml",):
+        assert model_of(*data) == OF_TASKS
+        assert found["trainer"]["max_epochs"] == 10
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        (("--model.readout=max",), {"readout": "max"}),
+        (("--model.bidirectional=false",), {"bidirectional": False}),
+        (("--model.cell.hidden_size=5",), {"cell": ("seqlight.GRUCell", {"hidden_size": 5})}),
+        (("--model.cell=lstm",), {"cell": OF_TASKS["cell"]}),
+        (("--model.cell=GRUCell",), {}),
+        (("--model=SequenceClassifier",), {}),
+        (("--config=run.yaml",), {"readout": "mean", "cell": OF_TASKS["cell"]}),
+        (("--config=run.yaml", "--model.readout=last"), {"readout": "last", "cell": OF_TASKS["cell"]}),
+    ],
+)
+def test_flags_and_configurations_win(flags, changes):
+    files = FILES if flags[0] != "--config=run.yaml" else ()
+    assert model_of(*files, *flags) == {**OWN, **changes}
+    if not files:
+        found = printed(*flags)
+        assert (found["data"]["init_args"]["batch_size"], found["trainer"]["max_epochs"]) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("num_sequences", "flags", "per_epoch"),
+    [
+        (40, (), 2),
+        (40, ("--data.batch_size=1", "--trainer.accumulate_grad_batches=3"), 11),
+        (40, ("--data.batch_size=1", "--trainer.limit_train_batches=7"), 7),
+        (300, ("--data.batch_size=4", "--trainer.limit_train_batches=0.9"), 54),
+    ],
+)
+def test_number_of_steps_is_that_of_the_rule(num_sequences, flags, per_epoch):
+    write_table(Path("a.csv"), num_sequences, 0)
+    small = ("--model.cell=ElmanCell", "--model.cell.hidden_size=2", "--checkpoint.monitor=null")
+    out = run("fit", *FILES, *QUICK, *small, *flags)
+    epochs = max(10, ceil(500 / per_epoch))
+    assert f"{epochs * per_epoch} steps, {epochs} epochs of {per_epoch}: " in out
+    [last] = Path("runs").rglob("last.ckpt")
+    checkpoint = torch.load(last, weights_only=True)
+    assert (checkpoint["global_step"], checkpoint["epoch"]) == (epochs * per_epoch, epochs - 1)
+    assert yaml.safe_load(last.parents[1].joinpath("config.yaml").read_text())["trainer"]["max_epochs"] == epochs
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        (("--trainer.max_steps=7",), 7),
+        (("--trainer.max_epochs=3",), 6),
+        (("--trainer.max_epochs=2", "--trainer.max_steps=3"), 3),
+        (("--config={trainer: {max_steps: 5}}",), 5),
+    ],
+)
+def test_given_length_wins(flags, steps):
+    out = run("fit", *FILES, *QUICK, *flags)
+    assert "epochs of" not in out
+    [last] = Path("runs").rglob("last.ckpt")
+    assert torch.load(last, weights_only=True)["global_step"] == steps
+
+
+def test_trained_checkpoint_keeps_its_arguments():
+    run("fit", *FILES, *QUICK, "--model.cell=LSTMCell", "--model.readout=max", "--data.batch_size=9",
+        "--trainer.max_epochs=1", "--model.bidirectional=false", "--name=first")  # fmt: skip
+    [last] = Path("runs/first").rglob("last.ckpt")
+    status, _, err = seqlight_run("fit", f"--ckpt_path={last}", "--trainer.max_epochs=2", "--name=second", *QUICK)
+    assert (status, err) == (0, "")
+    [last] = Path("runs/second").rglob("last.ckpt")
+    model, data = seqlight.load(last), seqlight.load_data(last)
+    assert (model.recurrent.cell_name, model.readout, data.batch_size) == ("LSTMCell", "max", 9)
+    assert model.recurrent.num_directions == 1
+    assert data.batch_size == 9
+
+
+def test_checkpoint_of_a_task_that_goes_on_with_files_keeps_its_model():
+    first = fit("--data.task=SumSign", *SMALL)
+    flags = (f"--ckpt_path={first}", *FILES, "--data.feature_columns=[x0]", "--print_config")
+    assert model_of(*flags[:-1])["cell"][0] == "seqlight.LSTMCell"
+
+
+def test_a_test_of_the_code_keeps_its_length():
+    out = run("fit", *FILES, *QUICK, "--trainer.fast_dev_run=true")
+    assert not re.search("epochs of", out)
