@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqlight.cells.cell import RecurrentCell
-from seqlight.cells.lstm import LSTMCell
+from seqlight.cells.lstm import LSTMCell, with_forget_bias
 from seqlight.checkpoints.load import load_model
 from seqlight.common.batch import Batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
@@ -21,7 +21,7 @@ from seqlight.recurrent.convolution import ConvolutionalBranch
 from seqlight.recurrent.embedding import embed, new_embedding
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths
-from seqlight.recurrent.readout import Readout, read_out
+from seqlight.recurrent.readout import READOUTS, Readout, read_out, readout_size
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
 from seqlight.training.evaluation import Evaluation, log_evaluation
@@ -48,7 +48,8 @@ class SequenceClassifier(TrainingHooks):
     and may extend the hooks (`on_...`) if it calls the hook of this class.
 
     Args:
-        cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`.
+        cell: makes a cell from its input size: a cell's class, or `functools.partial(GRUCell, hidden_size=64)`. The
+            forget bias of an LSTMCell is 1 at the start; with `partial(LSTMCell, forget_bias=None)` it is as in torch.
         input_size: the number of features F of a time step, for float inputs.
         vocab_size: the number of tokens, for token inputs; give this or `input_size`.
         target: "binary", "multiclass" or "multilabel".
@@ -62,9 +63,10 @@ class SequenceClassifier(TrainingHooks):
         zoneout: the probability that a unit keeps its state in a step.
         residual: whether each layer above the first adds its inputs to its outputs.
         norm: the norm of the inputs of each layer above the first: "layer", "rms" or None.
-        readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time.
-        convolution: a second branch beside the recurrent one, whose summary is joined to that of the readout: "fcn",
-            the convolutions of LSTM-FCN, see `ConvolutionalBranch`; or None.
+        readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time; or
+            "last_mean_max", all three, so that the linear layer has 3 times as many weights.
+        convolution: a second branch, whose summary is joined to that of the readout: "fcn", the convolutions of
+            LSTM-FCN, see `ConvolutionalBranch`; or None.
         backend: the implementation of a layer; see `RecurrentLayer`.
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
             (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not
@@ -121,9 +123,10 @@ class SequenceClassifier(TrainingHooks):
         check_num_outputs(num_outputs, target)
         if vocab_size is None and embedding_size != 16:
             warn_unused("embedding_size", embedding_size, "without tokens")
-        check_choice("readout", readout, ("last", "mean", "max"))
+        check_choice("readout", readout, READOUTS)
         if convolution is not None:
             check_choice("convolution", convolution, ("fcn",))
+        cell = with_forget_bias(cell)
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
@@ -146,8 +149,8 @@ class SequenceClassifier(TrainingHooks):
             backend=backend,
         )
         self.convolution = None if convolution is None else ConvolutionalBranch(num_features)
-        size = self.recurrent.output_size + (0 if self.convolution is None else self.convolution.output_size)
-        self.head = nn.Linear(size, num_outputs)
+        size = readout_size(readout, self.recurrent.output_size)
+        self.head = nn.Linear(size + (0 if self.convolution is None else self.convolution.output_size), num_outputs)
         self.val_evaluation = Evaluation(target, num_outputs)
         self.test_evaluation = Evaluation(target, num_outputs)
 
@@ -170,10 +173,9 @@ class SequenceClassifier(TrainingHooks):
 
     def _classify(self, features: Tensor, checked: CheckedLengths | None) -> Tensor:
         outputs, final = self.recurrent(features, checked)
-        # For "last", use the final states: indexing `outputs` takes a tenth of a small model's backward pass.
-        summary = self.recurrent.last_outputs(final) if self.readout == "last" else None
-        if summary is None:
-            summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions)
+        # The last outputs are in the final states: indexing `outputs` takes a tenth of a small model's backward pass.
+        last = self.recurrent.last_outputs(final) if self.readout.startswith("last") else None
+        summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions, last=last)
         if self.convolution is not None:
             summary = torch.cat((summary, self.convolution(features, checked)), -1)
         logits: Tensor = self.head(summary)

@@ -463,6 +463,15 @@ def test_forget_bias_is_the_sum_of_both_biases(cell_type):
     assert torch.equal(filled[others], drawn[others])
 
 
+@pytest.mark.parametrize("options", [{}, {"forget_bias": "auto"}, {"forget_bias": None}], ids=str)
+def test_bare_lstm_cell_is_drawn_as_torchs(options):
+    torch.manual_seed(3)
+    expected = nn.LSTMCell(F, H).state_dict()
+    torch.manual_seed(3)
+    drawn = LSTMCell(F, H, **options).state_dict()
+    assert all(torch.equal(drawn[name], value) for name, value in expected.items())
+
+
 def test_reset_parameters_keeps_the_forget_bias():
     cell = LSTMCell(F, H, forget_bias=2.0)
     before = cell.weight_hh.clone()

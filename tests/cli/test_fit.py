@@ -34,7 +34,7 @@ def test_fit_without_flags_trains_as_in_the_readme():
     model = seqlight.load(checkpoint)
     assert model.hparams["cell"] == {
         "class_path": "seqlight.LSTMCell",
-        "init_args": {"hidden_size": 32, "forget_bias": None},
+        "init_args": {"hidden_size": 32, "forget_bias": 1.0},
     }
     assert model.hparams["input_size"] == 1
     config = yaml.safe_load(Path("runs/SumSign-LSTMCell/version_0/config.yaml").read_text())

@@ -103,7 +103,9 @@ def in_short(flag):
     """The text up to the first full stop, colon or semicolon, and the choices, if it does not name them."""
     text = re.split(r"(?<=[^.])\.(?: |$)|[;:] (?![^(]*\))", flag.text)[0].removeprefix("the ")
     choices = flag.kind.split("|")
-    named = not choices[1:] or choices == ["true", "false"] or choices[0] in text or not flag.default
+    named = (
+        not choices[1:] or choices == ["true", "false"] or {*choices} & {*re.findall(r"\w+", text)} or not flag.default
+    )
     return flag._replace(text=text if named else f"{text} ({', '.join(choices)})")
 
 

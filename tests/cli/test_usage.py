@@ -62,7 +62,11 @@ WRONG = [
         2,
         r"--model\.optimizer\.betas: SGD has no such argument; see `seqlight fit --model\.optimizer\.help SGD`",
     ),
-    (["fit", "--model.readout=first"], 2, r"--model\.readout: expected one of last, mean, max; got first"),
+    (
+        ["fit", "--model.readout=first"],
+        2,
+        r"--model\.readout: expected one of last, mean, max, last_mean_max; got first",
+    ),
     (
         ["fit", "--model.cell=ElmanCell", "--model.backend=torc"],
         2,

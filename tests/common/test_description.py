@@ -51,7 +51,7 @@ OWN = f"{__name__}.OwnCell"
 CELLS = [
     (GRUCell, "seqlight.GRUCell", {"hidden_size": 32}),
     (partial(GRUCell), "seqlight.GRUCell", {"hidden_size": 32}),
-    (partial(LSTMCell, hidden_size=64), "seqlight.LSTMCell", {"hidden_size": 64, "forget_bias": None}),
+    (partial(LSTMCell, hidden_size=64), "seqlight.LSTMCell", {"hidden_size": 64, "forget_bias": "auto"}),
     (ElmanCell, "seqlight.ElmanCell", {"hidden_size": 32, "nonlinearity": "tanh"}),
     (
         partial(ElmanCell, nonlinearity="relu"),

@@ -136,9 +136,10 @@ def test_states_and_gates_equal_torch_cells(cell, stack):
 
 
 PROBABILITIES = [
-    *(("binary", {"readout": readout, "num_layers": 2}) for readout in ("last", "mean", "max")),
+    *(("binary", {"readout": readout, "num_layers": 2}) for readout in ("last", "mean", "max", "last_mean_max")),
     *((target, {"readout": readout}) for target in ("multiclass", "multilabel") for readout in ("last", "mean")),
     ("binary", {"bidirectional": True, "readout": "max"}),
+    ("multiclass", {"bidirectional": True, "readout": "last_mean_max"}),
     ("multiclass", {"bidirectional": True, "num_layers": 2}),
     ("binary", {"vocab_size": 4, "embedding_size": 3}),
     ("multilabel", {"vocab_size": 4, "embedding_size": 3, "bidirectional": True}),

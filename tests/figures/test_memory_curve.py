@@ -70,6 +70,7 @@ CURVES = [
     (LSTMCell, "multilabel", 3, {"input_size": 2, "bidirectional": True, "num_layers": 2}),
     (ElmanCell, "binary", 1, {"input_size": 2, "backend": "eager", "dropout": 0.5, "num_layers": 2}),
     (ElmanCell, "binary", 1, {"vocab_size": 4, "embedding_size": 3, "readout": "max"}),
+    (GRUCell, "binary", 1, {"input_size": 2, "readout": "last_mean_max", "bidirectional": True}),
 ]
 every_curve = pytest.mark.parametrize(("cell", "target", "num_outputs", "options"), CURVES)
 

@@ -66,7 +66,7 @@ def logits_by_number(model, batches):
     return torch.stack([logit for _, logit in sorted(rows, key=lambda row: row[0])])
 
 
-@pytest.mark.parametrize("readout", ["last", "mean", "max"])
+@pytest.mark.parametrize("readout", ["last", "mean", "max", "last_mean_max"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("backend", ["eager", "torch", "kernel"])
 @pytest.mark.parametrize(("cell", "layer"), [(GRUCell, nn.GRU), (LSTMCell, nn.LSTM)])
@@ -95,7 +95,8 @@ def logits_alone(model, layer, data, readout):
             outputs, _ = reference(data.values[None, start : start + length])
             forwards, backwards = outputs[0, :, :5], outputs[0, :, 5:]
             last = torch.cat([forwards[-1], *backwards[:1]])
-            features = {"last": last, "mean": outputs[0].mean(0), "max": outputs[0].max(0).values}[readout]
+            parts = {"last": last, "mean": outputs[0].mean(0), "max": outputs[0].max(0).values}
+            features = torch.cat([*parts.values()]) if readout == "last_mean_max" else parts[readout]
             logits.append(model.head(features)[0])
     return torch.stack(logits)
 

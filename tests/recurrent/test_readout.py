@@ -21,6 +21,8 @@ from tests.recurrent.cases import (
 
 def loop_readout(readout, outputs, length, num_directions):
     """The readout of one sequence, from its true steps."""
+    if readout == "last_mean_max":
+        return [value for part in readout.split("_") for value in loop_readout(part, outputs, length, num_directions)]
     width = len(outputs[0]) // num_directions
     if readout == "last":
         return [*outputs[length - 1][:width], *(outputs[0][width:] if num_directions == 2 else [])]
@@ -28,7 +30,7 @@ def loop_readout(readout, outputs, length, num_directions):
     return [max(column) if readout == "max" else sum(column) / length for column in columns]
 
 
-@pytest.mark.parametrize("readout", ["last", "mean", "max"])
+@pytest.mark.parametrize("readout", ["last", "mean", "max", "last_mean_max"])
 @pytest.mark.parametrize("lengths", [None, torch.full((B,), T), RAGGED], ids=["none", "full", "ragged"])
 @one_or_both_directions
 def test_readout_equals_a_loop(readout, lengths, bidirectional):

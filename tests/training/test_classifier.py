@@ -110,12 +110,40 @@ def test_load_returns_the_trained_model(cell, options, tmp_path):
     assert dict(loaded.hparams) == dict(model.hparams)
 
 
+@pytest.mark.parametrize(
+    ("cell", "forget_bias"),
+    [
+        (LSTMCell, 1),
+        (partial(LSTMCell, hidden_size=32), 1),
+        (partial(LSTMCell, forget_bias="auto"), 1),
+        (partial(LSTMCell, forget_bias=-0.5), -0.5),
+        (partial(LSTMCell, forget_bias=None), None),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"zoneout": 0.1}], ids=str)
+def test_lstm_starts_as_torchs_except_for_its_forget_bias(cell, forget_bias, options):
+    torch.manual_seed(0)
+    expected = torch.nn.LSTM(3, 32, num_layers=2, bidirectional=True).state_dict()
+    torch.manual_seed(0)
+    model = SequenceClassifier(cell, input_size=3, num_layers=2, bidirectional=True, **options)
+    assert model.hparams["cell"]["init_args"] == {"hidden_size": 32, "forget_bias": forget_bias}
+    for index, layer in enumerate(model.recurrent.layers):
+        state = {name.removeprefix("cell."): value for name, value in layer.cell.state_dict().items()}
+        suffix = f"_l{index // 2}" + "_reverse" * (index % 2)
+        for name, value in state.items():
+            same = torch.ones(len(value), dtype=torch.bool)
+            same[32:64] = forget_bias is None or name.startswith("weight")  # the rows of the forget gate
+            assert torch.equal(value[same], expected[name + suffix][same])
+        if forget_bias is not None:
+            assert torch.equal((state["bias_ih"] + state["bias_hh"])[32:64], torch.full((32,), float(forget_bias)))
+
+
 def test_model_trained_without_a_datamodule_is_loaded(tmp_path):
     loader = SyntheticSequences(SumSign(), num_train=64).train_dataloader()
     fitted = trainer(tmp_path, max_epochs=1)
     fitted.fit(SequenceClassifier(LSTMCell, input_size=1), loader, loader)
     path = fitted.checkpoint_callback.best_model_path
-    assert seqlight.load(path).hparams["cell"]["init_args"] == {"hidden_size": 32, "forget_bias": None}
+    assert seqlight.load(path).hparams["cell"]["init_args"] == {"hidden_size": 32, "forget_bias": 1.0}
 
 
 def test_load_from_checkpoint_and_trainer_test(tmp_path):
