@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,6 +17,7 @@ from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.processes import weigh_by_share
 from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
+from seqlight.recurrent.convolution import ConvolutionalBranch
 from seqlight.recurrent.embedding import embed, new_embedding
 from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths
@@ -64,6 +65,8 @@ class SequenceClassifier(TrainingHooks):
         norm: the norm of the inputs of each layer above the first: "layer", "rms" or None.
         readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time; or
             "last_mean_max", all three, so that the linear layer has 3 times as many weights.
+        convolution: a second branch, whose summary is joined to that of the readout: "fcn", the convolutions of
+            LSTM-FCN, see `ConvolutionalBranch`; or None.
         backend: the implementation of a layer; see `RecurrentLayer`.
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
             (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not
@@ -105,6 +108,7 @@ class SequenceClassifier(TrainingHooks):
         residual: bool = False,
         norm: Norm | None = None,
         readout: Readout = "last",
+        convolution: Literal["fcn"] | None = None,
         backend: Backend = "auto",
         class_weights: Sequence[float] | None = None,
         optimizer: Callable[[Iterable[Any], float], Optimizer] = torch.optim.Adam,
@@ -120,6 +124,8 @@ class SequenceClassifier(TrainingHooks):
         if vocab_size is None and embedding_size != 16:
             warn_unused("embedding_size", embedding_size, "without tokens")
         check_choice("readout", readout, READOUTS)
+        if convolution is not None:
+            check_choice("convolution", convolution, ("fcn",))
         cell = with_forget_bias(cell)
         save_plain_hyperparameters(self)
         self.target: Target = target
@@ -128,9 +134,10 @@ class SequenceClassifier(TrainingHooks):
         self.register_buffer("class_weights", weights, persistent=False)
         self.readout: Readout = readout
         self.embedding = None if vocab_size is None else new_embedding(vocab_size, embedding_size)
+        num_features = embedding_size if input_size is None else input_size
         self.recurrent = RecurrentStack(
             cell,
-            embedding_size if input_size is None else input_size,
+            num_features,
             num_layers=num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
@@ -141,7 +148,9 @@ class SequenceClassifier(TrainingHooks):
             norm=norm,
             backend=backend,
         )
-        self.head = nn.Linear(readout_size(readout, self.recurrent.output_size), num_outputs)
+        self.convolution = None if convolution is None else ConvolutionalBranch(num_features)
+        size = readout_size(readout, self.recurrent.output_size)
+        self.head = nn.Linear(size + (0 if self.convolution is None else self.convolution.output_size), num_outputs)
         self.val_evaluation = Evaluation(target, num_outputs)
         self.test_evaluation = Evaluation(target, num_outputs)
 
@@ -167,6 +176,8 @@ class SequenceClassifier(TrainingHooks):
         # The last outputs are in the final states: indexing `outputs` takes a tenth of a small model's backward pass.
         last = self.recurrent.last_outputs(final) if self.readout.startswith("last") else None
         summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions, last=last)
+        if self.convolution is not None:
+            summary = torch.cat((summary, self.convolution(features, checked)), -1)
         logits: Tensor = self.head(summary)
         return logits.squeeze(-1) if self.target == "binary" else logits
 

@@ -38,6 +38,7 @@ FLAGS = {
     "--model.recurrent_dropout": ([0.0, 0.3], [-1, 2, "nan"]),
     "--model.zoneout": ([0.0, 0.2], [-0.5, 1.1]),
     "--model.readout": (["last", "mean", "max", "last_mean_max"], ["first", 1]),
+    "--model.convolution": (["fcn", "null"], ["cnn", 3]),
     "--model.learning_rate": ([0.01, 1e-5, 0.0001], [0, -0.1, "nan", "inf", "fast"]),
     "--model.lr_schedule": (["cosine", "constant"], ["linear"]),
     "--model.non_finite": (["stop", "skip"], ["ignore"]),
