@@ -240,7 +240,9 @@ class SequenceFiles(SequenceDataModule):
         learned, columns = self.encoding.columns, self._columns
         if learned is not None:
             step = learned.step if columns.step is None else columns.step
-            columns = Columns(columns.id or learned.id, step, columns.label or learned.label, columns.features)
+            columns = Columns(
+                columns.id or learned.id, step, columns.label or learned.label, columns.features, learned.left_out or ()
+            )
         inputs: Literal["features", "tokens"] = "features" if self.encoding.vocabulary is None else "tokens"
         raw = read_sequences(path, columns=columns, inputs=inputs, labelled=labelled)
         if learned is not None and raw.columns is not None and raw.columns.features != learned.features:

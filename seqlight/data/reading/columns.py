@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from seqlight.data.reading.index_columns import is_index_name
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import Columns, DataError
 
@@ -75,16 +76,21 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         if label is None and labelled:
             raise _error(path, names, "expected a column with the label of each sequence", "label")
         guesses.append("no labels" if label is None else f"label {_listed(names_of(label))}")
-    features = request.features
+    features, left_out = request.features, request.left_out
     if features is None:
-        # pandas writes a frame's index as a column with this prefix.
-        features = tuple(name for name in free if name and not name.startswith("__index_level_"))
+        known_index = set(request.left_out or ())
+        features = tuple(
+            name
+            for name in free
+            if not (is_index_name(name) if request.left_out is None else name in known_index or not name)
+        )
         if not features:
             raise _error(path, names, "expected columns with features besides id, step and label", "features")
         without = _without(free, features)
-        index = f" without pandas' index {_listed(without)}" if without else ""
+        left_out = tuple(without) or None
+        index = f" without the index {_listed(without)}" if without else ""
         guesses.append(f"features {_listed(features)}{index}")
-    return Columns(sequence_id, step, label, features), (f"{path}: {', '.join(guesses)}",) if guesses else ()
+    return Columns(sequence_id, step, label, features, left_out), (f"{path}: {', '.join(guesses)}",) if guesses else ()
 
 
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
