@@ -16,6 +16,7 @@ from seqlight.common.unused import warn_unused
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.given_encoding import check_arguments, reorder_features
+from seqlight.data.leaks import leaks
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import read_sequences
@@ -264,5 +265,5 @@ class SequenceFiles(SequenceDataModule):
                 part = sequences.subset(torch.from_numpy(rows))
                 remarks = (*absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
                 if split == "train":
-                    remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding))
+                    remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding), *leaks(sequences, self.encoding))
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
