@@ -21,7 +21,7 @@ def digests_of(raw: RawSequences) -> Int64[Tensor, "sequences 2"]:
     ends = np.cumsum(raw.lengths)
     for start, end in zip((ends - raw.lengths).tolist(), ends.tolist(), strict=True):
         steps = raw.values[start:end]
-        steps = steps + 0.0 if table is None else table[steps]  # -0.0 + 0.0 is 0.0
+        steps = np.add(steps, 0.0, order="C") if table is None else table[steps]  # -0.0 + 0.0 is 0.0
         digests += hashlib.blake2b(steps.data, digest_size=16).digest()
     return torch.frombuffer(digests, dtype=torch.int64).reshape(-1, 2)
 

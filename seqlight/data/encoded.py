@@ -16,6 +16,7 @@ from seqlight.data.classes import label_doubts, learn_classes
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.given_encoding import check_arguments, reorder_features
+from seqlight.data.leaks import leaks
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.options import Options
@@ -210,7 +211,7 @@ class EncodedSequences(SequenceDataModule):
         if learned is not None:
             step = learned.step if columns.step is None else columns.step
             columns = Columns(
-                columns.id or learned.id, step, columns.label or learned.label, columns.features, learned.left_out
+                columns.id or learned.id, step, columns.label or learned.label, columns.features, learned.left_out or ()
             )
         inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
         raw = self._read_source(source, columns, inputs, labelled)
@@ -236,4 +237,5 @@ class EncodedSequences(SequenceDataModule):
                     assert raw.labels is not None
                     about_labels = label_doubts(raw.labels, self.encoding.class_names, path)
                     remarks = (*raw.guesses, *raw.remarks, *about_labels, *coarse, *doubts(part, self.encoding))
+                    remarks += leaks(sequences, self.encoding)
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)

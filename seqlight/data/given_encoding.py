@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from seqlight.data.encoding import SequenceEncoding
+from seqlight.data.reading.index_columns import is_index_name
 from seqlight.data.reading.names import class_name
 from seqlight.data.reading.raw import DataError, RawSequences
 from seqlight.data.scale import chunks
@@ -38,11 +41,15 @@ def reorder_features(raw: RawSequences, names: tuple[str, ...], path: str) -> No
     assert raw.columns is not None
     found = {name: index for index, name in enumerate(raw.columns.features or ())}
     known = set(names)
-    missing, extra = [name for name in names if name not in found], [name for name in found if name not in known]
+    missing = [name for name in names if name not in found]
+    extra = [name for name in found if name not in known and not is_index_name(name)]
     if missing or extra:
         differences = [f"{' and '.join(map(repr, missing))} missing"] if missing else []
         differences += [f"{' and '.join(map(repr, extra))} not in the training data"] if extra else []
         raise DataError(f"{path}: feature columns differ from training: {', '.join(differences)}")
     places = [found[name] for name in names]
+    if len(places) < raw.values.shape[1]:  # an index is left out
+        raw.values = np.ascontiguousarray(raw.values[:, places])
+        return
     for chunk in chunks(raw.values):
         raw.values[chunk] = raw.values[chunk][:, places]

@@ -7,6 +7,8 @@ from numpy.typing import DTypeLike
 
 from seqlight.data.reading import memory
 
+_CHUNK = 1 << 14  # rows that are moved at a time
+
 
 class Buffer:
     """A growing array of rows of one type.
@@ -51,6 +53,14 @@ class Buffer:
     def append(self, rows: np.ndarray) -> None:
         """Add `rows` at the end."""
         self.extend(len(rows))[...] = rows
+
+    def select(self, columns: list[int]) -> None:
+        """Keep these columns of all rows, in place."""
+        rows, width = self._shaped(self._flat[: self._used]), len(columns)
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK][:, columns]
+            self._flat[start * width : (start + len(chunk)) * width] = chunk.reshape(-1)
+        self._used, self._width = len(rows) * width, width
 
     def convert(self, dtype: DTypeLike) -> None:
         """Change the type of all rows."""

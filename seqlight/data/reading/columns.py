@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from seqlight.data.reading.index_columns import is_index_name
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import Columns, DataError
 
@@ -73,7 +74,7 @@ def resolve(
             if name not in known:
                 raise _error(path, names, f"expected a column {shown(name)}", role)
     taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
-    left_out = tuple(name for name in request.left_out if name in known and name not in taken)
+    left_out = tuple(name for name in request.left_out or () if name in known and name not in taken)
     for name, count in Counter(taken).items():
         if count > 1:
             raise DataError(f"{path}: expected each column for one purpose, got {shown(name)} {count} times")
@@ -119,15 +120,15 @@ def resolve(
         guesses.append("no labels" if label is None else f"label {_listed(names_of(label))}")
     features = request.features
     if features is None:
-        # pandas writes a frame's index as a column with this prefix.
-        features = tuple(name for name in free if name and not name.startswith("__index_level_"))
+        features = tuple(name for name in free if name and not (request.left_out is None and is_index_name(name)))
         if not features:
             raise _error(path, names, "expected columns with features besides id, step and label", "features")
         without = _without(free, features)
-        index = f" without pandas' index {_listed(without)}" if without else ""
+        left_out += tuple(without)
+        index = f" without the index {_listed(without)}" if without else ""
         guesses.append(f"features {_listed(features)}{index}")
     lines = [f"{path}: {', '.join(guesses)}"] if guesses else []
-    return Columns(sequence_id, step, label, features, left_out), (*lines, *remarks)
+    return Columns(sequence_id, step, label, features, left_out or None), (*lines, *remarks)
 
 
 def _that_makes_sequences(path: Path, found: str, free: list[str], repeats: Callable[[list[str]], set[str]]) -> str:

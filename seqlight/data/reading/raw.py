@@ -27,14 +27,15 @@ class Columns:
         label: the column with the label of a sequence, or several columns of 0 and 1 for multilabel; None if there are
             no labels.
         features: columns of numbers, or one column of tokens.
-        left_out: columns that are not features; in a request, they are not guessed either.
+        left_out: columns that are not features, as those that number the rows. In a request, None means that they are
+            found.
     """
 
     id: str | tuple[str, ...] | None = None
     step: str | None = None
     label: str | tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...] | None = None
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Tables in long form: one row per time step, with the id of its sequence."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.columns import label_hint, names_of, resolve
 from seqlight.data.reading.ids import id_texts, sequence_ids
+from seqlight.data.reading.index_columns import RowCounters
 from seqlight.data.reading.inputs import Inputs, integers_guessed
 from seqlight.data.reading.label_vectors import vector_names
 from seqlight.data.reading.labels import Labels
@@ -68,6 +69,7 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
     if columns.label is not None:
         labels = Labels(columns.label, options, label_hint(table.names, request, columns.label))
     codes, steps, values = Buffer(path, np.int32), None, None
+    counters = RowCounters() if request.features is None and request.left_out is None else None
     for batch in table.batches(wanted):
         if batch.num_rows == 0:
             continue
@@ -86,9 +88,14 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
             labels.append(batch, sequences, ids.of, place)
         if steps is not None:
             steps.append(batch[steps.name], place)
-        _append(values, batch, columns.features, tokens if as_tokens else None, place)
+        rows = _append(values, batch, columns.features, tokens if as_tokens else None, place)
+        if counters is not None and not as_tokens:
+            counters.add(rows)
     if values is None:
         raise DataError(f"{path}: expected rows, got only the names of columns")
+    if counters is not None and (numbers := counters.found()):
+        columns, guess = _leave_out(path, columns, values, numbers)
+        guesses += guess
     names = id_texts(ids.texts, names_of(columns.id), path)
     all_codes, all_values = codes.finish(), values.finish()
     pa.default_memory_pool().release_unused()
@@ -143,18 +150,40 @@ def _are_tokens(
     return False, (integers_guessed(table.path, as_tokens=False),) if integers else ()
 
 
-def _append(values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], tokens: Codes | None, place: Place) -> None:
-    """Add the features of a batch, or its tokens."""
+def _append(
+    values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], tokens: Codes | None, place: Place
+) -> np.ndarray:
+    """Add the features of a batch, or its tokens, and return them."""
     if tokens is not None:
         refuse_empty(plain(batch[names[0]]), names[0], place, "a token")
-        values.append(tokens.encode(batch[names[0]]))
-        return
+        found = tokens.encode(batch[names[0]])
+        values.append(found)
+        return found
     hint = 'If these are tokens: `inputs="tokens"`'
     if len(names) > 1:
         hint = 'If it is not a feature, name the columns that are: `feature_columns=["NAME"]`'
     rows = values.extend(batch.num_rows)
     for index, name in enumerate(names):
         rows[:, index] = features(batch[name], name, place, hint)
+    return rows
+
+
+def _leave_out(path: Path, columns: Columns, values: Buffer, found: list[int]) -> tuple[Columns, tuple[str, ...]]:
+    """The columns without those that number the rows, and a line about it."""
+    assert columns.features is not None
+    numbers = [columns.features[index] for index in found]
+    listed = ", ".join(map(shown, numbers[:20]))
+    if len(numbers) == len(columns.features):
+        return columns, (f"{path}: {listed} only numbers the rows of the file, and there is no other feature",)
+    counting = set(found)
+    kept = [index for index in range(len(columns.features)) if index not in counting]
+    values.select(kept)
+    left_out = (*(columns.left_out or ()), *numbers)
+    columns = replace(columns, features=tuple(columns.features[index] for index in kept), left_out=left_out)
+    return columns, (
+        f"{path}: {listed} numbers the rows of the file and is left out; "
+        'to choose the features: `feature_columns=["NAME"]`',
+    )
 
 
 def _order(

@@ -269,7 +269,7 @@ def test_pandas_index_is_not_a_feature(tmp_path, suffix):
     frame = random_frame(np.random.default_rng(9)).sample(frac=1, random_state=1)
     raw = read_sequences(write(frame, tmp_path / f"a{suffix}", index=True))
     check_against_groupby(raw, frame, "t", ["x0", "x1", "x2"])
-    assert "without pandas' index" in raw.guesses[0]
+    assert "without the index" in raw.guesses[0]
 
 
 def test_text_of_digits_is_a_feature_in_csv_and_tokens_in_parquet(tmp_path):
