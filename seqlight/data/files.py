@@ -17,11 +17,10 @@ from seqlight.common.validation import check_choice
 from seqlight.data.classes import label_doubts
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
-from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.collect import collect
 from seqlight.data.reading.columns import reorder
-from seqlight.data.reading.options import Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
-from seqlight.data.reading.read import read_sequences
+from seqlight.data.reading.read import check_layout, read_sequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.stratify import stratified_split
 from seqlight.data.streams import Purpose, generator
@@ -70,7 +69,9 @@ class SequenceFiles(SequenceDataModule):
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         val_fraction: the fraction of the training file for validation, if there is no `val`.
         empty: "skip" leaves out sequences without time steps, and the report counts them; "refuse" raises a DataError.
-        layout: "long" for tables with a row per time step and arrays (N, T, F); "channels_first" for arrays (N, F, T).
+        layout: "long" for tables with a row per time step and arrays (N, T, F); "wide" for tables with a row per
+            sequence, whose columns are steps, as x_0, x_1 (.tsv files of the UCR archive need no names);
+            "channels_first" for arrays (N, F, T).
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
 
@@ -97,7 +98,7 @@ class SequenceFiles(SequenceDataModule):
         standardise: bool = True,
         val_fraction: float = 0.2,
         empty: Literal["refuse", "skip"] = "refuse",
-        layout: Literal["long", "channels_first"] = "long",
+        layout: Literal["long", "wide", "channels_first"] = "long",
         class_weights: Literal["balanced"] | list[float] | None = None,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
@@ -110,7 +111,7 @@ class SequenceFiles(SequenceDataModule):
             warn_unused("val_fraction", val_fraction, "if there is a file for validation")
         paths = {"train": train, "val": val, "test": test, "predict": predict}
         self.paths = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
-        self.name = Path(self.paths["train"] or "files").stem
+        self.name = Path((self.paths["train"] or "files").removesuffix(".gz")).stem
         self.val_fraction = val_fraction
         self._columns = Columns(
             tuple(id_column) if isinstance(id_column, list) else id_column,
@@ -121,7 +122,7 @@ class SequenceFiles(SequenceDataModule):
         if [] in (id_column, label_column, feature_columns):
             raise ValueError("id_column, label_column and feature_columns must name columns, got an empty list")
         check_choice("empty", empty, ("refuse", "skip"))
-        check_choice("layout", layout, ("long", "channels_first"))
+        check_choice("layout", layout, ("long", "wide", "channels_first"))
         self._empty, self._layout = empty, layout
         self._inputs: Literal["auto", "features", "tokens"] = inputs
         self._loaded: dict[str, _Loaded] = {}
@@ -160,20 +161,8 @@ class SequenceFiles(SequenceDataModule):
         Raises:
             DataError: if they do not fit the training data.
         """
-        collector = Collector(Path("sequences"), 0, Options(labelled=False))
-        for number, sequence in enumerate(sequences):
-            place = f"sequence {number}"
-            if len(sequence) == 0:
-                raise DataError(f"{place}: expected at least one time step")
-            if self.encoding.vocabulary is not None:
-                tokens = sequence.tolist() if hasattr(sequence, "tolist") else list(sequence)
-                if other := [token for token in tokens if not isinstance(token, str | int)]:
-                    raise DataError(f"{place}: expected tokens, text or integers, got {other[0]!r}")
-                collector.add_tokens(tokens)
-            else:
-                values = np.asarray(sequence, dtype=np.float64)
-                collector.add_features(values if values.ndim == 2 else values[:, None], place)
-        encoded = self.encoding.encode(collector.finish(), "sequences", labelled=False)
+        raw = collect(sequences, as_tokens=self.encoding.vocabulary is not None)
+        encoded = self.encoding.encode(raw, "sequences", labelled=False)
         rows = torch.arange(len(encoded.lengths))
         return encoded.take(rows, rows)
 
@@ -202,6 +191,7 @@ class SequenceFiles(SequenceDataModule):
         """Learn the encoding, and keep the training data that were read for it."""
         path = self.paths["train"]
         assert path is not None
+        check_layout(path, self._layout)
         raw = read_sequences(path, columns=self._columns, inputs=self._inputs, empty=self._empty, layout=self._layout)
         train_rows, val_rows = self._divide(raw)
         self.encoding = learn_encoding(
