@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
 from seqlight.data.given_encoding import check_arguments, reorder_features
 from seqlight.data.leaks import leaks
-from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.collect import collect
 from seqlight.data.reading.inputs import Inputs
-from seqlight.data.reading.options import Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.summary import (
@@ -137,20 +135,8 @@ class EncodedSequences(SequenceDataModule):
         Raises:
             DataError: if they do not fit the training data.
         """
-        collector = Collector(Path("sequences"), 0, Options(labelled=False))
-        for number, sequence in enumerate(sequences):
-            place = f"sequence {number}"
-            if len(sequence) == 0:
-                raise DataError(f"{place}: expected at least one time step")
-            if self.encoding.vocabulary is not None:
-                tokens = sequence.tolist() if hasattr(sequence, "tolist") else list(sequence)
-                if other := [token for token in tokens if not isinstance(token, str | int)]:
-                    raise DataError(f"{place}: expected tokens, text or integers, got {other[0]!r}")
-                collector.add_tokens(tokens)
-            else:
-                values = np.asarray(sequence, dtype=np.float64)
-                collector.add_features(values if values.ndim == 2 else values[:, None], place)
-        encoded = self.encoding.encode(collector.finish(), "sequences", labelled=False)
+        raw = collect(sequences, as_tokens=self.encoding.vocabulary is not None)
+        encoded = self.encoding.encode(raw, "sequences", labelled=False)
         rows = torch.arange(len(encoded.lengths))
         return encoded.take(rows, rows)
 

@@ -12,7 +12,7 @@ from seqlight.data.encoded import EncodedSequences
 from seqlight.data.reading.columns import requested
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
-from seqlight.data.reading.read import read_sequences
+from seqlight.data.reading.read import check_layout, read_sequences
 
 
 class SequenceFiles(EncodedSequences):
@@ -47,7 +47,9 @@ class SequenceFiles(EncodedSequences):
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         val_fraction: the fraction of the training file for validation, if there is no `val`.
         empty: "skip" leaves out sequences without time steps, and the report counts them; "refuse" raises a DataError.
-        layout: "long" for tables with a row per time step and arrays (N, T, F); "channels_first" for arrays (N, F, T).
+        layout: "long" for tables with a row per time step and arrays (N, T, F); "wide" for tables with a row per
+            sequence, whose columns are steps, as x_0, x_1 (.tsv files of the UCR archive need no names);
+            "channels_first" for arrays (N, F, T).
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         positive_class: which of two classes is 1, which F1 and AUROC are about; None for true or 1, else the rarer one.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
@@ -75,7 +77,7 @@ class SequenceFiles(EncodedSequences):
         standardise: bool = True,
         val_fraction: float = 0.2,
         empty: Literal["refuse", "skip"] = "refuse",
-        layout: Literal["long", "channels_first"] = "long",
+        layout: Literal["long", "wide", "channels_first"] = "long",
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
         encoding: Mapping[str, Any] | None = None,
@@ -85,9 +87,9 @@ class SequenceFiles(EncodedSequences):
         save_plain_hyperparameters(self)
         paths = {"train": train, "val": val, "test": test, "predict": predict}
         self.paths = self.sources = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
-        self.name = Path(self.paths["train"] or "files").stem
+        self.name = Path((self.paths["train"] or "files").removesuffix(".gz")).stem
         check_choice("empty", empty, ("refuse", "skip"))
-        check_choice("layout", layout, ("long", "channels_first"))
+        check_choice("layout", layout, ("long", "wide", "channels_first"))
         self._empty, self._layout = empty, layout
         if encoding is None and train is None:
             raise ValueError("train: expected a file to learn from")
@@ -103,6 +105,9 @@ class SequenceFiles(EncodedSequences):
         return path
 
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
+        learned = getattr(self, "encoding", None)  # none before the training file is read
+        if learned is None:
+            check_layout(str(self.paths[split]), self._layout)
         return read_sequences(
             str(self.paths[split]),
             columns=columns,
@@ -110,5 +115,5 @@ class SequenceFiles(EncodedSequences):
             labelled=labelled,
             empty=self._empty,
             layout=self._layout,
-            label_vectors=self.encoding.label_vectors if hasattr(self, "encoding") else None,
+            label_vectors=None if learned is None else learned.label_vectors,
         )

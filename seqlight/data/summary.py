@@ -55,7 +55,7 @@ def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
     if len(sequences.lengths) > 1 and int(sequences.lengths.max()) == 1:
         remarks.append(
             "every sequence has a single time step: a table must have one row per step, and the same id in all rows of "
-            'a sequence; if that is in another column: `id_column="NAME"`'
+            'a sequence; if that is in another column: `id_column="NAME"`; if each row is a sequence: `layout="wide"`'
         )
     if sequences.values.is_floating_point():
         lowest, highest = torch.aminmax(sequences.values, dim=0)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -159,6 +160,32 @@ class Collector:
             guesses=tuple(guesses),
             remarks=remarks,
         )
+
+
+def collect(sequences: Iterable[Any], as_tokens: bool) -> RawSequences:
+    """Sequences in memory, without labels.
+
+    Args:
+        sequences: the time steps of each sequence: numbers (T, F) or (T,), or tokens (T,).
+        as_tokens: whether they are tokens.
+
+    Raises:
+        DataError: one is empty, or does not fit the others.
+    """
+    collector = Collector(Path("sequences"), 0, Options(labelled=False))
+    for number, sequence in enumerate(sequences):
+        place = f"sequence {number}"
+        if len(sequence) == 0:
+            raise DataError(f"{place}: expected at least one time step")
+        if as_tokens:
+            tokens = sequence.tolist() if hasattr(sequence, "tolist") else list(sequence)
+            if other := [token for token in tokens if not isinstance(token, str | int)]:
+                raise DataError(f"{place}: expected tokens, text or integers, got {other[0]!r}")
+            collector.add_tokens(tokens)
+        else:
+            values = np.asarray(sequence, dtype=np.float64)
+            collector.add_features(values if values.ndim == 2 else values[:, None], place)
+    return collector.finish()
 
 
 def _error(place: str, expected: str, got: object) -> DataError:

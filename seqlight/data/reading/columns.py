@@ -1,5 +1,6 @@
 """The roles of a table's columns: id, step, label, features."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ _GROUPS = (
     *("subject", "patient", "person", "participant", "user", "animal", "device", "machine", "unit", "sensor"),
     *("trial", "session", "recording", "record", "series", "episode", "run", "window", "segment"),
 )
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|(?i:\s*nan\s*)", re.ASCII)
 
 
 def requested(
@@ -58,9 +61,7 @@ def resolve(
     Raises:
         DataError: a column is missing, is named twice, or can't be guessed.
     """
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise DataError(f"{path}: expected columns with distinct names, got {shown(name)} {count} times")
+    check_distinct(path, names)
     known, label = set(names), request.label
     if not labelled and not set(names_of(label)) <= known:
         label = None
@@ -72,7 +73,7 @@ def resolve(
     ):
         for name in wanted:
             if name not in known:
-                raise _error(path, names, f"expected a column {shown(name)}", role)
+                raise not_found(path, names, f"expected a column {shown(name)}", role)
     taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
     left_out = tuple(name for name in request.left_out or () if name in known and name not in taken)
     for name, count in Counter(taken).items():
@@ -80,22 +81,11 @@ def resolve(
             raise DataError(f"{path}: expected each column for one purpose, got {shown(name)} {count} times")
     free = _without(names, (*taken, *left_out))
     guesses, remarks = [], []
-
-    def guess(role: str) -> str | None:
-        spelled = {name.strip().lower(): name for name in reversed(free)}
-        found = next((spelled[name] for name in _NAMES[role] if name in spelled), None)
-        ids = [name for name in spelled if name.endswith("_id")]
-        if found is None and role == "id" and len(ids) == 1:
-            found = spelled[ids[0]]
-        if found is not None:
-            free.remove(found)
-        return found
-
     sequence_id, step = request.id, request.step
     if sequence_id is None:
-        sequence_id = guess("id")
+        sequence_id = guess("id", free)
         if sequence_id is None:
-            raise _error(path, names, "expected a column with the sequence each row belongs to", "id")
+            raise not_found(path, names, "expected a column with the sequence each row belongs to", "id")
         sequence = _that_makes_sequences(path, sequence_id, free, repeats)
         if sequence != sequence_id:
             free.remove(sequence)
@@ -107,28 +97,56 @@ def resolve(
             sequence_id = sequence
         guesses.append(f"sequence id in column {sequence_id!r}")
     if step is None:
-        step = guess("step") or ""
+        step = guess("step", free) or ""
         guesses.append(f"steps sorted by {step!r}" if step else "rows in the order of the file")
     if label is None and (labelled or request.label is None):
         several = tuple(name for name in free if name.strip().lower().startswith("label_"))
-        label = guess("label")
+        label = guess("label", free)
         if label is None and len(several) > 1:
             label = several
             free = _without(free, several)
         if label is None and labelled:
-            raise _error(path, names, "expected a column with the label of each sequence", "label")
+            raise not_found(path, names, "expected a column with the label of each sequence", "label")
         guesses.append("no labels" if label is None else f"label {_listed(names_of(label))}")
     features = request.features
     if features is None:
         features = tuple(name for name in free if name and not (request.left_out is None and is_index_name(name)))
         if not features:
-            raise _error(path, names, "expected columns with features besides id, step and label", "features")
+            raise not_found(path, names, "expected columns with features besides id, step and label", "features")
         without = _without(free, features)
         left_out += tuple(without)
         index = f" without the index {_listed(without)}" if without else ""
         guesses.append(f"features {_listed(features)}{index}")
     lines = [f"{path}: {', '.join(guesses)}"] if guesses else []
     return Columns(sequence_id, step, label, features, left_out or None), (*lines, *remarks)
+
+
+def check_distinct(path: Path, names: list[str]) -> None:
+    """Raise DataError if two columns have the same name."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            hint = (
+                'If the file has no header and each row is a sequence: `layout="wide"`' if is_headerless(names) else ""
+            )
+            end = "." if hint else ""
+            raise DataError(f"{path}: expected columns with distinct names, got {shown(name)} {count} times{end}", hint)
+
+
+def is_headerless(names: list[str]) -> bool:
+    """Whether the first row of a file has no names, but numbers, as in the .tsv files of the UCR archive."""
+    return len(names) > 1 and all(map(_NUMBER.fullmatch, names))
+
+
+def guess(role: str, free: list[str]) -> str | None:
+    """The column for a role by its name, taken out of the free columns; None if there is none."""
+    spelled = {name.strip().lower(): name for name in reversed(free)}
+    found = next((spelled[name] for name in _NAMES[role] if name in spelled), None)
+    ids = [name for name in spelled if name.endswith("_id")]
+    if found is None and role == "id" and len(ids) == 1:
+        found = spelled[ids[0]]
+    if found is not None:
+        free.remove(found)
+    return found
 
 
 def _that_makes_sequences(path: Path, found: str, free: list[str], repeats: Callable[[list[str]], set[str]]) -> str:
@@ -147,7 +165,7 @@ def _that_makes_sequences(path: Path, found: str, free: list[str], repeats: Call
     if found in repeated or not others:
         return found
     if len(others) > 1:
-        listed = ", ".join(f'"{name}"' for name in others[:5])
+        listed = ", ".join(f'"{name}"' for name in others[:3])
         raise DataError(
             f"{path}: column {found!r} has another value in each row, so it does not say which rows are a sequence.",
             f"Name the column that does, or several that do together: `id_column=[{listed}]`",
@@ -178,6 +196,10 @@ def _listed(names: tuple[str, ...] | list[str]) -> str:
     return ", ".join([*map(shown, names[:20]), *more])
 
 
-def _error(path: Path, names: list[str], expected: str, role: str) -> DataError:
+def not_found(path: Path, names: list[str], expected: str, role: str) -> DataError:
+    """An error about a column that is not in the table."""
     argument = f'{role}_column="NAME"' if role != "features" else 'feature_columns=["NAME"]'
-    return DataError(f"{path}: {expected} (`{argument}`), got columns {_listed(names)}")
+    numbered = sum(name[-1:].isdigit() for name in names)
+    hint = 'If each row is a sequence: `layout="wide"`' if role == "id" and 2 * numbered > len(names) else ""
+    end = "." if hint else ""
+    return DataError(f"{path}: {expected} (`{argument}`), got columns {_listed(names)}{end}", hint)

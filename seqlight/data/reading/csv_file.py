@@ -1,21 +1,27 @@
-"""CSV files: commas, a header, UTF-8."""
+"""CSV files: cells between commas or other marks, a header, UTF-8, perhaps compressed."""
 
 import csv
+import gzip
+import io
 import os
 import secrets
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from seqlight.data.reading.columns import is_headerless
+from seqlight.data.reading.compression import contents_size, open_file, position
 from seqlight.data.reading.csv_rows import check_rows, header_size
+from seqlight.data.reading.csv_separator import separator_of
 from seqlight.data.reading.options import Options
-from seqlight.data.reading.place import not_utf8, reason, shown
+from seqlight.data.reading.place import not_utf8, reason
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table, read_table
+from seqlight.data.reading.wide import read_wide
 
 _BLOCK = 1 << 20  # bytes read at a time; more for a wide table, since a batch costs time for each column
 _LARGEST_BLOCK = 1 << 26
@@ -27,19 +33,27 @@ def read_csv(path: Path, columns: Columns, options: Options) -> RawSequences:
     Raises:
         DataError: the file can't be used; the message gives the reason.
     """
-    size = os.path.getsize(path)
-    block = min(max(_BLOCK, 32 * header_size(path, _LARGEST_BLOCK)), _LARGEST_BLOCK)
+    try:
+        return _read(path, columns, options)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: expected a whole file as gzip writes it: {reason(error)}") from None
+
+
+def _read(path: Path, columns: Columns, options: Options) -> RawSequences:
+    size = contents_size(path)
+    separator, remarks = separator_of(path, _LARGEST_BLOCK)
+    block = min(max(_BLOCK, 32 * header_size(path, _LARGEST_BLOCK, separator)), _LARGEST_BLOCK)
 
     def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
         # A row is added at the end. If a quote before it is not closed, it becomes a part of that cell.
         end, place = secrets.token_hex(16), names.index(wanted[0])
-        last_row = "," * place + end + "," * (len(names) - 1 - place)
-        with open(path, "rb") as file, progress(path, size) as bar:
+        last_row = separator * place + end + separator * (len(names) - 1 - place)
+        with open_file(path) as file, progress(path, os.path.getsize(path)) as bar:
             # All columns are read as text, so that a message can name the row of a cell that is not a number.
             reader = arrow_csv.open_csv(
                 _WithLastRow(file, last_row),
-                arrow_csv.ReadOptions(use_threads=False, block_size=block),
-                arrow_csv.ParseOptions(newlines_in_values=True),
+                arrow_csv.ReadOptions(use_threads=False, block_size=block, column_names=names if headerless else None),
+                arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
                 arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
                 ),
@@ -51,25 +65,33 @@ def read_csv(path: Path, columns: Columns, options: Options) -> RawSequences:
                     held_back = None
                 if batch.num_rows:
                     held_back = batch
-                bar.update(file.tell() - bar.n)
+                bar.update(position(file) - bar.n)
             if held_back is None or held_back[wanted[0]][-1].as_py() != end:
-                check_rows(path, block)
+                check_rows(path, block, separator)
                 raise DataError(f"{path}: expected a closing quote before the end of the file")
             yield held_back[:-1]
 
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            names = next(csv.reader(file), [])
-        if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
-            raise DataError(f"{path}: expected commas between columns, got {other!r} in the header, {shown(names[0])}")
+        with (
+            open_file(path) as binary,
+            io.TextIOWrapper(binary, newline="", encoding="utf-8-sig") as file,  # type: ignore[type-var]
+        ):
+            names = next(csv.reader(file, delimiter=separator), [])
+        headerless = options.layout == "wide" and is_headerless(names)
+        if headerless:
+            names = [str(number) for number in range(1, len(names) + 1)]
         table = Table(
             path,
             names,
             batches,
             estimate=lambda rows: rows * size // block * 51 // 50 if size > block else rows,
             typed=False,
+            headerless=headerless,
+            separator=separator,
+            remarks=remarks,
         )
-        return read_table(table, columns, options)
+        read = read_wide if options.layout == "wide" else read_table
+        return read(table, columns, options)
     except UnicodeDecodeError:
         raise _first_not_utf8(path) from None
     except csv.Error as error:
@@ -77,7 +99,7 @@ def read_csv(path: Path, columns: Columns, options: Options) -> RawSequences:
     except pa.ArrowException as error:
         if "invalid UTF8" in str(error):
             raise _first_not_utf8(path) from None
-        check_rows(path, block)
+        check_rows(path, block, separator)
         raise DataError(f"{path}: can't be read as CSV: {reason(error)}") from None
 
 
@@ -86,7 +108,7 @@ class _WithLastRow:
 
     closed = False
 
-    def __init__(self, file: BinaryIO, row: str) -> None:
+    def __init__(self, file: io.BufferedIOBase, row: str) -> None:
         self._file, self._row = file, f"\n{row}\n".encode()
 
     def read(self, size: int) -> bytes:
@@ -98,7 +120,7 @@ class _WithLastRow:
 
 
 def _first_not_utf8(path: Path) -> DataError:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         for number, line in enumerate(file):
             try:
                 line.decode()

@@ -1,52 +1,71 @@
 """The rows of a CSV file, found without the limits of a parser: for messages about rows that it can't read."""
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from seqlight.data.reading.compression import open_file
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError
 
-# A quote counts at the start of a cell only, and two of them inside a quoted cell stand for one.
-_CELL = rb'(?:"(?:[^"]++|"")*+"|(?!"))[^,\r\n]*+'
 _OPEN_CELL = rb'"(?:[^"]++|"")*+\Z'
-_ROW = re.compile(rb"(?P<others>(?:" + _CELL + rb",)*+)(?:(?P<open>" + _OPEN_CELL + rb")|" + _CELL + rb")")
-_CELL_AND_COMMA = re.compile(_CELL + rb",")
 _LINE_ENDS = re.compile(rb"[\r\n]*+")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20  # bytes read at a time, at least
 
 
-def check_rows(path: Path, longest: int) -> None:
+@functools.cache
+def _patterns(separator: str) -> tuple["re.Pattern[bytes]", "re.Pattern[bytes]"]:
+    """Of a row, whose last cell may be open at its end, and of a cell with the separator after it."""
+    mark = re.escape(separator).encode()
+    # A quote counts at the start of a cell only, and two of them inside a quoted cell stand for one.
+    cell = rb'(?:"(?:[^"]++|"")*+"|(?!"))[^' + mark + rb"\r\n]*+"
+    row = rb"(?P<others>(?:" + cell + mark + rb")*+)(?:(?P<open>" + _OPEN_CELL + rb")|" + cell + rb")"
+    return re.compile(row), re.compile(cell + mark)
+
+
+def check_rows(path: Path, longest: int, separator: str) -> None:
     """Look for a row that can't be read.
 
     Raises:
         DataError: a quote is not closed, or a row is longer than `longest` bytes, or has more or fewer cells than the
             header. It names the row, from 1 on below the header; empty lines do not count.
     """
-    for number, row in enumerate(_rows(path, longest)):
-        cells = 1 + len(_CELL_AND_COMMA.findall(row["others"]))
+    for number, row in enumerate(rows(path, longest, separator)):
+        cells = count_cells(row, separator)
         if number == 0:
             expected = cells
         elif cells != expected:
             raise DataError(f"{path}: row {number}: expected {expected} cells, as in the header, got {cells}")
 
 
-def header_size(path: Path, longest: int) -> int:
+def header_size(path: Path, longest: int, separator: str) -> int:
     """The size of the header in bytes.
 
     Raises:
-        DataError: as `check_rows`, for the header.
+        DataError: as `rows`, for the header.
     """
-    return len(next(_rows(path, longest))[0])
+    return len(next(rows(path, longest, separator))[0])
 
 
-def _rows(path: Path, longest: int) -> Iterator["re.Match[bytes]"]:
-    with open(path, "rb") as file:
+def count_cells(row: "re.Match[bytes]", separator: str) -> int:
+    """The number of cells in a row."""
+    return 1 + len(_patterns(separator)[1].findall(row["others"]))
+
+
+def rows(path: Path, longest: int, separator: str = ",") -> Iterator["re.Match[bytes]"]:
+    """The rows of a file from the header on; empty lines are left out.
+
+    Raises:
+        DataError: a quote is not closed, or a row is longer than `longest` bytes. It names the row.
+    """
+    row_pattern, _ = _patterns(separator)
+    with open_file(path) as file:
         text, start, number = file.read(_CHUNK).removeprefix(_BYTE_ORDER_MARK), 0, 0
         while True:
             start = _LINE_ENDS.match(text, start).end()  # type: ignore[union-attr] # it matches the empty text
-            row = _ROW.match(text, start)
+            row = row_pattern.match(text, start)
             assert row is not None  # it matches the empty text
             size = row.end() - start
             if row.end() == len(text) and size <= longest and (more := file.read(max(_CHUNK, size))):

@@ -7,6 +7,7 @@ from jaxtyping import Float64
 
 from seqlight.data.reading.arrow import is_text, plain, refuse_empty
 from seqlight.data.reading.finite import finite_numbers
+from seqlight.data.reading.notation import hint as notation_hint
 from seqlight.data.reading.place import Place, shown
 from seqlight.data.reading.raw import DataError
 
@@ -33,7 +34,11 @@ def column_numbers(column: pa.Array, name: str, place: Place, hint: str = "") ->
     """
     kind = column.type
     if not (is_text(kind) or _is_number(kind)):
-        raise DataError(f"{place.path}: column {name!r}: expected numbers, got {kind}" + ("." if hint else ""), hint)
+        rows = ""
+        if pa.types.is_nested(kind):
+            rows = f"A table has one row per time step: pandas makes rows of lists by frame.explode([{name!r}, ...])"
+        end = "." if hint or rows else ""
+        raise DataError(f"{place.path}: column {name!r}: expected numbers, got {kind}{end}", rows, hint)
     # First without checks: in a wide table, each operation on a column takes longer than the column's few cells.
     try:
         numbers = pc.cast(column, pa.float64(), safe=False)
@@ -48,9 +53,10 @@ def column_numbers(column: pa.Array, name: str, place: Place, hint: str = "") ->
     except pa.ArrowInvalid:
         index = next(index for index, text in enumerate(column) if not is_number(text))
         text = column[index].as_py()
+        about = notation_hint(text)
         if text.lower() in ("true", "false"):
             hint = "Write true and false as 1 and 0"
-        raise place.error(index, name, "a number", shown(text), hint) from None
+        raise place.error(index, name, "a number", shown(text), *filter(None, (about, hint))) from None
 
 
 def is_number(text: pa.Scalar) -> bool:

@@ -11,6 +11,7 @@ from seqlight.data.reading.place import reason
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table, read_table
+from seqlight.data.reading.wide import read_wide
 
 
 def read_parquet(path: Path, columns: Columns, options: Options) -> RawSequences:
@@ -32,6 +33,7 @@ def read_parquet(path: Path, columns: Columns, options: Options) -> RawSequences
                         bar.update(batch.num_rows)
 
             table = Table(path, source.schema_arrow.names, batches, lambda rows: max(rows, num_rows), typed=True)
-            return read_table(table, columns, options)
+            read = read_wide if options.layout == "wide" else read_table
+            return read(table, columns, options)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: can't be read as Parquet: {reason(error)}") from None

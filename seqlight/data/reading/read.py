@@ -8,8 +8,17 @@ from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.options import Empty, Layout, Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 
-SUFFIXES = (".csv", ".parquet", ".jsonl", ".npz", ".ts")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".npz", ".ts")
+_TABLES = SUFFIXES[:5]
+_OF_LAYOUT = {"wide": _TABLES, "channels_first": (".npz",)}
 _GUESS = Columns()
+
+
+def check_layout(path: str, layout: Layout) -> None:
+    """Raise DataError if a layout does not apply to the format of a file."""
+    suffixes = _OF_LAYOUT.get(layout, SUFFIXES)
+    if not path.lower().endswith(suffixes):
+        raise DataError(f'{path}: `layout="{layout}"` is for files that end in {", ".join(suffixes)}')
 
 
 def read_sequences(
@@ -25,7 +34,8 @@ def read_sequences(
     """Read the sequences of a file.
 
     Args:
-        path: .csv or .parquet in long form, one row per time step; .jsonl, .npz or .ts.
+        path: .csv, .tsv (both perhaps compressed, .csv.gz) or .parquet in long form, one row per time step; .jsonl,
+            .npz or .ts.
         columns: names of the columns of a table. A column that is None is guessed. `step=""` means no step column.
         inputs: "features" reads integers as numbers, "tokens" as tokens, one per time step. "auto" reads text as
             tokens, and integers as tokens in .jsonl and .npz, as a feature in .csv and .parquet; `guesses` then says
@@ -39,7 +49,7 @@ def read_sequences(
         DataError: the file can't be used; the message says where, and what was expected.
     """
     path, options = Path(path), Options(inputs, labelled, empty, layout, label_vectors)
-    suffix = path.suffix.lower()
+    suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}")
     try:
@@ -50,7 +60,7 @@ def read_sequences(
             if not file.read(1):
                 raise DataError(f"{path}: expected sequences, got an empty file")
         # A format's libraries are imported only when they are needed.
-        if suffix == ".csv":
+        if suffix in _TABLES[:4]:
             from seqlight.data.reading.csv_file import read_csv
 
             return read_csv(path, columns, options)

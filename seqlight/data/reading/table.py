@@ -20,9 +20,10 @@ from seqlight.data.reading.index_columns import RowCounters
 from seqlight.data.reading.inputs import Inputs, integers_guessed
 from seqlight.data.reading.label_vectors import vector_names
 from seqlight.data.reading.labels import Labels
-from seqlight.data.reading.numbers import features, is_number
+from seqlight.data.reading.notation import Notation, first_decimal, kind_of, notation_of
+from seqlight.data.reading.numbers import features
 from seqlight.data.reading.options import Options
-from seqlight.data.reading.place import Place, shown
+from seqlight.data.reading.place import Place, first, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.steps import Steps, order_of, repeated_step
 
@@ -37,6 +38,9 @@ class Table:
         batches: yields batches of rows with the named columns.
         estimate: the total number of rows, given the number in the first batch.
         typed: whether columns have types; if not, all are text.
+        headerless: whether the first row has no names, but values; names are then the columns' numbers from 1 on.
+        separator: what is between the columns of text.
+        remarks: lines about the file.
     """
 
     path: Path
@@ -44,6 +48,9 @@ class Table:
     batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
     estimate: Callable[[int], int]
     typed: bool
+    headerless: bool = False
+    separator: str = ","
+    remarks: tuple[str, ...] = ()
 
 
 def read_table(table: Table, request: Columns, options: Options) -> RawSequences:
@@ -68,14 +75,18 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
     labels = None
     if columns.label is not None:
         labels = Labels(columns.label, options, label_hint(table.names, request, columns.label))
-    codes, steps, values = Buffer(path, np.int32), None, None
+    codes, steps, values, remarks, notation = Buffer(path, np.int32), None, None, table.remarks, Notation()
     counters = RowCounters() if request.features is None and request.left_out is None else None
     for batch in table.batches(wanted):
         if batch.num_rows == 0:
             continue
         place = Place(path, len(codes) + 1)
         if values is None:
-            as_tokens, guess = _are_tokens(table, batch, columns.features, options.inputs)
+            if not table.typed and options.inputs != "tokens":
+                numbers = [*columns.features, *names_of(columns.step)]
+                notation, remark = notation_of(batch, numbers, table.separator, path)
+                remarks += remark
+            as_tokens, guess = _are_tokens(table, batch, columns.features, options.inputs, notation)
             guesses += guess
             num_rows, width = table.estimate(batch.num_rows), None if as_tokens else len(columns.features)
             memory.require(num_rows * (4 + (8 * width if width else 4) + 8 * bool(columns.step)), path)
@@ -87,14 +98,18 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
         if labels is not None:
             labels.append(batch, sequences, ids.of, place)
         if steps is not None:
-            steps.append(batch[steps.name], place)
-        rows = _append(values, batch, columns.features, tokens if as_tokens else None, place)
-        if counters is not None and not as_tokens:
-            counters.add(rows)
+            steps.append(notation.with_points(batch[steps.name], steps.name, place), place)
+        if as_tokens:
+            guessed = options.inputs == "auto" and not table.typed
+            _append_tokens(values, batch[columns.features[0]], columns.features[0], tokens, place, guessed)
+        else:
+            rows = _append_features(values, batch, columns.features, notation, place)
+            if counters is not None:
+                counters.add(rows)
     if values is None:
         raise DataError(f"{path}: expected rows, got only the names of columns")
-    if counters is not None and (numbers := counters.found()):
-        columns, guess = _leave_out(path, columns, values, numbers)
+    if counters is not None and (places := counters.found()):
+        columns, guess = _leave_out(path, columns, values, places)
         guesses += guess
     names = id_texts(ids.texts, names_of(columns.id), path)
     all_codes, all_values = codes.finish(), values.finish()
@@ -116,6 +131,7 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
         label_vectors=label_vectors,
         columns=columns,
         guesses=guesses,
+        remarks=remarks,
     )
 
 
@@ -128,7 +144,7 @@ def _repeats(table: Table, names: list[str]) -> set[str]:
 
 
 def _are_tokens(
-    table: Table, batch: pa.RecordBatch, names: tuple[str, ...], inputs: Inputs
+    table: Table, batch: pa.RecordBatch, names: tuple[str, ...], inputs: Inputs, notation: Notation
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether the features are tokens, and a line about it if this is a guess."""
     if inputs == "tokens" and len(names) > 1:
@@ -143,28 +159,43 @@ def _are_tokens(
             raise DataError(f"{table.path}: column {names[0]!r}: expected tokens, text or integers, got {column.type}")
         return True, ()
     if is_text(column.type):
-        if table.typed or not is_number(column[0]):  # without types, the first row decides
+        kind = "tokens"
+        if not table.typed:
+            kind = kind_of(notation.with_points(column, names[0], Place(table.path, 1)))
+        if kind == "tokens":
             guess = f'{table.path}: text of {names[0]!r} is read as tokens; as a feature with `inputs="features"`'
             return True, (guess,)
-        integers = column[0].as_py().strip().lstrip("+-").isdigit()
+        integers = kind == "integers"
     return False, (integers_guessed(table.path, as_tokens=False),) if integers else ()
 
 
-def _append(
-    values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], tokens: Codes | None, place: Place
+def _append_tokens(values: Buffer, column: pa.Array, name: str, tokens: Codes, place: Place, guessed: bool) -> None:
+    """Add the tokens of a batch. If it was guessed that they are tokens, decimals among them are refused."""
+    refuse_empty(plain(column), name, place, "a token")
+    known = len(tokens.texts)
+    codes = tokens.encode(column)
+    decimal = first_decimal(tokens.texts[known:]) if guessed else None
+    if decimal is not None:
+        raise place.error(
+            first(codes == tokens.of[decimal]),
+            name,
+            "text as in earlier rows",
+            shown(decimal),
+            'If all are tokens: `inputs="tokens"`; if all are numbers: `inputs="features"`',
+        )
+    values.append(codes)
+
+
+def _append_features(
+    values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], notation: Notation, place: Place
 ) -> np.ndarray:
-    """Add the features of a batch, or its tokens, and return them."""
-    if tokens is not None:
-        refuse_empty(plain(batch[names[0]]), names[0], place, "a token")
-        found = tokens.encode(batch[names[0]])
-        values.append(found)
-        return found
+    """Add the features of a batch, and return them."""
     hint = 'If these are tokens: `inputs="tokens"`'
     if len(names) > 1:
         hint = 'If it is not a feature, name the columns that are: `feature_columns=["NAME"]`'
     rows = values.extend(batch.num_rows)
     for index, name in enumerate(names):
-        rows[:, index] = features(batch[name], name, place, hint)
+        rows[:, index] = features(notation.with_points(batch[name], name, place), name, place, hint)
     return rows
 
 

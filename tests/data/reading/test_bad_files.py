@@ -66,9 +66,11 @@ def test_permission(tmp_path, monkeypatch):
     assert "can't read it: Permission denied" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.csv.gz", "a.npy"])
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.csv.bz2", "a.npz.gz", "a.gz", "a.npy"])
 def test_suffix(tmp_path, name):
-    assert "expected a file that ends in .csv, .parquet, .jsonl, .npz, .ts, got" in refusal(tmp_path / name)
+    assert "expected a file that ends in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .jsonl, .npz, .ts, got" in refusal(
+        tmp_path / name
+    )
 
 
 HEADER = "id,t,label,x,z\n"
@@ -82,10 +84,11 @@ TABLES = {  # the file's text, and a pattern of the message
     ),
     "no features": ("id,t,label\n1,2,3\n", r'features besides id, step and label \(`feature_columns=\["NAME"\]`\)'),
     "semicolons": (
-        "id;t;label;x\n1;2;3;4,5\n",
-        "expected commas between columns, got ';' in the header, 'id;t;label;x'",
+        "id;t;label;x\n1;2;3;4,5\n1;2;3;4.5\n",
+        "row 1, column 'x': expected a number, got '4,5'.\nWrite numbers with a decimal point",
     ),
-    "tabs": ("id\tx\n1\t2\n", r"expected commas between columns, got '\\t' in the header"),
+    "semicolons and a short row": ("id;t;label;x\n1;2;3\n", "row 1: expected 4 cells, as in the header, got 3"),
+    "tabs": ("id\tx\n1\t2\n", r"the label of each sequence \(`label_column=\"NAME\"`\), got columns 'id', 'x'"),
     "truth values": (
         HEADER + "a,0,u,1,True\n",
         "row 1, column 'z': expected a number, got 'True'.\nWrite true and false as 1 and 0$",

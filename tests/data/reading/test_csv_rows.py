@@ -12,26 +12,27 @@ from seqlight.data.reading.read import read_sequences
 
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
-def test_rows_are_those_of_pythons_csv(tmp_path, monkeypatch, chunk, seed):
-    """Random text of quotes, commas, line ends and letters, well formed or not."""
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_rows_are_those_of_pythons_csv(tmp_path, monkeypatch, separator, chunk, seed):
+    """Random text of quotes, separators, line ends and letters, well formed or not."""
     monkeypatch.setattr(csv_rows, "_CHUNK", chunk)
     rng = np.random.default_rng(seed)
-    text = "".join(rng.choice(list('"",,\n\raé'), rng.integers(1, 60)))
+    text = "".join(rng.choice(list('"",;\n\raé') + [separator] * 2, rng.integers(1, 60)))
     (tmp_path / "a.csv").write_text(text, newline="", encoding="utf-8")
     with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row]
+        rows = [row for row in csv.reader(file, delimiter=separator) if row]
     with open(tmp_path / "a.csv", "a") as file:
         file.write("\nend")  # a row of its own if all quotes before it are closed
     with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
-        closed = list(csv.reader(file))[-1] == ["end"]
+        closed = list(csv.reader(file, delimiter=separator))[-1] == ["end"]
     if closed:
-        found = list(csv_rows._rows(tmp_path / "a.csv", 1000))
-        cells = [1 + len(csv_rows._CELL_AND_COMMA.findall(row["others"])) for row in found]
+        found = list(csv_rows.rows(tmp_path / "a.csv", 1000, separator))
+        cells = [csv_rows.count_cells(row, separator) for row in found]
         assert cells == [*map(len, rows), 1]
         return
     where = f"row {len(rows) - 1}" if len(rows) > 1 else "the header"
     with pytest.raises(DataError, match=f"{where}: expected a closing quote before the end of the file"):
-        list(csv_rows._rows(tmp_path / "a.csv", 1000))
+        list(csv_rows.rows(tmp_path / "a.csv", 1000, separator))
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -5,6 +5,7 @@ more seeds; a failure names its seed.
 """
 
 import csv
+import gzip
 import json
 import struct
 
@@ -31,7 +32,7 @@ class Known:
     """Random sequences: the values of each sequence (T, F) or its tokens (T,), its id and its class."""
 
     def __init__(self, rng, suffix):
-        tables = suffix in (".csv", ".parquet")
+        tables = suffix not in (".jsonl", ".npz", ".ts")
         self.num = int(rng.integers(1, 12))
         self.num_features = int(rng.integers(1, 5))
         self.tokens = suffix != ".ts" and rng.random() < 0.4
@@ -58,7 +59,7 @@ class Known:
 def write(known, path, rng):
     """Write the sequences with another library; returns the order of the sequences in the file."""
     order = range(known.num)
-    if path.suffix in (".csv", ".parquet"):
+    if path.suffix not in (".jsonl", ".npz", ".ts"):
         rows = [
             [known.ids[i], step, known.labels[i], *(np.atleast_1d(known.values[i][step]).tolist())]
             for i in order
@@ -68,10 +69,13 @@ def write(known, path, rng):
             rng.shuffle(rows)
         names = ["id", "step", "label", *(f"x{number}" for number in range(known.num_features))]
         order = [known.ids.index(name) for name in dict.fromkeys(row[0] for row in rows)]
-        if path.suffix == ".csv":
+        if path.suffix != ".parquet":
             quoting = csv.QUOTE_ALL if rng.random() < 0.5 else csv.QUOTE_MINIMAL
-            with path.open("w", newline="", encoding="utf-8-sig" if rng.random() < 0.3 else "utf-8") as file:
-                writer = csv.writer(file, quoting=quoting, lineterminator="\r\n" if rng.random() < 0.5 else "\n")
+            mark = "\t" if ".tsv" in path.suffixes else str(rng.choice([",", ",", ";"]))
+            opened = gzip.open if path.suffix == ".gz" else open
+            with opened(path, "wt", newline="", encoding="utf-8-sig" if rng.random() < 0.3 else "utf-8") as file:
+                line_end = "\r\n" if rng.random() < 0.5 else "\n"
+                writer = csv.writer(file, delimiter=mark, quoting=quoting, lineterminator=line_end)
                 writer.writerows([names, *rows])
         else:
             columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
