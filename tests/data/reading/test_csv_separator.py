@@ -25,7 +25,7 @@ def frame_of(seed=0, decimals=3):
 
 
 def check(raw, frame):
-    np.testing.assert_array_equal(raw.values, frame[["x", "z"]].to_numpy().astype(np.float32))
+    np.testing.assert_array_equal(raw.values, frame[["x", "z"]].to_numpy())
     np.testing.assert_array_equal(raw.lengths, frame.groupby("id").size())
     assert raw.labels == frame.groupby("id").label.first().tolist()
 
@@ -133,12 +133,12 @@ def test_commas_that_can_only_be_decimal(tmp_path, cells):
     text = "".join(f'{number},u,"{cell}"\n' for number, cell in enumerate(cells))
     (tmp_path / "a.csv").write_text("id,label,x\n" + text)
     expected = pd.read_csv(io.StringIO("x\n" + "\n".join(f'"{cell}"' for cell in cells)), decimal=",").x
-    np.testing.assert_array_equal(read_sequences(tmp_path / "a.csv").values[:, 0], expected.astype(np.float32))
+    np.testing.assert_array_equal(read_sequences(tmp_path / "a.csv").values[:, 0], expected)
 
 
 def test_commas_between_semicolons_are_decimal(tmp_path):
     (tmp_path / "a.csv").write_text("id;label;x\n1;u;1,234\n2;v;2,000\n")
-    np.testing.assert_array_equal(read_sequences(tmp_path / "a.csv").values[:, 0], np.float32([1.234, 2]))
+    np.testing.assert_array_equal(read_sequences(tmp_path / "a.csv").values[:, 0], [1.234, 2])
 
 
 def test_decimal_commas_of_steps_and_dates(tmp_path):

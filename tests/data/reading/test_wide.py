@@ -41,7 +41,7 @@ def test_series_equal_those_that_were_written(tmp_path, monkeypatch, features, r
     shuffled = frame[np.random.default_rng(1).permutation(frame.columns)]  # x_10 can come before x_9
     path = write(shuffled, tmp_path / f"a{suffix}")
     raw = read_sequences(path, layout="wide", columns=Columns(features=features))
-    np.testing.assert_array_equal(raw.values, np.concatenate(series).astype(np.float32))
+    np.testing.assert_array_equal(raw.values, np.concatenate(series))
     np.testing.assert_array_equal(raw.lengths, [len(values) for values in series])
     assert (raw.ids, raw.labels) == (frame.id.tolist(), frame.label.tolist())
     assert raw.columns == Columns("id", "", "label", features)
@@ -52,11 +52,13 @@ def test_values_equal_pandas_long_form(tmp_path):
     frame, _ = frame_of(np.random.default_rng(2), features=("x", "y"), start=1)
     path = write(frame, tmp_path / "a.csv")
     raw = read_sequences(path, layout="wide")
-    long = pd.wide_to_long(pd.read_csv(path), ["x", "y"], i="id", j="step", sep="_").reset_index()
+    long = pd.wide_to_long(
+        pd.read_csv(path, float_precision="round_trip"), ["x", "y"], i="id", j="step", sep="_"
+    ).reset_index()
     long = long.sort_values(
         ["id", "step"], key=lambda column: column.str[1:].astype(int) if column.name == "id" else column
     )
-    np.testing.assert_array_equal(raw.values, long[["x", "y"]].to_numpy().astype(np.float32))
+    np.testing.assert_array_equal(raw.values, long[["x", "y"]].to_numpy())
     [guess] = raw.guesses
     assert "sequence id in column 'id', label 'label', features 'x', 'y', of 12 steps in a row" in guess
 
@@ -66,7 +68,7 @@ def test_names_of_steps(tmp_path, names):
     frame, series = frame_of(np.random.default_rng(3))
     frame.columns = ["id", *(names.format(step) for step in range(12)), "label"]
     raw = read_sequences(write(frame, tmp_path / "a.csv"), layout="wide")
-    np.testing.assert_array_equal(raw.values, np.concatenate(series).astype(np.float32))
+    np.testing.assert_array_equal(raw.values, np.concatenate(series))
     assert len(raw.columns.features) == 1
 
 
@@ -81,7 +83,7 @@ def test_archive_tsv_equals_sktimes(tmp_path, suffix, ragged):
     table.to_csv(path, index=False, header=False, sep="\t" if "tsv" in suffix else ",", na_rep="NaN")
     raw = read_sequences(path, layout="wide")
     np.testing.assert_array_equal(raw.lengths, [len(values) for values in series])
-    np.testing.assert_array_equal(raw.values, np.concatenate(series).astype(np.float32))
+    np.testing.assert_array_equal(raw.values, np.concatenate(series))
     assert raw.labels == [str(label) for label in table["class"]]
     assert list(raw.ids) == list(range(30))
     assert "label '1' (the first, since there is no header), features 'value', of 12 steps in a row" in raw.guesses[0]
@@ -92,9 +94,8 @@ def test_archive_tsv_equals_sktimes(tmp_path, suffix, ragged):
 
             nested, labels = load_from_ucr_tsv_to_dataframe(str(path))
         cells = [cell.to_numpy() for cell in nested.iloc[:, 0]]
-        np.testing.assert_array_equal(
-            raw.values[:, 0], np.concatenate([c[~np.isnan(c)] for c in cells]).astype(np.float32)
-        )
+        # pandas reads text to the nearest float64 but one.
+        np.testing.assert_allclose(raw.values[:, 0], np.concatenate([c[~np.isnan(c)] for c in cells]), rtol=1e-15)
         assert raw.labels == [str(label) for label in labels]
 
 
@@ -103,7 +104,7 @@ def test_label_in_another_column_without_header(tmp_path):
     path = tmp_path / "a.csv"
     pd.DataFrame(values).assign(label=np.arange(20) % 2).to_csv(path, index=False, header=False)
     raw = read_sequences(path, layout="wide", columns=Columns(label="7"))
-    np.testing.assert_array_equal(raw.values[:, 0], values.reshape(-1).astype(np.float32))
+    np.testing.assert_array_equal(raw.values[:, 0], values.reshape(-1))
     assert raw.labels == [str(row % 2) for row in range(20)]
 
 
@@ -126,7 +127,7 @@ def test_other_files_are_read_as_the_training_file(tmp_path):
 def test_separators_and_decimal_commas(tmp_path, separator, decimal):
     frame, series = frame_of(np.random.default_rng(7))
     path = write(frame, tmp_path / "a.csv", sep=separator, decimal=decimal)
-    np.testing.assert_array_equal(read_sequences(path, layout="wide").values, np.concatenate(series).astype(np.float32))
+    np.testing.assert_array_equal(read_sequences(path, layout="wide").values, np.concatenate(series))
 
 
 def test_several_label_columns(tmp_path):
@@ -146,7 +147,7 @@ def test_empty_rows(tmp_path):
     raw = read_sequences(path, layout="wide", empty="skip")
     kept = [row for row in range(30) if row not in (2, 5)]
     assert (raw.ids, raw.labels) == ([f"s{row}" for row in kept], [frame.label[row] for row in kept])
-    np.testing.assert_array_equal(raw.values, np.concatenate([series[row] for row in kept]).astype(np.float32))
+    np.testing.assert_array_equal(raw.values, np.concatenate([series[row] for row in kept]))
 
 
 HEADER = "id,label,x_0,x_1,y_0,y_1\n"
