@@ -50,7 +50,7 @@ _TEXTS = {
     "--optimizer.weight_decay 0.01",
     "trainer.gradient_clip_val": "longer gradients are scaled down to this norm; 0 for no clipping",
     "trainer.max_epochs": "number of epochs, -1 for no limit; by default 10, or none if steps or time have a limit; "
-    "for SequenceFiles, the larger of 10 and as many as 500 steps have",
+    "for SequenceFiles, 50, but so many that they have 500 to 2000 steps, and at least 10",
 }
 _SET = {"trainer": TRAINER_DEFAULTS, "checkpoint": CHECKPOINT_DEFAULTS, "data": {"task": seqlight.SumSign}}
 _NOT_FLAGS = {"model": FROM_DATA, "model.cell": ("input_size",), "model.optimizer": ("params", "lr"),

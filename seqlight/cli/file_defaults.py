@@ -19,7 +19,9 @@ _MODEL: dict[str, Any] = {
     },
 }
 _FILES = ("SequenceFiles", "seqlight.SequenceFiles", "seqlight.data.files.SequenceFiles")
-MIN_EPOCHS, MIN_STEPS = 10, 500
+# Chosen on PLAID (428 sequences in 11 classes): test accuracy .37 after 500 steps, .49 and .51 after 50 epochs. Sets of
+# 30 to 160 sequences get the same 500 steps as before; with 1000, they were no better.
+EPOCHS, MIN_EPOCHS, MIN_STEPS, MAX_STEPS = 50, 10, 500, 2000
 
 
 def fit_defaults(given: GivenArguments, from_checkpoint: dict[str, Any] | None) -> dict[str, Any]:
@@ -56,9 +58,14 @@ def choose_length(trainer: Trainer, data: SequenceFiles, config: Any) -> str:
     limit = trainer.limit_train_batches
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     per_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
-    epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / per_epoch), trainer.min_epochs or 0)
+    epochs = max(num_epochs(per_epoch), trainer.min_epochs or 0)
     trainer.fit_loop.max_epochs = config.max_epochs = epochs
     return (
-        f"{epochs * per_epoch} steps, {epochs} epochs of {per_epoch}: the larger of {MIN_STEPS} steps and "
-        f"{MIN_EPOCHS} epochs; --trainer.max_steps changes that"
+        f"{epochs * per_epoch} steps, {epochs} epochs of {per_epoch}: {EPOCHS} epochs, but {MIN_STEPS} to {MAX_STEPS} "
+        f"steps, and at least {MIN_EPOCHS} epochs; --trainer.max_steps changes that"
     )
+
+
+def num_epochs(steps: int) -> int:
+    """The number of epochs of this many steps: 50, but so many that they have 500 to 2000 steps, and at least 10."""
+    return max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps), min(EPOCHS, MAX_STEPS // steps))

@@ -124,7 +124,7 @@ def test_files_have_baselines(write, majority, bag, user_folder):
     assert re.search(
         r"(not clearly better|worse) than .*try more data, more epochs \(--trainer.max_epochs\), shorter ", remarks
     )
-    checkpoint = f"--ckpt_path=runs/{path.stem}-LSTMCell"
+    checkpoint = f"--ckpt_path=runs/{path.stem}-GRUCell"
     tested = run("test", checkpoint, *QUIET[:1])
     assert below_table(tested, "test")[0][2] >= bag
     path.rename(user_folder / f"moved{path.suffix}")

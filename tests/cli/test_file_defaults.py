@@ -1,7 +1,6 @@
 """Defaults of `fit` for files: the model, and the number of steps."""
 
 import re
-from math import ceil
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 import yaml
 
 import seqlight
+from seqlight.cli.file_defaults import num_epochs
 from tests.cli.commands import SMALL, fit, run
 from tests.conftest import seqlight_run
 from tests.data.test_files import write_table
@@ -94,24 +94,31 @@ def test_flags_and_configurations_win(flags, changes):
 
 
 @pytest.mark.parametrize(
-    ("num_sequences", "flags", "per_epoch"),
+    ("num_sequences", "flags", "per_epoch", "epochs"),
     [
-        (40, (), 2),
-        (40, ("--data.batch_size=1", "--trainer.accumulate_grad_batches=3"), 11),
-        (40, ("--data.batch_size=1", "--trainer.limit_train_batches=7"), 7),
-        (300, ("--data.batch_size=4", "--trainer.limit_train_batches=0.9"), 54),
+        (40, (), 2, 250),
+        (40, ("--data.batch_size=1", "--trainer.accumulate_grad_batches=3"), 11, 50),
+        (40, ("--data.batch_size=1", "--trainer.limit_train_batches=7"), 7, 72),
+        (300, ("--data.batch_size=4", "--trainer.limit_train_batches=0.9"), 54, 37),
     ],
 )
-def test_number_of_steps_is_that_of_the_rule(num_sequences, flags, per_epoch):
+def test_number_of_steps_is_that_of_the_rule(num_sequences, flags, per_epoch, epochs):
     write_table(Path("a.csv"), num_sequences, 0)
     small = ("--model.cell=ElmanCell", "--model.cell.hidden_size=2", "--checkpoint.monitor=null")
     out = run("fit", *FILES, *QUICK, *small, *flags)
-    epochs = max(10, ceil(500 / per_epoch))
     assert f"{epochs * per_epoch} steps, {epochs} epochs of {per_epoch}: " in out
     [last] = Path("runs").rglob("last.ckpt")
     checkpoint = torch.load(last, weights_only=True)
     assert (checkpoint["global_step"], checkpoint["epoch"]) == (epochs * per_epoch, epochs - 1)
     assert yaml.safe_load(last.parents[1].joinpath("config.yaml").read_text())["trainer"]["max_epochs"] == epochs
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "epochs"),
+    [(1, 500), (3, 167), (9, 56), (10, 50), (27, 50), (40, 50), (41, 48), (199, 10), (201, 10), (9999, 10)],
+)
+def test_number_of_epochs_grows_with_the_data_within_bounds(per_epoch, epochs):
+    assert num_epochs(per_epoch) == epochs
 
 
 @pytest.mark.parametrize(
