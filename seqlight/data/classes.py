@@ -118,6 +118,11 @@ def label_doubts(labels: Iterable[Label], class_names: Sequence[str], path: str)
         remarks.append(
             f"{path}: {listed(missing)} is read as a class; if it stands for a missing label, leave out its sequences"
         )
+    if all(name[:1] == "[" and name[-1:] == "]" for name in class_names):
+        remarks.append(
+            f"{path}: {class_names[0]!r} is read as the name of a class; if it is a list of labels, give each label "
+            'a column of 0 and 1: `label_column=["NAME", "NAME"]`'
+        )
     return tuple(remarks)
 
 

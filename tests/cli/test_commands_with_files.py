@@ -188,7 +188,11 @@ def refused(*arguments):
             "id,t,x,label\na,0,1,u\na,0,2,u\n",
             "twice.csv: rows 1 and 2, column 't': .*distinct",
         ),
-        ("a.txt", "hello", "a.txt: expected a file that ends in .csv, .parquet, .jsonl, .npz, .ts, got '.txt'"),
+        (
+            "a.txt",
+            "hello",
+            "a.txt: expected a file that ends in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .jsonl, .npz, .ts, got '.txt'",
+        ),
         ("broken.jsonl", '{"inputs": [[1, 2]], "label": 1}\n{"inputs"', "broken.jsonl: line 2: expected JSON"),
         (
             "widths.jsonl",

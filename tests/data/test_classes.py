@@ -64,6 +64,14 @@ def test_class_that_may_be_a_missing_label_is_a_remark(tmp_path, missing):
     assert f"{missing!r} (2) is read as a class" in line
 
 
+def test_text_of_lists_is_a_remark(tmp_path):
+    """As pandas writes a column of lists into a CSV file."""
+    rows = [f'{number},0.{number},"[{number % 2}, {number % 3 % 2}]"' for number in range(24)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,x,label", *rows]))
+    report = SequenceFiles(tmp_path / "a.csv").report(["train"])
+    assert "'[0, 0]' is read as the name of a class; if it is a list of labels, give each label a column" in report
+
+
 def test_ordinary_classes_are_no_remark(tmp_path):
     path = write(tmp_path / "a.csv", ["no", "yes", "None", "1"] * 5)
     assert "is read as a class" not in SequenceFiles(path, path).report(["train"])

@@ -12,8 +12,9 @@ from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
-from seqlight.data.reading.label_vectors import LabelVectors, names_of, vector_names
+from seqlight.data.reading.label_vectors import LabelVectors, names_of, vector_names, vectors_guessed
 from seqlight.data.reading.names import to_label
+from seqlight.data.reading.notation import numbers_as_tokens
 from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, Label, RawSequences
@@ -145,6 +146,9 @@ class Collector:
         if width and labels is not None:
             names = {label: names_of(label) for label in self._names if isinstance(label, tuple)}
             labels = [names[label] if isinstance(label, tuple) else label for label in labels]
+        guesses = (*guesses, *vectors_guessed(self._path, width))
+        if self._tokens is not None and self._options.inputs == "auto":
+            guesses += numbers_as_tokens(list(self._tokens), self._path)
         ids: Sequence[int] = range(total)
         if self._empty:
             left_out = set(self._empty)
@@ -157,7 +161,7 @@ class Collector:
             labels=labels,
             label_names=vector_names(width),
             label_vectors=width,
-            guesses=tuple(guesses),
+            guesses=guesses,
             remarks=remarks,
         )
 

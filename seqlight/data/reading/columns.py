@@ -200,6 +200,8 @@ def not_found(path: Path, names: list[str], expected: str, role: str) -> DataErr
     """An error about a column that is not in the table."""
     argument = f'{role}_column="NAME"' if role != "features" else 'feature_columns=["NAME"]'
     numbered = sum(name[-1:].isdigit() for name in names)
-    hint = 'If each row is a sequence: `layout="wide"`' if role == "id" and 2 * numbered > len(names) else ""
+    hint = 'If each row is a sequence: `layout="wide"`' if role == "id" and 2 * numbered > len(names) > 2 else ""
+    if len(names) == 1:
+        hint = "Columns are separated by commas, semicolons, tabs or |"
     end = "." if hint else ""
     return DataError(f"{path}: {expected} (`{argument}`), got columns {_listed(names)}{end}", hint)

@@ -52,7 +52,7 @@ def _read(path: Path, columns: Columns, options: Options) -> RawSequences:
             # All columns are read as text, so that a message can name the row of a cell that is not a number.
             reader = arrow_csv.open_csv(
                 _WithLastRow(file, last_row),
-                arrow_csv.ReadOptions(use_threads=False, block_size=block, column_names=names if headerless else None),
+                arrow_csv.ReadOptions(use_threads=False, block_size=block, column_names=names if first_row else None),
                 arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
                 arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
@@ -76,9 +76,9 @@ def _read(path: Path, columns: Columns, options: Options) -> RawSequences:
             open_file(path) as binary,
             io.TextIOWrapper(binary, newline="", encoding="utf-8-sig") as file,  # type: ignore[type-var]
         ):
-            names = next(csv.reader(file, delimiter=separator), [])
-        headerless = options.layout == "wide" and is_headerless(names)
-        if headerless:
+            names = next(filter(None, csv.reader(file, delimiter=separator)), [])
+        first_row = names if options.layout == "wide" and is_headerless(names) else None
+        if first_row:
             names = [str(number) for number in range(1, len(names) + 1)]
         table = Table(
             path,
@@ -86,7 +86,7 @@ def _read(path: Path, columns: Columns, options: Options) -> RawSequences:
             batches,
             estimate=lambda rows: rows * size // block * 51 // 50 if size > block else rows,
             typed=False,
-            headerless=headerless,
+            first_row=first_row,
             separator=separator,
             remarks=remarks,
         )

@@ -22,11 +22,7 @@ def empty_sequences(number: int, total: int, first: str, path: Path, empty: Empt
     if not number:
         return ()
     counted = f"{number} of {total} sequences {'has' if number == 1 else 'have'} no time steps"
-    if number == total:
-        raise DataError(f"{path}: expected at least one time step in a sequence: {counted}")
-    if empty == "refuse":
-        raise DataError(
-            f"{first}: expected at least one time step, got a sequence of length 0",
-            f'{counted}: `empty="skip"` leaves {"it" if number == 1 else "them"} out',
-        )
-    return (f"{path}: {counted} and {'is' if number == 1 else 'are'} left out",)
+    if number < total and empty == "skip":
+        return (f"{path}: {counted} and {'is' if number == 1 else 'are'} left out",)
+    way_out = f': `empty="skip"` leaves {"it" if number == 1 else "them"} out' if number < total else ""
+    raise DataError(f"{first}: expected at least one time step, got a sequence of length 0", counted + way_out)

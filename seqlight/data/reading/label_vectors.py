@@ -1,6 +1,7 @@
 """Lists of labels: names, or a vector of 0 and 1."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from seqlight.data.reading.names import TRUTH, is_whole_number
 from seqlight.data.reading.place import shown
@@ -70,6 +71,11 @@ def names_of(vector: tuple[str, ...]) -> tuple[str, ...]:
 def vector_names(width: int | None) -> tuple[str, ...] | None:
     """The names of all labels of vectors of this width, or None if lists are names."""
     return tuple(map(str, range(width))) if width else None
+
+
+def vectors_guessed(path: Path, width: int | None) -> tuple[str, ...]:
+    """A line about lists that were read as vectors."""
+    return (f"{path}: lists of 0 and 1 are read as vectors of {width} labels",) if width else ()
 
 
 def _short(place: str) -> str:

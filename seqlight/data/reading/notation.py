@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
+from seqlight.common.description import encodable
 from seqlight.data.reading.arrow import is_text, plain
 from seqlight.data.reading.place import Place, first, shown
 
@@ -95,6 +96,14 @@ def kind_of(column: pa.Array) -> Literal["integers", "numbers", "tokens"]:
     if (others | (numbers & ~whole)).any() or whole.sum() >= words.sum():
         return "numbers"
     return "tokens"
+
+
+def numbers_as_tokens(texts: list[str], path: Path) -> tuple[str, ...]:
+    """A line about tokens that are numbers with decimals, which are probably no tokens."""
+    sample = pa.array([encodable(text) for text in texts[:1000]], pa.string())
+    if kind_of(sample) != "numbers" or (example := first_decimal(sample.to_pylist())) is None:
+        return ()
+    return (f"{path}: text such as {shown(example)} is read as tokens; to be a feature, it must be stored as numbers",)
 
 
 def first_decimal(texts: list[str]) -> str | None:

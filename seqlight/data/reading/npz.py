@@ -19,6 +19,7 @@ from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.inputs import Inputs, integers_guessed
 from seqlight.data.reading.names import as_text, to_label
+from seqlight.data.reading.notation import numbers_as_tokens
 from seqlight.data.reading.npz_member import Member, read_member
 from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import reason
@@ -117,6 +118,8 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
         lengths = lengths[with_steps]
         ids = [ids[row] for row in with_steps.tolist()]
         labels = None if labels is None else [labels[row] for row in with_steps]
+    if as_tokens and options.inputs == "auto" and array.dtype.kind == "U":
+        guesses += numbers_as_tokens(codes.texts, path)
     return RawSequences(
         values=values.finish(),
         tokens=codes.texts if as_tokens else None,

@@ -10,14 +10,14 @@ from seqlight.data.reading.raw import Columns, DataError, RawSequences
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".npz", ".ts")
 _TABLES = SUFFIXES[:5]
-_OF_LAYOUT = {"wide": _TABLES, "channels_first": (".npz",)}
+_OF_LAYOUT: dict[Layout, tuple[str, ...]] = {"wide": _TABLES, "channels_first": (".npz",)}
 _GUESS = Columns()
 
 
 def check_layout(path: str, layout: Layout) -> None:
     """Raise DataError if a layout does not apply to the format of a file."""
-    suffixes = _OF_LAYOUT.get(layout, SUFFIXES)
-    if not path.lower().endswith(suffixes):
+    suffixes = _OF_LAYOUT.get(layout, ())
+    if suffixes and not path.lower().endswith(suffixes):
         raise DataError(f'{path}: `layout="{layout}"` is for files that end in {", ".join(suffixes)}')
 
 

@@ -18,7 +18,7 @@ from seqlight.data.reading.columns import label_hint, names_of, resolve
 from seqlight.data.reading.ids import id_texts, sequence_ids
 from seqlight.data.reading.index_columns import RowCounters
 from seqlight.data.reading.inputs import Inputs, integers_guessed
-from seqlight.data.reading.label_vectors import vector_names
+from seqlight.data.reading.label_vectors import vector_names, vectors_guessed
 from seqlight.data.reading.labels import Labels
 from seqlight.data.reading.notation import Notation, first_decimal, kind_of, notation_of
 from seqlight.data.reading.numbers import features
@@ -38,7 +38,7 @@ class Table:
         batches: yields batches of rows with the named columns.
         estimate: the total number of rows, given the number in the first batch.
         typed: whether columns have types; if not, all are text.
-        headerless: whether the first row has no names, but values; names are then the columns' numbers from 1 on.
+        first_row: the first row, if the file has no header; names are then the columns' numbers from 1 on.
         separator: what is between the columns of text.
         remarks: lines about the file.
     """
@@ -48,7 +48,7 @@ class Table:
     batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
     estimate: Callable[[int], int]
     typed: bool
-    headerless: bool = False
+    first_row: list[str] | None = None
     separator: str = ","
     remarks: tuple[str, ...] = ()
 
@@ -121,6 +121,7 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
         for column in [all_values] if as_tokens else all_values.T:  # one at a time, to save memory
             column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
     found, label_vectors = (None, None) if labels is None else labels.finish(len(names))
+    guesses += vectors_guessed(path, label_vectors)
     return RawSequences(
         values=all_values,
         tokens=tokens.texts if as_tokens else None,
@@ -159,11 +160,10 @@ def _are_tokens(
             raise DataError(f"{table.path}: column {names[0]!r}: expected tokens, text or integers, got {column.type}")
         return True, ()
     if is_text(column.type):
-        kind = "tokens"
-        if not table.typed:
-            kind = kind_of(notation.with_points(column, names[0], Place(table.path, 1)))
-        if kind == "tokens":
-            guess = f'{table.path}: text of {names[0]!r} is read as tokens; as a feature with `inputs="features"`'
+        kind = kind_of(notation.with_points(column, names[0], Place(table.path, 1)))
+        if kind == "tokens" or table.typed:
+            such = "" if kind == "tokens" else f", such as {shown(column[0].as_py())},"
+            guess = f'{table.path}: text of {names[0]!r}{such} is read as tokens; as a feature with `inputs="features"`'
             return True, (guess,)
         integers = kind == "integers"
     return False, (integers_guessed(table.path, as_tokens=False),) if integers else ()

@@ -15,7 +15,7 @@ from seqlight.data.reading.columns import names_of
 from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.ids import id_texts, sequence_ids
-from seqlight.data.reading.label_vectors import vector_names
+from seqlight.data.reading.label_vectors import vector_names, vectors_guessed
 from seqlight.data.reading.labels import Labels
 from seqlight.data.reading.notation import Notation, notation_of
 from seqlight.data.reading.numbers import column_numbers
@@ -42,7 +42,7 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
     path = table.path
     if options.inputs == "tokens":
         raise DataError(f'{path}: expected text or integers (`inputs="tokens"`), got a wide table, which has numbers')
-    columns, guesses = resolve_wide(path, table.names, request, options.labelled, table.headerless)
+    columns, guesses = resolve_wide(path, table.names, request, options.labelled, table.first_row)
     of_steps = [name for names in columns.steps.values() for name in names]
     num_features, num_steps = len(columns.steps), len(of_steps) // len(columns.steps)
     values: Buffer | None = None
@@ -83,6 +83,7 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
     number = num_rows - len(with_steps)
     remarks += empty_sequences(number, num_rows, f"{path}: row {lengths.argmin() + 1}", path, options.empty)
     found, label_vectors = (None, None) if labels is None else labels.finish(num_rows)
+    guesses += vectors_guessed(path, label_vectors)
     names: Sequence[str | int] = id_texts(ids.texts, names_of(columns.id), path) if columns.id else range(num_rows)
     if number:
         names = [names[row] for row in with_steps.tolist()]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqlight.data.reading.columns import check_distinct, guess, names_of, not_found
+from seqlight.data.reading.names import class_name, is_whole_number
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import Columns, DataError
 
@@ -32,7 +33,7 @@ class WideColumns:
 
 
 def resolve_wide(
-    path: Path, names: list[str], request: Columns, labelled: bool, headerless: bool
+    path: Path, names: list[str], request: Columns, labelled: bool, first_row: list[str] | None
 ) -> tuple[WideColumns, tuple[str, ...]]:
     """The roles of columns, and a line that lists the guesses.
 
@@ -41,7 +42,7 @@ def resolve_wide(
         names: the names of all columns; numbers from 1 on if the file has no header.
         request: the names that are known; `features` are names of features, without steps.
         labelled: whether there must be a label.
-        headerless: whether the file has no header. Its label is in the first column, if it is not named.
+        first_row: the first row, if the file has no header. The label is then in the first column, if it is not named.
 
     Raises:
         DataError: a column is missing, or the steps of features can't be found.
@@ -57,12 +58,20 @@ def resolve_wide(
             if name not in known:
                 raise not_found(path, names, f"expected a column {shown(name)}", role)
     free = [name for name in names if name not in {*names_of(sequence_id), *names_of(label)}]
-    guesses = []
+    guesses, headerless = [], first_row is not None
     if sequence_id is None and not headerless:
         sequence_id = guess("id", free)
         guesses.append("no ids" if sequence_id is None else f"sequence id in column {sequence_id!r}")
     if label is None and (labelled or request.label is None):
-        label = free.pop(0) if headerless and labelled else guess("label", free) if not headerless else None
+        label = None if headerless else guess("label", free)
+        if first_row and labelled:
+            if not is_whole_number(class_name(float(first_row[0]))):
+                got = shown(first_row[0])
+                raise DataError(
+                    f"{path}: expected a class in the first column, since there is no header, got {got}.",
+                    f'Columns are named by their numbers, as in `label_column="{len(names)}"`',
+                )
+            label = free.pop(0)
         if label is None and labelled:
             raise not_found(path, names, "expected a column with the label of each sequence", "label")
         where = " (the first, since there is no header)" if headerless and label else ""

@@ -210,3 +210,18 @@ def test_compressed_file_in_parts_and_its_progress(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stderr", terminal)
     check(read_sequences(path, columns=Columns(features=("x", "z"))), frame)
     assert (path.stat().st_size, path.stat().st_size) in bars
+
+
+@pytest.mark.parametrize("start", ["\n\n", "\r\n"])
+def test_empty_lines_before_the_header(tmp_path, start):
+    (tmp_path / "a.csv").write_text(f"{start}id,label,x\n1,u,2\n\n1,u,b\n", newline="")
+    with pytest.raises(DataError, match="row 2, column 'x': expected a number, got 'b'"):
+        read_sequences(tmp_path / "a.csv", inputs="features")
+
+
+def test_header_of_one_cell_names_the_separators(tmp_path):
+    (tmp_path / "a.csv").write_text("id x label\n1 0.5 u\n")
+    with pytest.raises(
+        DataError, match=r"got columns 'id x label'\.\nColumns are separated by commas, semicolons, tabs"
+    ):
+        read_sequences(tmp_path / "a.csv")

@@ -44,6 +44,7 @@ def test_vectors_are_labels_by_position(tmp_path, kind, suffix):
     raw = read_sequences(path)
     assert raw.labels == [tuple(str(position) for position in np.flatnonzero(vector)) for vector in VECTORS]
     assert (raw.label_names, raw.label_vectors) == (("0", "1", "2"), 3)
+    assert raw.guesses[-1] == f"{path}: lists of 0 and 1 are read as vectors of 3 labels"
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.int8(), 3), pa.large_list(pa.float32()), pa.list_(pa.bool_())])

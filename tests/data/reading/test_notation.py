@@ -1,6 +1,9 @@
 """Whether a column of text has numbers or tokens, wherever its unusual cells are."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from seqlight import DataError, SequenceFiles
@@ -149,3 +152,24 @@ def test_lists_in_parquet_name_the_way_out(tmp_path):
         read_sequences(tmp_path / "a.parquet")
     parquet.read_table(tmp_path / "a.parquet").to_pandas().explode(["x", "z"]).to_csv(tmp_path / "b.csv", index=False)
     assert read_sequences(tmp_path / "b.csv").values.tolist() == [[1, 1], [2, 2], [3, 3]]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".npz", ".parquet"])
+@pytest.mark.parametrize(
+    ("texts", "said"), [(["0.5", "-1.25", "3"], True), (["5", "7", "9"], False), (["a", "b", "c"], False)]
+)
+def test_numbers_stored_as_text_are_a_remark(tmp_path, texts, said, suffix):
+    """They are tokens in a format that has numbers of its own."""
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("".join(json.dumps({"inputs": texts, "label": label}) + "\n" for label in "uv"))
+    elif suffix == ".npz":
+        np.savez(path, inputs=np.array([texts, texts]), targets=["u", "v"])
+    else:
+        pd.DataFrame({"id": [0, 0, 0], "label": "u", "x": texts}).to_parquet(path)
+    raw = read_sequences(path)
+    assert raw.tokens == texts
+    assert any(f"such as {texts[0]!r}" in guess and "as tokens" in guess for guess in raw.guesses) == said or (
+        suffix,
+        texts[0],
+    ) == (".parquet", "5")

@@ -78,7 +78,7 @@ def test_archive_tsv_equals_sktimes(tmp_path, suffix, ragged):
     """Without a header, the label first; the archive pads unequal lengths with NaN."""
     frame, series = frame_of(np.random.default_rng(4), ragged=ragged)
     table = frame.drop(columns=["id", "label"])
-    table.insert(0, "class", np.arange(30) % 3 - 1)
+    table.insert(0, "class", np.arange(30) % 3 - 1)  # the archive has numbers such as -1, too
     path = tmp_path / f"a{suffix}"
     table.to_csv(path, index=False, header=False, sep="\t" if "tsv" in suffix else ",", na_rep="NaN")
     raw = read_sequences(path, layout="wide")
@@ -176,6 +176,7 @@ HEADER = "id,label,x_0,x_1,y_0,y_1\n"
         ("id,x_0,x_1\n", r"expected a column with the label of each sequence \(`label_column"),
         ("id,label\na,b\n", "expected columns with the number of a step, such as x_0, x_1, .* got none"),
         ("1,0.5,2\n1,0.5\n", "expected 3 cells"),
+        ("0.5,0.25,1\n", r"expected a class in the first column, since .* got '0.5'\.\n.*`label_column=\"3\"`"),
     ],
 )
 def test_wide_tables_that_can_not_be_used(tmp_path, text, message):
