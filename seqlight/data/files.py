@@ -28,6 +28,7 @@ from seqlight.data.summary import (
     describe_encoding,
     doubts,
     overlaps,
+    shared_groups,
     unknown_tokens,
 )
 from seqlight.data.validation_split import Rows, ValidationSplit, rule_of
@@ -41,6 +42,7 @@ class _Loaded:
     ids: Sequence[int | str]
     source: str
     remarks: tuple[str, ...] = ()
+    groups: Sequence[str] | None = None
 
 
 class SequenceFiles(SequenceDataModule):
@@ -74,6 +76,10 @@ class SequenceFiles(SequenceDataModule):
             the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         val_fraction: the fraction of the training file for validation, if there is no `val`.
+        group_column: the column with the group of a sequence, as its subject: all sequences of a group are either for
+            training or for validation. It is no feature.
+        fold: the part of the training file for validation in cross-validation: "2/5" is the second of five parts.
+        time_split: sequences of the training file that end at this date, time or number, or later, are for validation.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         positive_class: which of two classes is 1, which F1 and AUROC are about; None for the rarer one.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
@@ -102,25 +108,36 @@ class SequenceFiles(SequenceDataModule):
         val_fraction: float = 0.2,
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
+        group_column: str | None = None,
+        fold: str | None = None,
+        time_split: str | None = None,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(batch_size, seed, bucketing)
         # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
         save_plain_hyperparameters(self)
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
+        self._validation = ValidationSplit(
+            seed, val_fraction, fold=fold, group_column=group_column, time_split=time_split
+        )
+        for name, value in {"fold": fold, "time_split": time_split}.items():
+            if value is None:
+                continue
+            if val is not None:
+                raise ValueError(f"{name} takes validation sequences from train, but val is {os.fspath(val)!r}")
+            if val_fraction != 0.2:
+                warn_unused("val_fraction", val_fraction, f"with `{name}`")
         if val is not None and val_fraction != 0.2:
             warn_unused("val_fraction", val_fraction, "if there is a file for validation")
         paths = {"train": train, "val": val, "test": test, "predict": predict}
         self.paths = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
         self.name = Path(self.paths["train"] or "files").stem
         self.val_fraction = val_fraction
-        self._validation = ValidationSplit(seed, val_fraction)
         self._columns = Columns(
             id_column,
             step_column,
             tuple(label_column) if isinstance(label_column, list) else label_column,
             None if feature_columns is None else tuple(feature_columns),
+            group=group_column,
         )
         if label_column == [] or feature_columns == []:
             raise ValueError("label_column and feature_columns must name columns, got an empty list")
@@ -201,6 +218,7 @@ class SequenceFiles(SequenceDataModule):
             except DataError as error:
                 lines += [f"not compared with the training data: {error.args[0]}"]
         lines += overlaps({split: each.sequences for split, each in loaded.items()})
+        lines += shared_groups({split: each.groups for split, each in loaded.items()}, self._columns.group)
         return "\n".join(map(one_line, lines))
 
     def _path(self, split: Split) -> str | None:
@@ -212,6 +230,7 @@ class SequenceFiles(SequenceDataModule):
         path = self.paths["train"]
         assert path is not None
         raw = read_sequences(path, columns=self._columns, inputs=self._inputs)
+        self._validation.check_groups(raw, path)
         train_rows, val_rows = self._divide(raw, path, self._validation)
         self.encoding = learn_encoding(raw, train_rows, path, **options)
         if self.paths["val"] is None:
@@ -233,7 +252,7 @@ class SequenceFiles(SequenceDataModule):
             self._keep(raw, path, *self._divide(raw, path, rule_of(self.encoding.val_split) or self._validation))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
-            self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path), raw.groups)
         return self._loaded[split]
 
     def _read(self, path: str, labelled: bool) -> RawSequences:
@@ -241,8 +260,12 @@ class SequenceFiles(SequenceDataModule):
         learned, columns = self.encoding.columns, self._columns
         if learned is not None:
             step = learned.step if columns.step is None else columns.step
-            columns = Columns(
-                columns.id or learned.id, step, columns.label or learned.label, columns.features, learned.left_out or ()
+            columns = replace(
+                columns,
+                id=columns.id or learned.id,
+                step=step,
+                label=columns.label or learned.label,
+                left_out=learned.left_out or (),
             )
         inputs: Literal["features", "tokens"] = "features" if self.encoding.vocabulary is None else "tokens"
         raw = read_sequences(path, columns=columns, inputs=inputs, labelled=labelled)
@@ -260,10 +283,14 @@ class SequenceFiles(SequenceDataModule):
         """Encode the training file and keep its splits."""
         coarse = coarse_features(raw, self.encoding)
         sequences = self.encoding.encode(raw, path)
-        for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
+        rule = rule_of(self.encoding.val_split) or self._validation
+        chosen, begun = rule.describe(raw, path, val_rows) if len(val_rows) else ("", ())
+        for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}{chosen}")):
             if len(rows):
                 part = sequences.subset(torch.from_numpy(rows))
-                remarks = (*absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
+                remarks = (*begun, *absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
                 if split == "train":
-                    remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding), *leaks(sequences, self.encoding))
-                self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
+                    known = leaks(sequences, self.encoding, grouped=self._columns.group is not None)
+                    remarks = (*raw.guesses, *coarse, *doubts(part, self.encoding), *known)
+                groups = None if raw.groups is None else [raw.groups[row] for row in rows]
+                self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks, groups)

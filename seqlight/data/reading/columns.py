@@ -29,7 +29,9 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
     for name, count in Counter(names).items():
         if count > 1:
             raise DataError(f"{path}: expected columns with distinct names, got {shown(name)} {count} times")
-    known, label = set(names), request.label
+    known, label, group = set(names), request.label, request.group
+    if request.left_out is not None and group not in known:  # a file for a trained model, which needs no groups
+        group = None
     if not labelled and not set(names_of(label)) <= known:
         label = None
     for role, wanted in (
@@ -37,11 +39,18 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         ("step", names_of(request.step)),
         ("label", names_of(label)),
         ("features", names_of(request.features)),
+        ("group", names_of(group)),
     ):
         for name in wanted:
             if name not in known:
                 raise _error(path, names, f"expected a column {shown(name)}", role)
-    taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
+    taken = [
+        *names_of(request.id),
+        *names_of(request.step),
+        *names_of(label),
+        *names_of(request.features),
+        *names_of(group),
+    ]
     for name, count in Counter(taken).items():
         if count > 1:
             raise DataError(f"{path}: expected each column for one purpose, got {shown(name)} {count} times")
@@ -90,7 +99,9 @@ def resolve(path: Path, names: list[str], request: Columns, labelled: bool) -> t
         left_out = tuple(without) or None
         index = f" without the index {_listed(without)}" if without else ""
         guesses.append(f"features {_listed(features)}{index}")
-    return Columns(sequence_id, step, label, features, left_out), (f"{path}: {', '.join(guesses)}",) if guesses else ()
+    return Columns(sequence_id, step, label, features, left_out, group), (
+        f"{path}: {', '.join(guesses)}",
+    ) if guesses else ()
 
 
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:

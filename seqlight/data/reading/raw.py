@@ -27,7 +27,9 @@ class Columns:
         label: the column with the label of a sequence, or several columns of 0 and 1 for multilabel; None if there are
             no labels.
         features: columns of numbers, or one column of tokens.
-        left_out: columns that number the rows, which are no features. In a request, None means that they are found.
+        left_out: columns that number the rows, which are no features. In a request, None means that they are found;
+            else the other columns are those of a trained model, and that of the group can be missing.
+        group: the column with the group of a sequence; None if there is none, also in a request.
     """
 
     id: str | None = None
@@ -35,6 +37,7 @@ class Columns:
     label: str | tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
     left_out: tuple[str, ...] | None = None
+    group: str | None = None
 
 
 @dataclass
@@ -52,6 +55,9 @@ class RawSequences:
             sequence has.
         columns: the columns that were read; None for formats without column names.
         guesses: lines about what was guessed.
+        groups: the group of each sequence; None if there is no column of groups.
+        times: the first and the last step of each sequence, int64 or float64 (N, 2); None without a column of steps.
+        time_unit: NumPy's unit of these steps since 1970, in UTC, as "ns"; None if they are numbers.
     """
 
     values: Float64[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]
@@ -62,3 +68,6 @@ class RawSequences:
     label_names: tuple[str, ...] | None = None
     columns: Columns | None = None
     guesses: tuple[str, ...] = ()
+    groups: list[str] | None = None
+    times: Int64[np.ndarray, "sequences 2"] | Float64[np.ndarray, "sequences 2"] | None = None
+    time_unit: str | None = None

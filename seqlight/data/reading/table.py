@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +14,14 @@ from seqlight.data.reading.arrow import is_text, plain, refuse_empty
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.columns import names_of, resolve
+from seqlight.data.reading.groups import Groups
 from seqlight.data.reading.index_columns import RowCounters
 from seqlight.data.reading.inputs import Inputs, integers_guessed
 from seqlight.data.reading.labels import Labels
 from seqlight.data.reading.numbers import features, is_number
 from seqlight.data.reading.place import Place, first, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
-from seqlight.data.reading.steps import Steps, order_of, repeated_step
+from seqlight.data.reading.steps import Numbers, Steps, order_of, repeated_step
 
 
 @dataclass
@@ -60,8 +62,10 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
     assert columns.id is not None
     assert columns.features is not None
     wanted = [columns.id, *names_of(columns.step), *names_of(columns.label), *columns.features]
+    wanted += names_of(columns.group)
     ids, tokens = Codes(), Codes()
     labels = None if columns.label is None else Labels(columns.label, labelled)
+    groups = None if columns.group is None else Groups(columns.group)
     codes, steps, values = Buffer(path, np.int32), None, None
     counters = RowCounters() if request.features is None and request.left_out is None else None
     for batch in table.batches(wanted):
@@ -84,6 +88,8 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
         codes.append(sequences)
         if labels is not None:
             labels.append(batch, sequences, ids.of, place)
+        if groups is not None:
+            groups.append(batch, sequences, ids.texts, place)
         if steps is not None:
             steps.append(batch[steps.name], place)
         rows = _append(values, batch, columns.features, tokens if as_tokens else None, place)
@@ -97,9 +103,11 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
     names = ids.texts
     all_codes, all_values = codes.finish(), values.finish()
     pa.default_memory_pool().release_unused()
-    order = _order(path, all_codes, steps, names)
+    step_values = None if steps is None else steps.values.finish()
+    order = _order(path, all_codes, steps, step_values, names)
     lengths = np.bincount(all_codes, minlength=len(names))
-    del all_codes, steps
+    times = None if step_values is None else _ends(step_values, order, lengths)
+    del all_codes, step_values
     if order is not None:
         for column in [all_values] if as_tokens else all_values.T:  # one at a time, to save memory
             column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
@@ -112,7 +120,17 @@ def read_table(table: Table, request: Columns, inputs: Inputs, labelled: bool) -
         label_names=columns.label if isinstance(columns.label, tuple) else None,
         columns=columns,
         guesses=guesses,
+        groups=None if groups is None else groups.finish(len(names)),
+        times=times,
+        time_unit=None if steps is None else steps.unit,
     )
+
+
+def _ends(values: Numbers, order: Int64[np.ndarray, " rows"] | None, lengths: Int64[np.ndarray, " sequences"]) -> Any:
+    """The first and the last step of each sequence, (N, 2)."""
+    ends = np.cumsum(lengths)
+    rows = np.stack([ends - lengths, ends - 1], axis=1)
+    return values[rows if order is None else order[rows]]
 
 
 def _are_tokens(
@@ -149,7 +167,10 @@ def _append(
         return found
     hint = 'If these are tokens: `inputs="tokens"`'
     if len(names) > 1:
-        hint = 'If it is not a feature, name the columns that are: `feature_columns=["NAME"]`'
+        hint = (
+            'If it is not a feature, name the columns that are: `feature_columns=["NAME"]`; '
+            'or the group that the sequence belongs to: `group_column="NAME"`'
+        )
     rows = values.extend(batch.num_rows)
     for index, name in enumerate(names):
         rows[:, index] = features(batch[name], name, place, hint)
@@ -175,12 +196,11 @@ def _leave_out(path: Path, columns: Columns, values: Buffer, found: list[int]) -
 
 
 def _order(
-    path: Path, codes: Int32[np.ndarray, " rows"], steps: Steps | None, names: list[str]
+    path: Path, codes: Int32[np.ndarray, " rows"], steps: Steps | None, values: Numbers | None, names: list[str]
 ) -> Int64[np.ndarray, " rows"] | None:
     """The permutation that sorts the rows, or None."""
-    if steps is None:
+    if steps is None or values is None:
         return order_of(codes, None)
-    values = steps.values.finish()
     order = order_of(codes, values)
     if twice := repeated_step(codes, values, order):
         one, other = sorted(twice)
