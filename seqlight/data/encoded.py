@@ -27,6 +27,7 @@ from seqlight.data.summary import (
     describe_encoding,
     doubts,
     overlaps,
+    shared_groups,
     unknown_tokens,
 )
 from seqlight.data.validation_split import Rows, ValidationSplit, rule_of
@@ -42,6 +43,7 @@ class _Loaded:
     ids: Sequence[int | str]
     source: str
     remarks: tuple[str, ...] = ()
+    groups: Sequence[str] | None = None
 
 
 class EncodedSequences(SequenceDataModule):
@@ -80,7 +82,7 @@ class EncodedSequences(SequenceDataModule):
         self,
         columns: Columns,
         inputs: Inputs,
-        val_fraction: float,
+        validation: ValidationSplit,
         encoding: Mapping[str, Any] | None,
     ) -> None:
         """Learn the encoding, with the options in `hparams`, or take the given one.
@@ -88,15 +90,13 @@ class EncodedSequences(SequenceDataModule):
         Args:
             columns: the names of a table's columns; None for those to guess.
             inputs: as for `SequenceFiles`.
-            val_fraction: as for `SequenceFiles`.
+            validation: the rule by which validation sequences are taken from the training data.
             encoding: as for `SequenceFiles`.
         """
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
-        if self.sources["val"] is not None and val_fraction != 0.2:
-            warn_unused("val_fraction", val_fraction, "if there is a file for validation")
-        self.val_fraction = val_fraction
-        self._validation = ValidationSplit(self.seed, val_fraction)
+        fraction = validation.fraction
+        if self.sources["val"] is not None and fraction != 0.2:
+            warn_unused("val_fraction", fraction, "if there is a file for validation")
+        self.val_fraction, self._validation = fraction, validation
         self._columns = columns
         self._inputs: Inputs = inputs
         self._loaded: dict[str, _Loaded] = {}
@@ -159,6 +159,7 @@ class EncodedSequences(SequenceDataModule):
             except DataError as error:
                 lines += [f"not compared with the training data: {error.args[0]}"]
         lines += overlaps({split: each.sequences for split, each in loaded.items()})
+        lines += shared_groups({split: each.groups for split, each in loaded.items()}, self._columns.group)
         return "\n".join(map(one_line, lines))
 
     def _source(self, split: Split) -> Split:
@@ -170,6 +171,7 @@ class EncodedSequences(SequenceDataModule):
         raw = self._read_source("train", self._columns, self._inputs)
         path = str(self.sources["train"])
         learn_classes(raw, path, options["target"])  # its messages are clearer than those of a split
+        self._validation.check_groups(raw, path)
         train_rows, val_rows = self._divide(raw, path, self._validation)
         self.encoding = learn_encoding(raw, train_rows, path, **options)
         if self.sources["val"] is None:
@@ -188,7 +190,9 @@ class EncodedSequences(SequenceDataModule):
             self._keep(raw, path, *self._divide(raw, path, rule_of(self.encoding.val_split) or self._validation))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
-            self._loaded[split] = _Loaded(sequences, raw.ids, path, (*raw.remarks, *unknown_tokens(sequences, path)))
+            self._loaded[split] = _Loaded(
+                sequences, raw.ids, path, (*raw.remarks, *unknown_tokens(sequences, path)), raw.groups
+            )
         return self._loaded[split]
 
     def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:
@@ -196,8 +200,12 @@ class EncodedSequences(SequenceDataModule):
         learned, columns = self.encoding.columns, self._columns
         if learned is not None:
             step = learned.step if columns.step is None else columns.step
-            columns = Columns(
-                columns.id or learned.id, step, columns.label or learned.label, columns.features, learned.left_out or ()
+            columns = replace(
+                columns,
+                id=columns.id or learned.id,
+                step=step,
+                label=columns.label or learned.label,
+                left_out=learned.left_out or (),
             )
         inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
         raw = self._read_source(source, columns, inputs, labelled)
@@ -215,13 +223,16 @@ class EncodedSequences(SequenceDataModule):
         """Encode the training data and keep their splits."""
         coarse = coarse_features(raw, self.encoding)
         sequences = self.encoding.encode(raw, path)
-        for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}")):
+        rule = rule_of(self.encoding.val_split) or self._validation
+        chosen, begun = rule.describe(raw, path, val_rows) if len(val_rows) else ("", ())
+        for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}{chosen}")):
             if len(rows):
                 part = sequences.subset(torch.from_numpy(rows))
-                remarks = (*absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
+                remarks = (*begun, *absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
                 if split == "train":
                     assert raw.labels is not None
                     about_labels = label_doubts(raw.labels, self.encoding.class_names, path)
                     remarks = (*raw.guesses, *raw.remarks, *about_labels, *coarse, *doubts(part, self.encoding))
-                    remarks += leaks(sequences, self.encoding)
-                self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
+                    remarks += leaks(sequences, self.encoding, grouped=self._columns.group is not None)
+                groups = None if raw.groups is None else [raw.groups[row] for row in rows]
+                self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks, groups)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqlight.common.description import save_plain_hyperparameters
+from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
 from seqlight.data.datamodule import Split
 from seqlight.data.encoded import EncodedSequences
@@ -13,6 +14,7 @@ from seqlight.data.reading.columns import requested
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import check_layout, read_sequences
+from seqlight.data.validation_split import ValidationSplit
 
 
 class SequenceFiles(EncodedSequences):
@@ -50,6 +52,10 @@ class SequenceFiles(EncodedSequences):
         layout: "long" for tables with a row per time step and arrays (N, T, F); "wide" for tables with a row per
             sequence, whose columns are steps, as x_0, x_1 (.tsv files of the UCR archive need no names);
             "channels_first" for arrays (N, F, T).
+        group_column: the column with the group of a sequence, as its subject: all sequences of a group are either for
+            training or for validation. It is no feature.
+        fold: the part of the training file for validation in cross-validation: "2/5" is the second of five parts.
+        time_split: sequences of the training file that end at this date, time or number, or later, are for validation.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         positive_class: which of two classes is 1, which F1 and AUROC are about; None for true or 1, else the rarer one.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
@@ -80,11 +86,22 @@ class SequenceFiles(EncodedSequences):
         layout: Literal["long", "wide", "channels_first"] = "long",
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
+        group_column: str | None = None,
+        fold: str | None = None,
+        time_split: str | None = None,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(batch_size, seed, bucketing)
         # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
         save_plain_hyperparameters(self)
+        validation = ValidationSplit(seed, val_fraction, fold=fold, group_column=group_column, time_split=time_split)
+        for name, value in {"fold": fold, "time_split": time_split}.items():
+            if value is None:
+                continue
+            if val is not None:
+                raise ValueError(f"{name} takes validation sequences from train, but val is {os.fspath(val)!r}")
+            if val_fraction != 0.2:
+                warn_unused("val_fraction", val_fraction, f"with `{name}`")
         paths = {"train": train, "val": val, "test": test, "predict": predict}
         self.paths = self.sources = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
         self.name = Path((self.paths["train"] or "files").removesuffix(".gz")).stem
@@ -93,8 +110,8 @@ class SequenceFiles(EncodedSequences):
         self._empty, self._layout = empty, layout
         if encoding is None and train is None:
             raise ValueError("train: expected a file to learn from")
-        columns = requested(id_column, step_column, label_column, feature_columns)
-        self._begin(columns, inputs, val_fraction, encoding)
+        columns = requested(id_column, step_column, label_column, feature_columns, group_column)
+        self._begin(columns, inputs, validation, encoding)
 
     def _require(self, split: Split) -> str:
         path = self.paths[split]

@@ -20,12 +20,13 @@ _BY_CHANCE = 1e-3  # the probability of a remark on features that have nothing t
 Ranges = tuple[slice, Float32[np.ndarray, "sequences features"], Float32[np.ndarray, "sequences features"]]
 
 
-def leaks(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
+def leaks(sequences: Sequences, encoding: SequenceEncoding, *, grouped: bool = False) -> tuple[str, ...]:
     """Remarks on features that separate the classes alone, or that look like the group of a sequence.
 
     Args:
         sequences: all sequences of a file, in its order, with their labels.
         encoding: names of classes and features.
+        grouped: whether the group of each sequence is known already.
     """
     if encoding.num_features is None:
         return ()
@@ -41,8 +42,8 @@ def leaks(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
             f"feature {names} alone separates the classes perfectly: is it known before the class is? "
             'To choose the features: `feature_columns=["NAME"]`'
         )
-    several_steps = int(sequences.lengths.max()) > 1
-    if encoding.columns is not None and several_steps and (counts := groups.counts()):
+    ask = encoding.columns is not None and not grouped and int(sequences.lengths.max()) > 1
+    if ask and (counts := groups.counts()):
         names = ", ".join(f"{feature_name(each, encoding)} ({counts[each]} values)" for each in [*counts][:_MOST_NAMED])
         remarks.append(
             f"the same in all rows of a sequence: {names}; if sequences of one value belong together, as those of a "

@@ -1,6 +1,6 @@
 """Descriptions of sequences, and remarks on likely mistakes, for the report before they are used."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 
 from seqlight.common.text import one_line
 from seqlight.data.encoding import UNKNOWN, SequenceEncoding
+from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, RawSequences
 from seqlight.data.scale import lost_in_float32
 from seqlight.data.sequences import Sequences
@@ -126,6 +127,26 @@ def overlaps(splits: Mapping[str, Sequences]) -> list[str]:
         number = sum(digest in common for digest in digests[second])
         if number:
             remarks.append(f"{number} of {len(digests[second])} sequences in {second} are also in {first}")
+    return remarks
+
+
+def shared_groups(groups: Mapping[str, Iterable[str] | None], column: str | None) -> list[str]:
+    """Remarks on groups that have sequences in more than one split, and on splits whose groups are unknown."""
+    if column is None:
+        return []
+    known = {split: list(names) for split, names in groups.items() if names is not None}
+    remarks = [
+        f"{split} has no column {shown(column)}: not compared by group" for split in groups if split not in known
+    ]
+    for first, second in combinations(known, 2):
+        common = set(known[first]) & set(known[second])
+        if common:
+            number = sum(name in common for name in known[second])
+            names = ", ".join(sorted(common)[:5]) + (", ..." if len(common) > 5 else "")
+            remarks.append(
+                f"{number} of {len(known[second])} sequences in {second} are of a group that is also in {first} "
+                f"({shown(column)}: {names})"
+            )
     return remarks
 
 

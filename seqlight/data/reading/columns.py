@@ -28,6 +28,7 @@ def requested(
     step_column: str | None,
     label_column: str | list[str] | None,
     feature_columns: list[str] | None,
+    group_column: str | None = None,
 ) -> Columns:
     """The columns that a data module's arguments ask for.
 
@@ -38,7 +39,8 @@ def requested(
         raise ValueError("id_column, label_column and feature_columns must name columns, got an empty list")
     ids = tuple(id_column) if isinstance(id_column, list) else id_column
     labels = tuple(label_column) if isinstance(label_column, list) else label_column
-    return Columns(ids, step_column, labels, None if feature_columns is None else tuple(feature_columns))
+    features = None if feature_columns is None else tuple(feature_columns)
+    return Columns(ids, step_column, labels, features, group=group_column)
 
 
 def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -62,7 +64,9 @@ def resolve(
         DataError: a column is missing, is named twice, or can't be guessed.
     """
     check_distinct(path, names)
-    known, label = set(names), request.label
+    known, label, group = set(names), request.label, request.group
+    if request.left_out is not None and group not in known:  # a file for a trained model, which needs no groups
+        group = None
     if not labelled and not set(names_of(label)) <= known:
         label = None
     for role, wanted in (
@@ -70,11 +74,18 @@ def resolve(
         ("step", names_of(request.step)),
         ("label", names_of(label)),
         ("features", names_of(request.features)),
+        ("group", names_of(group)),
     ):
         for name in wanted:
             if name not in known:
                 raise not_found(path, names, f"expected a column {shown(name)}", role)
-    taken = [*names_of(request.id), *names_of(request.step), *names_of(label), *names_of(request.features)]
+    taken = [
+        *names_of(request.id),
+        *names_of(request.step),
+        *names_of(label),
+        *names_of(request.features),
+        *names_of(group),
+    ]
     left_out = tuple(name for name in request.left_out or () if name in known and name not in taken)
     for name, count in Counter(taken).items():
         if count > 1:
@@ -118,7 +129,7 @@ def resolve(
         index = f" without the index {_listed(without)}" if without else ""
         guesses.append(f"features {_listed(features)}{index}")
     lines = [f"{path}: {', '.join(guesses)}"] if guesses else []
-    return Columns(sequence_id, step, label, features, left_out or None), (*lines, *remarks)
+    return Columns(sequence_id, step, label, features, left_out or None, group), (*lines, *remarks)
 
 
 def check_distinct(path: Path, names: list[str]) -> None:

@@ -28,7 +28,8 @@ class Columns:
             no labels.
         features: columns of numbers, or one column of tokens.
         left_out: columns that are not features, as those that number the rows. In a request, None means that they are
-            found.
+            found; else the other columns are those of a trained model, and that of the group can be missing.
+        group: the column with the group of a sequence; None if there is none, also in a request.
     """
 
     id: str | tuple[str, ...] | None = None
@@ -36,6 +37,7 @@ class Columns:
     label: str | tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
     left_out: tuple[str, ...] | None = None
+    group: str | None = None
 
 
 @dataclass
@@ -56,6 +58,9 @@ class RawSequences:
         columns: the columns that were read; None for formats without column names.
         guesses: lines about what was guessed, for the training file; other files are read in the same way.
         remarks: lines about this file.
+        groups: the group of each sequence; None if there is no column of groups.
+        times: the first and the last step of each sequence, int64 or float64 (N, 2); None without a column of steps.
+        time_unit: NumPy's unit of these steps since 1970, in UTC, as "ns"; None if they are numbers.
     """
 
     values: Float64[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]
@@ -68,3 +73,6 @@ class RawSequences:
     columns: Columns | None = None
     guesses: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    groups: list[str] | None = None
+    times: Int64[np.ndarray, "sequences 2"] | Float64[np.ndarray, "sequences 2"] | None = None
+    time_unit: str | None = None

@@ -22,11 +22,17 @@ class Steps:
     """A step column: integers, other numbers, or points in time.
 
     The first cells of a text column decide which. Integers can be followed by decimals.
+
+    Attributes:
+        name: the column.
+        values: the steps.
+        unit: NumPy's unit of points in time, since 1970 in UTC; None for numbers.
     """
 
     def __init__(self, path: Path, name: str, num_rows: int) -> None:
         self.name = name
         self.values = Buffer(path, np.int64, num_rows=num_rows)
+        self.unit: str | None = None
         self._kinds: tuple[pa.DataType, ...] = _KINDS
 
     def append(self, column: pa.Array, place: Place) -> None:
@@ -46,6 +52,7 @@ class Steps:
 
     def _read(self, column: pa.Array, place: Place) -> Numbers:
         if pa.types.is_temporal(column.type):
+            self.unit = _unit(column.type)
             integers = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64())
             return np.asarray(integers).astype(np.int64)
         if not is_text(column.type):
@@ -56,6 +63,7 @@ class Steps:
         for kind in self._kinds:
             if (read := _cast(column, kind)) is not None:
                 self._kinds = (pa.int64(), pa.float64()) if kind == pa.int64() else (kind,)
+                self.unit = _unit(kind)
                 return np.asarray(read if kind == pa.float64() else read.cast(pa.int64()))
         if not len(self.values):  # the first cell decides what the message expects
             self._kinds = tuple(kind for kind in self._kinds if _cast(column[:1], kind) is not None)
@@ -73,6 +81,13 @@ class Steps:
             f"a step of the same type as before ({self._kinds[-1]})" if self._kinds else "a number or an ISO date",
             shown(column[index].as_py()),
         )
+
+
+def _unit(kind: pa.DataType) -> str | None:
+    """NumPy's unit of points in time; None for other types."""
+    if pa.types.is_date(kind):
+        return "D" if pa.types.is_date32(kind) else "ms"
+    return str(kind.unit) if pa.types.is_timestamp(kind) else None
 
 
 def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array | None:

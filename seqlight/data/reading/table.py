@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from seqlight.data.reading.arrow import is_text, plain, refuse_empty
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.columns import label_hint, names_of, resolve
+from seqlight.data.reading.groups import Groups
 from seqlight.data.reading.ids import id_texts, sequence_ids
 from seqlight.data.reading.index_columns import RowCounters
 from seqlight.data.reading.inputs import Inputs, integers_guessed
@@ -25,7 +27,7 @@ from seqlight.data.reading.numbers import features
 from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import Place, first, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
-from seqlight.data.reading.steps import Steps, order_of, repeated_step
+from seqlight.data.reading.steps import Numbers, Steps, order_of, repeated_step
 
 
 @dataclass
@@ -71,10 +73,12 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
     assert columns.id is not None
     assert columns.features is not None
     wanted = [*names_of(columns.id), *names_of(columns.step), *names_of(columns.label), *columns.features]
+    wanted += names_of(columns.group)
     ids, tokens = Codes(), Codes()
     labels = None
     if columns.label is not None:
         labels = Labels(columns.label, options, label_hint(table.names, request, columns.label))
+    groups = None if columns.group is None else Groups(columns.group)
     codes, steps, values, remarks, notation = Buffer(path, np.int32), None, None, table.remarks, Notation()
     counters = RowCounters() if request.features is None and request.left_out is None else None
     for batch in table.batches(wanted):
@@ -97,6 +101,8 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
         codes.append(sequences)
         if labels is not None:
             labels.append(batch, sequences, ids.of, place)
+        if groups is not None:
+            groups.append(batch, sequences, ids.texts, place)
         if steps is not None:
             steps.append(notation.with_points(batch[steps.name], steps.name, place), place)
         if as_tokens:
@@ -114,9 +120,11 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
     names = id_texts(ids.texts, names_of(columns.id), path)
     all_codes, all_values = codes.finish(), values.finish()
     pa.default_memory_pool().release_unused()
-    order = _order(path, all_codes, steps, names)
+    step_values = None if steps is None else steps.values.finish()
+    order = _order(path, all_codes, steps, step_values, names)
     lengths = np.bincount(all_codes, minlength=len(names))
-    del all_codes, steps
+    times = None if step_values is None else _ends(step_values, order, lengths)
+    del all_codes, step_values
     if order is not None:
         for column in [all_values] if as_tokens else all_values.T:  # one at a time, to save memory
             column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
@@ -133,7 +141,17 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
         columns=columns,
         guesses=guesses,
         remarks=remarks,
+        groups=None if groups is None else groups.finish(len(names)),
+        times=times,
+        time_unit=None if steps is None else steps.unit,
     )
+
+
+def _ends(values: Numbers, order: Int64[np.ndarray, " rows"] | None, lengths: Int64[np.ndarray, " sequences"]) -> Any:
+    """The first and the last step of each sequence, (N, 2)."""
+    ends = np.cumsum(lengths)
+    rows = np.stack([ends - lengths, ends - 1], axis=1)
+    return values[rows if order is None else order[rows]]
 
 
 def _repeats(table: Table, names: list[str]) -> set[str]:
@@ -192,7 +210,10 @@ def _append_features(
     """Add the features of a batch, and return them."""
     hint = 'If these are tokens: `inputs="tokens"`'
     if len(names) > 1:
-        hint = 'If it is not a feature, name the columns that are: `feature_columns=["NAME"]`'
+        hint = (
+            'If it is not a feature, name the columns that are: `feature_columns=["NAME"]`; '
+            'or the group that the sequence belongs to: `group_column="NAME"`'
+        )
     rows = values.extend(batch.num_rows)
     for index, name in enumerate(names):
         rows[:, index] = features(notation.with_points(batch[name], name, place), name, place, hint)
@@ -218,12 +239,11 @@ def _leave_out(path: Path, columns: Columns, values: Buffer, found: list[int]) -
 
 
 def _order(
-    path: Path, codes: Int32[np.ndarray, " rows"], steps: Steps | None, names: list[str]
+    path: Path, codes: Int32[np.ndarray, " rows"], steps: Steps | None, values: Numbers | None, names: list[str]
 ) -> Int64[np.ndarray, " rows"] | None:
     """The permutation that sorts the rows, or None."""
-    if steps is None:
+    if steps is None or values is None:
         return order_of(codes, None)
-    values = steps.values.finish()
     order = order_of(codes, values)
     if twice := repeated_step(codes, values, order):
         one, other = sorted(twice)
