@@ -120,13 +120,13 @@ def test_integers_are_said_to_be_a_feature_by_all_rows(tmp_path):
     assert any("integers are read as a feature" in guess for guess in read_sequences(path).guesses)
     raw = read_sequences(write(tmp_path / "b.csv", with_cell(WHOLE, 7, "0.5")))
     assert not any("integers are read" in guess for guess in raw.guesses)
-    np.testing.assert_array_equal(raw.values[:, 0], np.float32(with_cell(WHOLE, 7, "0.5")))
+    np.testing.assert_array_equal(raw.values[:, 0], np.float64(with_cell(WHOLE, 7, "0.5")))
 
 
 @pytest.mark.parametrize("cell", [" 5 ", "+5", "5.", ".5", "5e-3", "5E+2", "-0"])
 def test_notations_of_numbers_that_are_read(tmp_path, cell):
     raw = read_sequences(write(tmp_path / "a.csv", with_cell(NUMBERS, 0, cell)))
-    assert raw.values[0, 0] == np.float32(cell)
+    assert raw.values[0, 0] == float(cell)
 
 
 @pytest.mark.parametrize("names", [["x"], ["x", "z"]])
