@@ -10,7 +10,7 @@ python benchmarks/archive.py archive/sktime/datasets/data
 
 Each run is a process with one thread, one after another; seed s is that of the weights, of the order of the samples and
 of the validation split. Seconds are those of a processor for `fit`, with its start and figures. Flags after `--` are
-added to `fit`.
+added to `fit`. A run that ends because its loss or gradient is not finite counts with accuracy 0.
 """
 
 import argparse
@@ -26,11 +26,12 @@ from pathlib import Path
 # The test accuracy of the nearest neighbour under dynamic time warping.
 SHORT = {"JapaneseVowels": 0.949, "BasicMotions": 0.975, "ItalyPowerDemand": 0.950, "ArrowHead": 0.703}
 DTW = {**SHORT, "OSULeaf": 0.591, "ACSF1": 0.640, "PLAID": 0.931}
+NON_FINITE = 4  # the exit status
 MEAN_OF_ALL, MEDIAN_OF_SHORT, SECONDS = 0.80, 0.93, 60  # targets
 
 
 def run(folder: str, *arguments: str) -> str:
-    """Run seqlight with one thread in a folder; returns what it prints."""
+    """Run seqlight with one thread in a folder; returns what it prints, or "" if the training diverged."""
     done = subprocess.run(
         [sys.executable, "-m", "seqlight", *arguments, "--device", "cpu"],
         cwd=folder,
@@ -38,6 +39,9 @@ def run(folder: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
     )
+    if done.returncode == NON_FINITE:
+        print(f"seqlight {' '.join(arguments)}: {done.stderr}", file=sys.stderr)
+        return ""
     if done.returncode != 0:
         sys.exit(f"seqlight {' '.join(arguments)}: status {done.returncode}\n{done.stderr}")
     return done.stdout
@@ -52,13 +56,15 @@ def train_and_test(archive: Path, name: str, seed: int, flags: list[str]) -> tup
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         printed = run(folder, "fit", *files, *seeds, "--name", "run", *flags)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        tested = run(folder, "test", "--ckpt_path", "runs/run")
+        tested = run(folder, "test", "--ckpt_path", "runs/run") if printed else ""
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if not printed:
+        return 0.0, 0.0, seconds, 0
     accuracy = re.search(r"^test +[\d.]+ +([\d.]+)", tested, re.MULTILINE)
     majority = re.search(r"majority (\S+),", tested)
     steps = re.search(r"^(\d+) steps", printed, re.MULTILINE)
     assert accuracy is not None, tested
     assert majority is not None, tested
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return float(accuracy[1]), float(majority[1]), seconds, int(steps[1]) if steps else 0
 
 
@@ -85,7 +91,7 @@ def main() -> None:
         means[name] = statistics.mean(accuracies)
         by_seed = "".join(f"{each:6.3f}" for each in accuracies)
         print(
-            f"{name:18}{majorities[0]:9.3f}{DTW[name]:9.3f}{means[name]:7.3f}  {by_seed}{steps[0]:6}"
+            f"{name:18}{max(majorities):9.3f}{DTW[name]:9.3f}{means[name]:7.3f}  {by_seed}{steps[0]:6}"
             f"{statistics.mean(seconds):9.0f}  (<= {SECONDS})",
             flush=True,
         )

@@ -76,12 +76,14 @@ def describe(
     batches = sorted({batch for each in found for batch in each.batches})
     place = f"step {step.number} (epoch {trainer.current_epoch}, batch {listed(batches)})"
     what = f"the loss is {losses[0]}" if losses else f"the gradient of {listed(gradients, 3)} is not finite"
+    bad_samples = [sample for each in found for sample in each.non_finite_samples]
+    if not losses and not bad_samples:  # the product of many steps' derivatives overflows
+        what += ": try a smaller learning_rate"
     if weights:
         what = f"the weights of {listed(weights, 3)} are not finite: try a smaller learning_rate"
     lines = [f"{place}: {what}"]
     samples = [sample for each in found for sample in each.samples]
     if samples and not weights:
-        bad_samples = [sample for each in found for sample in each.non_finite_samples]
         more = f"; non-finite inputs or targets in {listed(bad_samples)}" if bad_samples else ""
         lines.append(f"training samples: {listed(samples)}{more}")
     if skipped is not None and not weights:
