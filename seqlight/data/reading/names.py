@@ -6,6 +6,7 @@ from collections.abc import Callable
 from seqlight.common.description import encodable
 
 _INTEGRAL = re.compile(r"([+-]?\d+)\.0*")
+_SCIENTIFIC = re.compile(r"[+-]?\d\.\d+e[+-]\d\d+", re.IGNORECASE | re.ASCII)  # as numpy.savetxt writes numbers
 _WHOLE_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
 
 TRUTH = {"0": False, "1": True, "false": False, "true": True}  # class names, in small letters
@@ -31,6 +32,8 @@ def is_whole_number(name: str) -> bool:
 def class_name(value: object) -> str:
     """The name of a class, without blanks around it: 1, 1.0 and "1 " are the same."""
     text = as_text(value).strip()
+    if _SCIENTIFIC.fullmatch(text) and float(text).is_integer():
+        text = as_text(float(text))
     integral = _INTEGRAL.fullmatch(text)
     return integral[1] if integral else encodable(text)
 

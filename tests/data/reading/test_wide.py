@@ -99,6 +99,14 @@ def test_archive_tsv_equals_sktimes(tmp_path, suffix, ragged):
         assert raw.labels == [str(label) for label in labels]
 
 
+def test_classes_as_numpy_writes_them(tmp_path):
+    table = np.column_stack([[1, 2, -1, 10], np.arange(8).reshape(4, 2) / 4])
+    np.savetxt(tmp_path / "a.tsv", table, delimiter="\t")
+    raw = read_sequences(tmp_path / "a.tsv", layout="wide")
+    assert raw.labels == ["1", "2", "-1", "10"]
+    np.testing.assert_array_equal(raw.values.reshape(4, 2), table[:, 1:])
+
+
 def test_label_in_another_column_without_header(tmp_path):
     values = np.random.default_rng(5).standard_normal((20, 6))
     path = tmp_path / "a.csv"
