@@ -47,6 +47,14 @@ def test_feature_that_knows_the_class_is_named(monkeypatch, chunk, classes, orde
     assert PERFECT not in report(frame)
 
 
+@pytest.mark.parametrize(("shift", "expected"), [(1, False), (2, True)])
+def test_ranges_that_meet_do_not_separate(shift, expected):
+    frame = frame_of()
+    rng = np.random.default_rng(1)
+    frame["leak"] = rng.integers(0, 2, len(frame)) + shift * (frame.label == "a")
+    assert (PERFECT in report(frame)) == expected
+
+
 @pytest.mark.parametrize(("num_sequences", "expected"), [(6, False), (12, False), (20, True)])
 def test_few_sequences_can_be_separated_by_chance(num_sequences, expected):
     """Among 2 * 6! * 6! / 12! orders of twelve sequences, one in 462 is sorted by class."""

@@ -135,6 +135,10 @@ def test_dates_without_times():
     for time, first in {"2025-04-11": 10, "2025-04-11T00:00:01": 10, "2025-04-20": 11}.items():
         data = SequenceFiles("a.parquet", time_split=time)
         assert set(data.sample_ids("val")) == {f"s{row}" for row in range(first, 60)}
+    end = frame.t[frame.id == "s9"].max()
+    for time, first in {f"{end}": 9, f"{end}T00:00:01": 10}.items():  # a date is the beginning of its day
+        data = SequenceFiles("a.parquet", time_split=time)
+        assert set(data.sample_ids("val")) == {f"s{row}" for row in range(first, 60)}
 
 
 def test_sequences_that_begin_earlier_are_counted():

@@ -96,7 +96,7 @@ TABLES = {  # the file's text, and a pattern of the message
     "names twice": ("id,x,label,x\n1,2,3,4\n", "columns with distinct names, got 'x' 2 times"),
     "no number": (
         HEADER + "a,0,u,1,2\na,1,u,1,high\n",
-        r"""column 'z': expected a number, got 'high'.\n.*`feature_columns=\["NAME"\]`; .*`group_column="NAME"`$""",
+        r"""row 2, column 'z': expected a number, got 'high'.\n.*`feature_columns=\["NAME"\]`; .*`group_column=.*`$""",
     ),
     "no number in a column of numbers": (
         "id,label,x\na,u,1\na,u,b\n",
