@@ -1,10 +1,12 @@
 """Sequences of the user's own, from files or memory, with an encoding learned from the training data."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from seqlight.common.text import one_line
 from seqlight.common.unused import warn_unused
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.from_checkpoint import load_data_module
+from seqlight.data.group_split import group_split
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
@@ -49,6 +53,8 @@ class EncodedSequences(SequenceDataModule):
 
     encoding: SequenceEncoding
     sources: dict[str, str | None]
+    _example: ClassVar[str]  # the value of an argument `val`, in messages
+    _kind_argument: ClassVar[str] = "inputs"  # the argument that chooses the kind of the inputs
 
     @abstractmethod
     def _require(self, split: Split) -> str:
@@ -79,7 +85,7 @@ class EncodedSequences(SequenceDataModule):
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
         if self.sources["val"] is not None and val_fraction != 0.2:
-            warn_unused("val_fraction", val_fraction, "if there is a file for validation")
+            warn_unused("val_fraction", val_fraction, "if `val` is given")
         self.val_fraction = val_fraction
         self._columns = columns
         self._inputs: Inputs = inputs
@@ -95,6 +101,20 @@ class EncodedSequences(SequenceDataModule):
         self.num_outputs = self.encoding.num_outputs
         self.class_names = self.encoding.class_names
         self.class_weights = self.encoding.class_weights
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, **changes: Any) -> Any:  # type: ignore[override]
+        """A data module of this class, with the encoding of a trained model.
+
+        The model can have been trained on sequences of another source: a model trained on arrays classifies those of a
+        file with `SequenceFiles.load_from_checkpoint(path, predict="new.jsonl")`.
+
+        Raises:
+            FileNotFoundError, CheckpointError: as `seqlight.load_data`.
+            TypeError: if the checkpoint holds data of another kind.
+        """
+        base: Any = SequenceDataModule  # abstract
+        return load_data_module(checkpoint_path, base, changes, partial(taken_over, cls))
 
     def split(self, split: Split) -> Sequences:
         """All samples of a split, one after the other.
@@ -164,7 +184,8 @@ class EncodedSequences(SequenceDataModule):
             raw, train_rows, path, target=target, standardise=standardise, class_weights=class_weights
         )
         if self.sources["val"] is None:
-            self.encoding = replace(self.encoding, val_split=(self.seed, self.val_fraction))
+            split = (self.seed, self.val_fraction)
+            self.encoding = replace(self.encoding, val_split=split, val_groups=raw.groups is not None)
         self.hparams["encoding"] = self.encoding.to_plain()
         self._keep(raw, path, train_rows, val_rows)
 
@@ -176,10 +197,14 @@ class EncodedSequences(SequenceDataModule):
         path = self._require(source)
         raw = self._read(source, path, labelled=split != "predict")
         if source == "train":
+            if self.sources["val"] is None and self.encoding.val_groups != (raw.groups is not None):
+                expected = "the groups by which" if self.encoding.val_groups else "no groups, as"
+                raise DataError(f"{path}: expected {expected} the validation sequences were chosen in training")
             self._keep(raw, path, *self._divide(raw))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
-            self._loaded[split] = _Loaded(sequences, raw.ids, path, unknown_tokens(sequences, path))
+            remarks = (*self._assumed_order(raw, path), *unknown_tokens(sequences, path))
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, remarks)
         return self._loaded[split]
 
     def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:
@@ -190,23 +215,48 @@ class EncodedSequences(SequenceDataModule):
             columns = Columns(columns.id or learned.id, step, columns.label or learned.label, columns.features)
         inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
         raw = self._read_source(source, columns, inputs, labelled)
+        if learned is None and raw.columns is not None and columns.features is None and self._has_order:
+            raise DataError(
+                f"{path}: the model was trained on {self.encoding.num_features} features without names. Name their "
+                'columns, in the order of training: `feature_columns=["NAME"]`'
+            )
         if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
             _reorder(raw, learned.features or (), path)
         return raw
+
+    @property
+    def _has_order(self) -> bool:
+        """Whether there are several features, so that their order matters."""
+        return (self.encoding.num_features or 0) > 1
+
+    def _assumed_order(self, raw: RawSequences, path: str) -> tuple[str, ...]:
+        """A remark on features without names, if those of the training data have names."""
+        learned = self.encoding.columns
+        if learned is None or raw.columns is not None or not self._has_order:
+            return ()
+        names = [repr(name) for name in (learned.features or ())[:20]]
+        more = ", ..." if len(learned.features or ()) > 20 else ""
+        return (f"{path}: features without names are read in the order of training: {', '.join(names)}{more}",)
 
     def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:
         """The sequences of the training data for training, and those for validation."""
         assert raw.labels is not None
         if self.sources["val"] is not None:
             return np.arange(len(raw.lengths)), np.arange(0)
-        return stratified_split(raw.labels, self.val_fraction, generator(Purpose.VAL_SPLIT, self.seed))
+        rng = generator(Purpose.VAL_SPLIT, self.seed)
+        if raw.groups is not None:
+            return group_split(raw.labels, raw.groups, self.val_fraction, rng)
+        return stratified_split(raw.labels, self.val_fraction, rng)
 
     def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
         """Encode the training data and keep their splits."""
         if self.sources["val"] is None and len(val_rows) == 0:
+            number = f"{len(raw.lengths)} sequences"
+            if raw.groups is not None:
+                number += f" in {len(set(raw.groups))} groups"
             raise DataError(
-                f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
-                'give `val="FILE"`'
+                f"{path}: {number} are too few to take a validation split from: "
+                f"give `val={self._example}`"
                 + (", or a larger fraction such as `val_fraction=0.5`" if self.val_fraction < 0.5 else "")
             )
         sequences = self.encoding.encode(raw, path)
@@ -216,6 +266,9 @@ class EncodedSequences(SequenceDataModule):
                 remarks = unknown_tokens(part, source)
                 if split == "train":
                     remarks = (*raw.guesses, *doubts(part, self.encoding))
+                elif raw.groups is not None:
+                    taken = len({raw.groups[row] for row in rows})
+                    remarks += (f"{source}: {taken} of {len(set(raw.groups))} groups, each as a whole",)
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks)
 
     def _check_encoding(self, target: str, standardise: bool, inputs: str, class_weights: Any) -> None:
@@ -224,7 +277,7 @@ class EncodedSequences(SequenceDataModule):
         if target not in ("auto", encoding.target):
             changed.append("target")
         if inputs not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
-            changed.append("inputs")
+            changed.append(self._kind_argument)
         if encoding.vocabulary is None and standardise != (encoding.mean is not None):
             changed.append("standardise")
         weights = tuple(class_weights) if isinstance(class_weights, list) else encoding.class_weights
@@ -237,6 +290,28 @@ class EncodedSequences(SequenceDataModule):
                 "seed and val_fraction can't change after training, because they choose the validation sequences: "
                 f"expected {encoding.val_split[0]} and {encoding.val_split[1]}"
             )
+
+
+def taken_over(cls: type, trained_on: type, arguments: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+    """The class and arguments for data of another source than those that a model was trained on.
+
+    The arguments that name or describe the source are left out.
+
+    Args:
+        cls: the wanted class.
+        trained_on: the class of the training data.
+        arguments: its arguments, from a checkpoint.
+
+    Raises:
+        TypeError: if the two have no encoding in common.
+    """
+    if issubclass(trained_on, cls):
+        return trained_on, arguments
+    if not issubclass(trained_on, EncodedSequences):
+        raise TypeError(f"holds a {trained_on.__name__}, not a {cls.__name__}")
+    known = inspect.signature(cls).parameters
+    left_out = {"inputs", "train", "val", "test", "predict"}  # the encoding says of which kind the inputs are
+    return cls, {name: value for name, value in arguments.items() if name in known and name not in left_out}
 
 
 def _reorder(raw: RawSequences, names: tuple[str, ...], path: str) -> None:

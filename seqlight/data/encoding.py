@@ -35,6 +35,7 @@ class SequenceEncoding:
         class_weights: the same as a data module's.
         columns: the columns of a table that were read; None for files without column names.
         val_split: seed and fraction of the validation split, if it was taken from the training file.
+        val_groups: whether this split kept groups together.
 
     Raises:
         ValueError: if the values contradict each other.
@@ -49,6 +50,7 @@ class SequenceEncoding:
     class_weights: tuple[float, ...] | None = None
     columns: Columns | None = None
     val_split: tuple[int, float] | None = None
+    val_groups: bool = False
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, ("binary", "multiclass", "multilabel"))

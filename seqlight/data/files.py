@@ -53,6 +53,8 @@ class SequenceFiles(EncodedSequences):
         ValueError: if an argument is out of its range or contradicts the encoding.
     """
 
+    _example = '"FILE"'
+
     def __init__(
         self,
         train: str | os.PathLike[str] | None = None,
@@ -73,10 +75,16 @@ class SequenceFiles(EncodedSequences):
         class_weights: Literal["balanced"] | list[float] | None = None,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
+        paths = {"train": train, "val": val, "test": test, "predict": predict}
+        for split, path in paths.items():
+            if not isinstance(path, str | os.PathLike | None):
+                got = type(path).__name__
+                raise TypeError(
+                    f"{split}: expected a file, got a {got}; for data in memory, use SequenceArrays or SequenceFrames"
+                )
         super().__init__(batch_size, seed, bucketing)
         # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
         save_plain_hyperparameters(self)
-        paths = {"train": train, "val": val, "test": test, "predict": predict}
         self.paths = self.sources = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
         self.name = Path(self.paths["train"] or "files").stem
         if encoding is None and train is None:

@@ -50,6 +50,7 @@ class RawSequences:
             sequence has.
         columns: the columns that were read; None for formats without column names.
         guesses: lines about what was guessed.
+        groups: the group of each sequence, such as its subject; None if there are no groups.
     """
 
     values: Float32[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]
@@ -60,3 +61,4 @@ class RawSequences:
     label_names: tuple[str, ...] | None = None
     columns: Columns | None = None
     guesses: tuple[str, ...] = ()
+    groups: list[str] | None = None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqlight.data import encoding, files
+from seqlight.data import encoded, encoding, files
 from seqlight.data.reading import csv_file, labels, memory, table, ts
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.columns import resolve
@@ -67,7 +67,7 @@ def reorder_features(size):
     values = np.arange(size, dtype=np.float32)[None]
     found = tuple(Text(f"x{number}") for number in range(size))
     raw = RawSequences(values, None, np.array([1]), ["a"], None, columns=Columns("id", "", None, found))
-    files._reorder(raw, tuple(Text(f"x{number}") for number in reversed(range(size))), "a.csv")
+    encoded._reorder(raw, tuple(Text(f"x{number}") for number in reversed(range(size))), "a.csv")
     assert raw.values[0].tolist() == values[0, ::-1].tolist()
 
 
