@@ -82,7 +82,7 @@ class EncodedSequences(SequenceDataModule):
         encoding: Mapping[str, Any] | None,
     ) -> None:
         """Learn the encoding, or take the given one. The arguments are those of `SequenceFiles`."""
-        if not 0 < val_fraction < 1:
+        if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
         if self.sources["val"] is not None and val_fraction != 0.2:
             warn_unused("val_fraction", val_fraction, "if `val` is given")
@@ -159,17 +159,23 @@ class EncodedSequences(SequenceDataModule):
 
         A test split is also compared with the training data, if those can still be read.
         """
-        loaded = {split: self._load(split) for split in splits if self.sources[self._source(split)] is not None}
+        loaded = {split: self._load(split) for split in splits if self._has(split)}
         lines = [f"{split:8}{each.source}: {describe(each.sequences, self.encoding)}" for split, each in loaded.items()]
         lines += [remark for each in loaded.values() for remark in each.remarks]
         lines += [describe_encoding(self.encoding)]
         if "test" in loaded and "train" not in loaded:
             try:
-                loaded = {"train": self._load("train"), "val": self._load("val"), **loaded}
+                others: tuple[Split, ...] = ("train", "val") if self._has("val") else ("train",)
+                loaded = {**{split: self._load(split) for split in others}, **loaded}
             except DataError as error:
                 lines += [f"not compared with the training data: {error.args[0]}"]
         lines += overlaps({split: each.sequences for split, each in loaded.items()})
         return "\n".join(map(one_line, lines))
+
+    def _has(self, split: Split) -> bool:
+        """Whether there is a source for a split."""
+        is_taken = split == "val" and self.sources["val"] is None
+        return self.sources[self._source(split)] is not None and not (is_taken and self.val_fraction == 0)
 
     def _source(self, split: Split) -> Split:
         """The split whose source holds a split: that for training can hold validation too."""
@@ -194,6 +200,10 @@ class EncodedSequences(SequenceDataModule):
         if split in self._loaded:
             return self._loaded[split]
         source = self._source(split)
+        if split != source and self.val_fraction == 0:
+            raise DataError(
+                f"there is no validation split: give `val={self._example}`, or take one with `val_fraction=0.2`"
+            )
         path = self._require(source)
         raw = self._read(source, path, labelled=split != "predict")
         if source == "train":
@@ -241,7 +251,7 @@ class EncodedSequences(SequenceDataModule):
     def _divide(self, raw: RawSequences) -> tuple[np.ndarray, np.ndarray]:
         """The sequences of the training data for training, and those for validation."""
         assert raw.labels is not None
-        if self.sources["val"] is not None:
+        if self.sources["val"] is not None or self.val_fraction == 0:
             return np.arange(len(raw.lengths)), np.arange(0)
         rng = generator(Purpose.VAL_SPLIT, self.seed)
         if raw.groups is not None:
@@ -250,7 +260,7 @@ class EncodedSequences(SequenceDataModule):
 
     def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
         """Encode the training data and keep their splits."""
-        if self.sources["val"] is None and len(val_rows) == 0:
+        if self.sources["val"] is None and self.val_fraction and len(val_rows) == 0:
             number = f"{len(raw.lengths)} sequences"
             if raw.groups is not None:
                 number += f" in {len(set(raw.groups))} groups"

@@ -44,7 +44,7 @@ class SequenceFiles(EncodedSequences):
         target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
             the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
-        val_fraction: the fraction of the training file for validation, if there is no `val`.
+        val_fraction: the fraction of the training file for validation, if there is no `val`; 0 for none.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         encoding: the encoding of a trained model, in plain form; it is then applied to `train`, too.
 
