@@ -61,7 +61,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     generators of torch, NumPy and Python as they were.
 
     Args:
-        cell: the name of a cell, as "GRUCell"; or a function that makes one from its input size, as a class.
+        cell: the name of a cell, as "GRUCell"; or its class, perhaps with arguments bound by `functools.partial`.
         hidden_size: the number of units of each direction, for a cell that takes it.
         num_layers: the number of recurrent layers.
         bidirectional: whether each layer also runs backwards.
