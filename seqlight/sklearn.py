@@ -151,7 +151,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = self._classes(y, inputs)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y: expected at least two classes, got 1 class: {self.classes_[0]!r}")
+            raise ValueError(f"y: expected at least two classes, got 1 class: {self.classes_.tolist()[0]!r}")
         val = None
         if X_val is not None:
             val_inputs = self._sequences(X_val, is_new=False)
@@ -247,8 +247,8 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return validate_data(self, X, reset=is_new)
         except ValueError as error:
             if " is expecting " in str(error):
-                hint = "sequences of other lengths are given as a list of arrays (T, 1), in fit and predict"
-                raise ValueError(f"{error}; {hint}") from error
+                hint = "Sequences of other lengths are given as a list of arrays (T, 1), in fit and predict"
+                raise ValueError(f"{error} {hint}") from error
             raise
 
     def _classes(self, y: Any, inputs: Any, name: str = "y") -> Shaped[np.ndarray, " sequences"]:

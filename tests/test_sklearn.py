@@ -147,7 +147,8 @@ def test_random_state():
 
 
 @pytest.mark.parametrize("random_state", [0, None])
-def test_nothing_is_left_behind(random_state, tmp_path, monkeypatch, capfd, recwarn):
+def test_nothing_is_left_behind(random_state, tmp_path, monkeypatch, capfd, recwarn, without_type_checks):
+    # Type checks would draw from Python's generator, to choose the items of a list that they look at.
     monkeypatch.chdir(tmp_path)
     before, levels = (
         state_of_generators(),
@@ -278,7 +279,7 @@ def test_lengths_may_differ_from_training():
     assert classifier.predict(drawn("3-D")[:, :4]).shape == (SIZE,)
     classifier = small(max_epochs=1).fit([[1.0], [2.0, 3.0]] * 24, CLASSES)
     assert classifier.predict([[1.0, 2.0, 3.0]]).shape == classifier.predict(np.ones((1, 5))).shape == (1,)
-    with pytest.raises(ValueError, match=r"is expecting 7 features as input; sequences of other lengths are given as"):
+    with pytest.raises(ValueError, match=r"is expecting 7 features as input. Sequences of other lengths are given as"):
         small(max_epochs=1).fit(drawn("2-D"), CLASSES).predict(drawn("2-D")[:, :6])
 
 
