@@ -310,3 +310,14 @@ def test_command_line_refuses_data_in_memory(name, command_line_state):
     short = name.rpartition(".")[2]
     message = f"--data: {short} is for data in memory; for a file, use --data SequenceFiles --data.train FILE"
     assert err == f"seqlight: error: {message}\n"
+
+
+def test_all_sequences_can_be_for_training():
+    inputs, labels = sequences()
+    data = SequenceArrays(inputs, labels, val_fraction=0, test=(inputs, labels))
+    assert list(data.sample_ids("train")) == list(range(30))
+    assert data.report(["train", "val", "test"]).count("taken from") == 0
+    message = r"there is no validation split: give `val=\(inputs, labels\)`, or take one with `val_fraction=0.2`"
+    with pytest.raises(DataError, match=message):
+        data.split("val")
+    assert "30 of 30 sequences in test are also in train" in data.report(["test"])
