@@ -22,9 +22,11 @@ from .checkpoints.files import SealedCheckpointIO as SealedCheckpointIO
 from .training.classifier import SequenceClassifier as SequenceClassifier
 from .training.classifier import load as load
 from .common.batch import Batch as Batch
+from .data.arrays import SequenceArrays as SequenceArrays
 from .data.datamodule import SequenceDataModule as SequenceDataModule
 from .data.datamodule import load_data as load_data
 from .data.files import SequenceFiles as SequenceFiles
+from .data.frames import SequenceFrames as SequenceFrames
 from .data.loader import SequenceLoader as SequenceLoader
 from .data.reading.raw import DataError as DataError
 from .data.synthetic import SyntheticSequences as SyntheticSequences

@@ -19,7 +19,7 @@ import torch
 import seqlight
 from seqlight.cli.flag_names import CLASSES, COMMANDS, flag_names, unknown_flag
 from seqlight.common import private_jsonargparse, private_torch
-from seqlight.common.description import full_name, subclasses
+from seqlight.common.description import full_name, public_class, subclasses, takes_memory
 from seqlight.common.errors import ShownError
 from seqlight.common.user_modules import finders
 from seqlight.training.optimizer import UNUSABLE
@@ -134,6 +134,9 @@ def _name_flag(line: str) -> str:
 def check_class(flag: str, name: str) -> None:
     """Raise UsageError if a short name is none that a flag of `CLASSES` offers: the parser knows internal classes."""
     base = base_class(flag)
+    found = public_class(name.removeprefix("seqlight."))
+    if found and takes_memory(found):
+        raise UsageError(unknown_name(f"--{flag}", name))
     if name.isidentifier() and not os.path.exists(name) and name not in {cls.__name__ for cls in offered(base)}:
         raise UsageError(*unknown_name(f"--{flag}", name).split("\n"))
 
@@ -156,7 +159,9 @@ def unknown_name(flag: str, name: str) -> str:
     if key not in kinds:
         return f"{flag}: expected a name or an import path, got {name}"
     base = base_class(kinds[key])
-    module, _, _ = name.rpartition(".")
+    module, _, last = name.rpartition(".")
+    if public_class(last) and takes_memory(public_class(last)):
+        return f"{flag}: {last} is for data in memory; for a file, use --data SequenceFiles --data.train FILE"
     if module:
         try:
             importlib.import_module(module)

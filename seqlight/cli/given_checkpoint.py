@@ -13,10 +13,12 @@ from seqlight.checkpoints.run_search import checkpoint_in
 from seqlight.cli.arguments import GivenArguments
 from seqlight.cli.flag_errors import UsageError
 from seqlight.cli.yaml import TooLargeError, check_texts
-from seqlight.common.description import NotImportedError, differences, flatten
+from seqlight.common.description import NotImportedError, class_path, differences, flatten, resolve, takes_memory
 from seqlight.common.errors import CheckpointError
 from seqlight.common.unused import rebuilding
 from seqlight.data.datamodule import SequenceDataModule, Split
+from seqlight.data.encoded import EncodedSequences, taken_over
+from seqlight.data.files import SequenceFiles
 from seqlight.data.from_checkpoint import description_of
 from seqlight.training.classifier import SequenceClassifier
 
@@ -67,6 +69,7 @@ class GivenCheckpoint:
             raise CheckpointError(
                 f"{path}: {error}.", f"If you trust that module, add: --import {error.module}"
             ) from error
+        self._take_files_for_memory()
         if "data" not in self.defaults and not any(word.startswith("--data") for word in given.words):
             raise UsageError(f"{path} does not name its training data: name the data with --data.task or --data")
         self.modules = [
@@ -77,6 +80,14 @@ class GivenCheckpoint:
         ]
         # Kept from the parser, which would take a minute for a large vocabulary.
         self._encoding = self.defaults.get("data", {}).get("init_args", {}).pop("encoding", None)
+
+    def _take_files_for_memory(self) -> None:
+        """Let a model that was trained on data in memory take files: there is nothing else on the command line."""
+        data = self.defaults.get("data")
+        cls: Any = data and resolve(data["class_path"], SequenceDataModule)
+        if data and takes_memory(cls) and issubclass(cls, EncodedSequences):
+            _, arguments = taken_over(SequenceFiles, cls, data["init_args"])
+            self.defaults["data"] = {"class_path": class_path(SequenceFiles), "init_args": arguments}
 
     def encoding_of(self, class_path: str) -> dict[str, Any] | None:
         """Classes, vocabulary and scale from the checkpoint; None if its data module is of another class."""

@@ -40,7 +40,7 @@ class HasHyperparameters(Protocol):
     def hparams(self) -> Any:
         """The saved arguments."""
 
-    def save_hyperparameters(self, *, frame: Any, logger: bool) -> None:
+    def save_hyperparameters(self, *, frame: Any, logger: bool, ignore: Any) -> None:
         """Save the arguments of `__init__`."""
 
 
@@ -79,12 +79,19 @@ def public_class(name: str) -> Any:
 
 
 def subclasses(cls: type[object]) -> set[type[object]]:
-    """`cls` and all its imported subclasses, without those that seqlight does not export."""
+    """`cls` and its imported subclasses, without those that seqlight does not export or that take data in memory."""
     below: list[type[object]] = type.__subclasses__(cls)
     found = {cls}.union(*map(subclasses, below))
-    return {
+    exported = {
         each for each in found if not each.__module__.startswith("seqlight.") or public_class(each.__name__) is each
     }
+    return {each for each in exported if not takes_memory(each)}
+
+
+def takes_memory(cls: type[object]) -> bool:
+    """Whether arguments of a data module are the data themselves, so that a text can't describe it."""
+    names = getattr(cls, "in_memory", ())
+    return bool(names) and not inspect.signature(cls).parameters.keys().isdisjoint(names)
 
 
 def full_name(name: str, base: type[object]) -> str:
@@ -229,14 +236,19 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def save_plain_hyperparameters(module: HasHyperparameters) -> None:
     """Save the arguments of the calling `__init__` as `save_hyperparameters` does, but as plain data.
 
+    The arguments that a class names in its attribute `in_memory` are left out.
+
     Raises:
         TypeError: if an argument can't be converted; the message names it.
     """
     frame = inspect.currentframe()
     assert frame is not None
-    module.save_hyperparameters(frame=frame.f_back, logger=False)
+    in_memory = getattr(type(module), "in_memory", ())
+    module.save_hyperparameters(frame=frame.f_back, logger=False, ignore=list(in_memory))
     plain = {}
     for name, value in _init_arguments(module, frame).items():
+        if name in in_memory:
+            continue
         try:
             plain[name] = to_plain(value)
         except TypeError as error:

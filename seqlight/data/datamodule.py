@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -33,6 +33,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         class_names: the names of the two classes for binary, else of the classes or labels; None if they are numbers.
         class_weights: the factor of the loss for each class, or for each label that is 1; None for no weights.
         streams: the version of the random streams: that of the checkpoint from which the data come or a run continues.
+        in_memory: the names of arguments that are the data themselves, which a checkpoint does not hold.
 
     Args:
         batch_size: sequences per step and process.
@@ -47,6 +48,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     class_names: tuple[str, ...] | None = None
     class_weights: tuple[float, ...] | None = None
     streams: int = STREAMS
+    in_memory: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, batch_size: int, seed: int, bucketing: bool = True) -> None:
         super().__init__()

@@ -1,9 +1,11 @@
 """Sequences of the user's own, from files or memory, with an encoding learned from the training data."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from seqlight.common.unused import warn_unused
 from seqlight.data.classes import label_doubts, learn_classes
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.from_checkpoint import load_data_module
 from seqlight.data.given_encoding import check_arguments, reorder_features
 from seqlight.data.leaks import leaks
 from seqlight.data.reading.collect import collect
@@ -62,6 +65,8 @@ class EncodedSequences(SequenceDataModule):
 
     encoding: SequenceEncoding
     sources: dict[str, str | None]
+    _example: ClassVar[str]  # the value of an argument `val`, in messages
+    _kind_argument: ClassVar[str] = "inputs"  # the argument that chooses the kind of the inputs
 
     @abstractmethod
     def _require(self, split: Split) -> str:
@@ -95,7 +100,7 @@ class EncodedSequences(SequenceDataModule):
         """
         fraction = validation.fraction
         if self.sources["val"] is not None and fraction != 0.2:
-            warn_unused("val_fraction", fraction, "if there is a file for validation")
+            warn_unused("val_fraction", fraction, "if `val` is given")
         self.val_fraction, self._validation = fraction, validation
         self._columns = columns
         self._inputs: Inputs = inputs
@@ -103,7 +108,7 @@ class EncodedSequences(SequenceDataModule):
         if encoding is not None:
             self.encoding = SequenceEncoding.from_plain(encoding)
             check_arguments(self.encoding, self.hparams)
-            if self.sources["val"] is None:
+            if self.sources["val"] is None and self.sources["train"] is not None:
                 self._validation.check_unchanged(self.encoding.val_split)
         else:
             self._learn(**{name: self.hparams[name] for name in _LEARNING})
@@ -113,6 +118,20 @@ class EncodedSequences(SequenceDataModule):
         self.num_outputs = self.encoding.num_outputs
         self.class_names = self.encoding.class_names
         self.class_weights = self.encoding.class_weights
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, **changes: Any) -> Any:  # type: ignore[override]
+        """A data module of this class, with the encoding of a trained model.
+
+        The model can have been trained on sequences of another source: a model trained on arrays classifies those of a
+        file with `SequenceFiles.load_from_checkpoint(path, predict="new.jsonl")`.
+
+        Raises:
+            FileNotFoundError, CheckpointError: as `seqlight.load_data`.
+            TypeError: if the checkpoint holds data of another kind.
+        """
+        base: Any = SequenceDataModule  # abstract
+        return load_data_module(checkpoint_path, base, changes, partial(taken_over, cls))
 
     def split(self, split: Split) -> Sequences:
         """All samples of a split, one after the other.
@@ -149,18 +168,24 @@ class EncodedSequences(SequenceDataModule):
 
         A test split is also compared with the training data, if those can still be read.
         """
-        loaded = {split: self._load(split) for split in splits if self.sources[self._source(split)] is not None}
+        loaded = {split: self._load(split) for split in splits if self._has(split)}
         lines = [f"{split:8}{each.source}: {describe(each.sequences, self.encoding)}" for split, each in loaded.items()]
         lines += [remark for each in loaded.values() for remark in each.remarks]
         lines += [describe_encoding(self.encoding)]
         if "test" in loaded and "train" not in loaded:
             try:
-                loaded = {"train": self._load("train"), "val": self._load("val"), **loaded}
+                others: tuple[Split, ...] = ("train", "val") if self._has("val") else ("train",)
+                loaded = {**{split: self._load(split) for split in others}, **loaded}
             except DataError as error:
                 lines += [f"not compared with the training data: {error.args[0]}"]
         lines += overlaps({split: each.sequences for split, each in loaded.items()})
         lines += shared_groups({split: each.groups for split, each in loaded.items()}, self._columns.group)
         return "\n".join(map(one_line, lines))
+
+    def _has(self, split: Split) -> bool:
+        """Whether there is a source for a split."""
+        is_taken = split == "val" and self.sources["val"] is None
+        return self.sources[self._source(split)] is not None and not (is_taken and self.val_fraction == 0)
 
     def _source(self, split: Split) -> Split:
         """The split whose source holds a split: that for training can hold validation too."""
@@ -184,15 +209,18 @@ class EncodedSequences(SequenceDataModule):
         if split in self._loaded:
             return self._loaded[split]
         source = self._source(split)
+        if split != source and self.val_fraction == 0:
+            raise DataError(
+                f"there is no validation split: give `val={self._example}`, or take one with `val_fraction=0.2`"
+            )
         path = self._require(source)
         raw = self._read(source, path, labelled=split != "predict")
         if source == "train":
             self._keep(raw, path, *self._divide(raw, path, rule_of(self.encoding.val_split) or self._validation))
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
-            self._loaded[split] = _Loaded(
-                sequences, raw.ids, path, (*raw.remarks, *unknown_tokens(sequences, path)), raw.groups
-            )
+            remarks = (*raw.remarks, *self._assumed_order(raw, path), *unknown_tokens(sequences, path))
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, remarks, raw.groups)
         return self._loaded[split]
 
     def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:
@@ -209,15 +237,34 @@ class EncodedSequences(SequenceDataModule):
             )
         inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
         raw = self._read_source(source, columns, inputs, labelled)
+        if learned is None and raw.columns is not None and columns.features is None and self._has_order:
+            raise DataError(
+                f"{path}: the model was trained on {self.encoding.num_features} features without names. Name their "
+                'columns, in the order of training: `feature_columns=["NAME"]`'
+            )
         if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
             reorder_features(raw, learned.features or (), path)
         return raw
 
+    @property
+    def _has_order(self) -> bool:
+        """Whether there are several features, so that their order matters."""
+        return (self.encoding.num_features or 0) > 1
+
+    def _assumed_order(self, raw: RawSequences, path: str) -> tuple[str, ...]:
+        """A remark on features without names, if those of the training data have names."""
+        learned = self.encoding.columns
+        if learned is None or raw.columns is not None or not self._has_order:
+            return ()
+        names = [repr(name) for name in (learned.features or ())[:20]]
+        more = ", ..." if len(learned.features or ()) > 20 else ""
+        return (f"{path}: features without names are read in the order of training: {', '.join(names)}{more}",)
+
     def _divide(self, raw: RawSequences, path: str, rule: ValidationSplit) -> Rows:
         """The sequences of the training data for training, and those for validation."""
-        if self.sources["val"] is not None:
+        if self.sources["val"] is not None or rule.fraction == 0:
             return np.arange(len(raw.lengths)), np.arange(0)
-        return rule.divide(raw, path)
+        return rule.divide(raw, path, self._example)
 
     def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
         """Encode the training data and keep their splits."""
@@ -236,3 +283,25 @@ class EncodedSequences(SequenceDataModule):
                     remarks += leaks(sequences, self.encoding, grouped=self._columns.group is not None)
                 groups = None if raw.groups is None else [raw.groups[row] for row in rows]
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks, groups)
+
+
+def taken_over(cls: type, trained_on: type, arguments: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+    """The class and arguments for data of another source than those that a model was trained on.
+
+    The arguments that name or describe the source are left out.
+
+    Args:
+        cls: the wanted class.
+        trained_on: the class of the training data.
+        arguments: its arguments, from a checkpoint.
+
+    Raises:
+        TypeError: if the two have no encoding in common.
+    """
+    if issubclass(trained_on, cls):
+        return trained_on, arguments
+    if not issubclass(trained_on, EncodedSequences):
+        raise TypeError(f"holds a {trained_on.__name__}, not a {cls.__name__}")
+    known = inspect.signature(cls).parameters
+    left_out = {"inputs", "train", "val", "test", "predict"}  # the encoding says of which kind the inputs are
+    return cls, {name: value for name, value in arguments.items() if name in known and name not in left_out}

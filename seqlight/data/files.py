@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqlight.common.description import save_plain_hyperparameters
-from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
 from seqlight.data.datamodule import Split
 from seqlight.data.encoded import EncodedSequences
@@ -47,7 +46,7 @@ class SequenceFiles(EncodedSequences):
         target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
             the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
-        val_fraction: the fraction of the training file for validation, if there is no `val`.
+        val_fraction: the fraction of the training file for validation, if there is no `val`; 0 for none.
         empty: "skip" leaves out sequences without time steps, and the report counts them; "refuse" raises a DataError.
         layout: "long" for tables with a row per time step and arrays (N, T, F); "wide" for tables with a row per
             sequence, whose columns are steps, as x_0, x_1 (.tsv files of the UCR archive need no names);
@@ -64,6 +63,8 @@ class SequenceFiles(EncodedSequences):
         DataError: if a file can't be used; the message names file, row or sequence, and column.
         ValueError: if an argument is out of its range or contradicts the encoding.
     """
+
+    _example = '"FILE"'
 
     def __init__(
         self,
@@ -91,18 +92,18 @@ class SequenceFiles(EncodedSequences):
         time_split: str | None = None,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
+        paths = {"train": train, "val": val, "test": test, "predict": predict}
+        for split, path in paths.items():
+            if not isinstance(path, str | os.PathLike | None):
+                got = type(path).__name__
+                raise TypeError(
+                    f"{split}: expected a file, got a {got}; for data in memory, use SequenceArrays or SequenceFrames"
+                )
         super().__init__(batch_size, seed, bucketing)
         # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
         save_plain_hyperparameters(self)
         validation = ValidationSplit(seed, val_fraction, fold=fold, group_column=group_column, time_split=time_split)
-        for name, value in {"fold": fold, "time_split": time_split}.items():
-            if value is None:
-                continue
-            if val is not None:
-                raise ValueError(f"{name} takes validation sequences from train, but val is {os.fspath(val)!r}")
-            if val_fraction != 0.2:
-                warn_unused("val_fraction", val_fraction, f"with `{name}`")
-        paths = {"train": train, "val": val, "test": test, "predict": predict}
+        validation.check_unused(has_val=val is not None)
         self.paths = self.sources = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
         self.name = Path((self.paths["train"] or "files").removesuffix(".gz")).stem
         check_choice("empty", empty, ("refuse", "skip"))

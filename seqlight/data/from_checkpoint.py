@@ -1,6 +1,7 @@
 """Data modules from checkpoints."""
 
 import os
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import nn
@@ -22,13 +23,19 @@ def shared_arguments(source: Any) -> dict[str, Any]:
     return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
 
 
-def load_data_module(path: str | os.PathLike[str], base: type[Data], changes: dict[str, Any]) -> Data:
+def load_data_module(
+    path: str | os.PathLike[str],
+    base: type[Data],
+    changes: dict[str, Any],
+    choose: Callable[[type, dict[str, Any]], tuple[type, dict[str, Any]]] = lambda cls, arguments: (cls, arguments),
+) -> Data:
     """The data module that a model was trained with, with the same classes, vocabulary and scale.
 
     Args:
         path: a checkpoint that a Trainer saved.
         base: the data module's class must be this one or a subclass.
         changes: arguments that replace the data module's own.
+        choose: the class and arguments to use, given those in the checkpoint; a TypeError says what it holds instead.
 
     Raises:
         FileNotFoundError, CheckpointError: as `seqlight.load`.
@@ -42,7 +49,10 @@ def load_data_module(path: str | os.PathLike[str], base: type[Data], changes: di
         raise CheckpointError(f"{path}: {error}; import it first if you trust it") from error
     if description is None:
         raise CheckpointError(f"{path} does not say which data it was trained on")
-    cls, arguments = resolve(description["class_path"], base), from_plain(description["init_args"])
+    try:
+        cls, arguments = choose(resolve(description["class_path"], base), from_plain(description["init_args"]))
+    except TypeError as error:
+        raise TypeError(f"{path} {error}") from error
     try:
         made: Any = cls(**{**arguments, **changes})
     except DataError:

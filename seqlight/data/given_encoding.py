@@ -17,8 +17,9 @@ def check_arguments(encoding: SequenceEncoding, arguments: Mapping[str, Any]) ->
     changed = []
     if arguments["target"] not in ("auto", encoding.target):
         changed.append("target")
-    if arguments["inputs"] not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
-        changed.append("inputs")
+    kind = "kind" if "kind" in arguments else "inputs"
+    if arguments[kind] not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
+        changed.append(kind)
     if encoding.vocabulary is None and arguments["standardise"] != (encoding.mean is not None):
         changed.append("standardise")
     given = arguments["class_weights"]

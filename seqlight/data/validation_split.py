@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
+from seqlight.common.unused import warn_unused
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, RawSequences
 from seqlight.data.stratify import grouped_parts, stratified_fold, stratified_split
@@ -39,7 +40,7 @@ class ValidationSplit:
     time_split: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction < 1:
+        if not 0 <= self.fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {self.fraction}")
         if self.fold is not None:
             self._fold()
@@ -48,8 +49,33 @@ class ValidationSplit:
         if self.fold is not None and self.time_split is not None:
             raise ValueError(f"fold and time_split exclude each other, got {self.fold!r} and {self.time_split!r}")
 
-    def divide(self, raw: RawSequences, path: str) -> Rows:
+    def check_unused(self, *, has_val: bool) -> None:
+        """Refuse or report attributes that contradict each other.
+
+        Args:
+            has_val: whether validation sequences are given, so that none are taken from the training data.
+
+        Raises:
+            ValueError: if they are given, and there is a fold or a time.
+
+        Warns:
+            UnusedArgumentWarning: if a fold or a time takes the place of the fraction.
+        """
+        for name in ("fold", "time_split"):
+            if getattr(self, name) is None:
+                continue
+            if has_val:
+                raise ValueError(f"{name} takes validation sequences from the training data, but val is given")
+            if self.fraction != 0.2:
+                warn_unused("val_fraction", self.fraction, f"with `{name}`")
+
+    def divide(self, raw: RawSequences, path: str, example: str = '"FILE"') -> Rows:
         """The sequences for training and those for validation, each in ascending order.
+
+        Args:
+            raw: labelled sequences.
+            path: their source, for messages.
+            example: a value of the data module's argument `val`, for messages.
 
         Raises:
             DataError: if there are too few sequences or groups, or no column of times.
@@ -57,7 +83,7 @@ class ValidationSplit:
         taken = np.zeros(len(raw.lengths), dtype=bool)
         taken[self._taken(raw, path)] = True
         if not taken.any() or taken.all():
-            raise self._too_few(raw, path)
+            raise self._too_few(raw, path, example)
         return np.flatnonzero(~taken), np.flatnonzero(taken)
 
     def check_groups(self, raw: RawSequences, path: str) -> None:
@@ -133,7 +159,7 @@ class ValidationSplit:
             raise ValueError(f"fold must be the number of a fold and of all folds, such as 2/5; got {self.fold!r}")
         return fold, num_folds
 
-    def _too_few(self, raw: RawSequences, path: str) -> DataError:
+    def _too_few(self, raw: RawSequences, path: str, example: str) -> DataError:
         assert raw.labels is not None
         if self.time_split is not None and raw.times is not None:
             return DataError(
@@ -144,7 +170,7 @@ class ValidationSplit:
         larger = helps and self.fraction < 0.5 and len(set(raw.labels)) < len(raw.labels)
         return DataError(
             f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
-            'give `val="FILE"`' + (", or a larger fraction such as `val_fraction=0.5`" if larger else "")
+            f"give `val={example}`" + (", or a larger fraction such as `val_fraction=0.5`" if larger else "")
         )
 
 

@@ -30,9 +30,7 @@ def test_embedding_needs_tokens():
 def test_fraction_needs_to_be_taken(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("\n".join(["id,x,label", *(f"{number},0.5,{number % 2}" for number in range(20))]))
-    with pytest.warns(
-        UnusedArgumentWarning, match="`val_fraction=0.5` has no effect if there is a file for validation"
-    ):
+    with pytest.warns(UnusedArgumentWarning, match="`val_fraction=0.5` has no effect if `val` is given"):
         SequenceFiles(path, path, val_fraction=0.5)
     SequenceFiles(path, val_fraction=0.5)
     SequenceFiles(path, path)

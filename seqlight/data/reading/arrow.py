@@ -14,6 +14,8 @@ def is_text(kind: pa.DataType) -> bool:
 def plain(column: pa.Array) -> pa.Array:
     """The column without dictionary encoding. All types of text become `string`."""
     if pa.types.is_dictionary(column.type):
+        if pa.types.is_string_view(column.type.value_type):  # as in polars; Arrow can't decode it
+            column = pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string()))
         column = column.dictionary_decode()
     return column.cast(pa.string()) if is_text(column.type) and not pa.types.is_string(column.type) else column
 

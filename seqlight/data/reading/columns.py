@@ -48,6 +48,14 @@ def names_of(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if not columns else (columns,) if isinstance(columns, str) else columns
 
 
+def id_of(names: Iterable[str]) -> str | None:
+    """The column whose name says that it has the sequence a row belongs to: "id" or the only "..._id"; None if none."""
+    spelled = {name.strip().lower(): name for name in names}
+    ids = [name for name in spelled if name.endswith("_id")]
+    found = next((name for name in _NAMES["id"] if name in spelled), ids[0] if len(ids) == 1 else None)
+    return None if found is None else spelled[found]
+
+
 def resolve(
     path: Path, names: list[str], request: Columns, labelled: bool, repeats: Callable[[list[str]], set[str]] = set
 ) -> tuple[Columns, tuple[str, ...]]:
