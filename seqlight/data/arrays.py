@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.data.datamodule import Split
 from seqlight.data.encoded import EncodedSequences
+from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.reading.arrays import Arrays, read_arrays
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
@@ -99,6 +100,14 @@ class SequenceArrays(EncodedSequences):
         splits = ("train", "val", "test", "predict")
         self.sources = {split: f"{split} arrays" if split in self._arrays else None for split in splits}
         validation = ValidationSplit(seed, val_fraction, group_column=None if groups is None else "groups")
+        learned = None if encoding is None else SequenceEncoding.from_plain(encoding).val_split
+        if isinstance(learned, ValidationSplit) and inputs is not None and val is None:
+            before, now = ("none" if each.group_column is None else "some" for each in (learned, validation))
+            if before != now:
+                raise ValueError(
+                    "groups can't change after training, because they choose the validation sequences: "
+                    f"expected {before}, got {now}"
+                )
         self._begin(Columns(), kind, validation, encoding)
 
     def _require(self, split: Split) -> str:

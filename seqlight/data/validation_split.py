@@ -136,8 +136,7 @@ class ValidationSplit:
             number = len(set(raw.groups))
             if number < max(num_folds, 2):
                 raise DataError(
-                    f"{path}: expected at least {max(num_folds, 2)} groups in column {shown(self.group_column)}, "
-                    f"got {number}"
+                    f"{path}: expected at least {max(num_folds, 2)} groups in {shown(self.group_column)}, got {number}"
                 )
             shares = [1 / num_folds] * num_folds if num_folds else [self.fraction, 1 - self.fraction]
             return np.flatnonzero(grouped_parts(raw.labels, raw.groups, shares, rng) == fold - 1)

@@ -141,12 +141,12 @@ def test_groups_are_not_divided(seed):
     train, val = ({groups[row] for row in data.sample_ids(split)} for split in ("train", "val"))
     assert train | val == set(range(10))
     assert (len(train), len(val)) == (8, 2)
-    assert "taken from train arrays: 2 of 10 groups, each as a whole" in data.report(["train", "val"])
+    assert "taken from train arrays, 2 of 10 values of 'groups'" in data.report(["train", "val"])
 
 
 def test_groups_that_can_not_be_divided_are_refused():
     inputs, labels = sequences()
-    with pytest.raises(DataError, match=r"30 sequences in 1 groups are too few .*: give `val=\(inputs, labels\)`"):
+    with pytest.raises(DataError, match="expected at least 2 groups in 'groups', got 1"):
         SequenceArrays(inputs, labels, groups=["one"] * 30)
 
 
@@ -156,11 +156,11 @@ def test_groups_are_needed_again_to_find_the_validation_sequences():
     data = SequenceArrays(inputs, labels, groups=groups)
     again = SequenceArrays(inputs, labels, groups=groups, encoding=data.encoding.to_plain())
     assert list(again.sample_ids("val")) == list(data.sample_ids("val"))
-    with pytest.raises(DataError, match="expected the groups by which the validation sequences were chosen"):
-        SequenceArrays(inputs, labels, encoding=data.encoding.to_plain()).split("val")
+    with pytest.raises(ValueError, match=r"groups can't change after training, .*: expected some, got none"):
+        SequenceArrays(inputs, labels, encoding=data.encoding.to_plain())
     data = SequenceArrays(inputs, labels)
-    with pytest.raises(DataError, match="expected no groups, as the validation sequences were chosen"):
-        SequenceArrays(inputs, labels, groups=groups, encoding=data.encoding.to_plain()).split("val")
+    with pytest.raises(ValueError, match=r"groups can't change after training, .*: expected none, got some"):
+        SequenceArrays(inputs, labels, groups=groups, encoding=data.encoding.to_plain())
 
 
 @pytest.mark.parametrize(
