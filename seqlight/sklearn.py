@@ -65,7 +65,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         hidden_size: the number of units of each direction, for a cell that takes it.
         num_layers: the number of recurrent layers.
         bidirectional: whether each layer also runs backwards.
-        readout: the summary of a sequence: "last", its final output; "mean" or "max" over time.
+        readout: "last", the final output; "mean" or "max" over time; or all three joined, "last_mean_max".
         dropout: the probability of dropping outputs between layers.
         embedding_size: the number of features of a token's embedding.
         kind: "tokens" reads integers as tokens, which are embedded; "auto" and "features" as numbers. "auto" reads
@@ -98,7 +98,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         num_layers: int = 1,
         bidirectional: bool = True,
-        readout: Readout = "max",
+        readout: Readout = "last_mean_max",
         dropout: float = 0.0,
         embedding_size: int = 16,
         kind: Literal["auto", "features", "tokens"] = "auto",
