@@ -270,7 +270,9 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(cell, str):
             cell = public_class(full_name(cell, RecurrentCell))
             if not (isinstance(cell, type) and issubclass(cell, RecurrentCell)):
-                known = ", ".join(sorted(each.__name__ for each in subclasses(RecurrentCell)))
+                known = ", ".join(
+                    sorted(each.__name__ for each in subclasses(RecurrentCell) if not inspect.isabstract(each))
+                )
                 raise ValueError(f"cell: expected a cell, as {known}; got {self.cell!r}")
         is_bound = isinstance(cell, functools.partial) and "hidden_size" in cell.keywords
         if "hidden_size" in inspect.signature(cell).parameters and not is_bound:

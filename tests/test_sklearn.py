@@ -289,7 +289,7 @@ LONG = pd.DataFrame({"patient_id": np.repeat(np.arange(24), 2), "x": np.zeros(48
 @pytest.mark.parametrize(
     ("arguments", "data", "error", "message"),
     [
-        ({"cell": "GRU2"}, {}, ValueError, "cell: expected a cell, as ElmanCell, .*; got 'GRU2'"),
+        ({"cell": "GRU2"}, {}, ValueError, "cell: expected a cell, as .*ElmanCell, .*; got 'GRU2'"),
         ({"random_state": "a"}, {}, ValueError, "random_state must be None, a seed, or a generator of NumPy, got 'a'"),
         ({"readout": "sum"}, {}, ValueError, "readout must be one of"),
         ({"max_epochs": 1, "patience": 1, "val_fraction": 1.5}, {}, ValueError, "val_fraction must be between 0 and 1"),

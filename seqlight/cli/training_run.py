@@ -31,6 +31,7 @@ _IGNORED_OF_EARLIER_VERSIONS = ("--trainer.profiler",)
 # Flags that version 0.1.0 did not have. With these values they are left out, so that its runs continue.
 _DEFAULTS: dict[str, Any] = {
     "model.init_args.warmup_steps": 0,
+    "model.init_args.convolution": None,
     "model.init_args.optimizer.class_path": "torch.optim.Adam",
     **{
         f"model.init_args.optimizer.init_args.{name}": argument.default

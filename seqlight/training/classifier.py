@@ -65,8 +65,8 @@ class SequenceClassifier(TrainingHooks):
         norm: the norm of the inputs of each layer above the first: "layer", "rms" or None.
         readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time; or
             "last_mean_max", all three, so that the linear layer has 3 times as many weights.
-        convolution: a second branch, whose summary is joined to that of the readout: "fcn", the convolutions of
-            LSTM-FCN, see `ConvolutionalBranch`; or None.
+        convolution: a second branch, joined to the readout: "fcn", the convolutions of LSTM-FCN, see
+            `ConvolutionalBranch`; or None.
         backend: the implementation of a layer; see `RecurrentLayer`.
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
             (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not

@@ -425,7 +425,7 @@ def test_heat_maps_show_the_activity_with_units_in_one_order():
 
 
 def test_colours_match_the_range_of_values():
-    figure = cell_figure(classifier(LSTMCell), ragged_batch())
+    figure = cell_figure(classifier(partial(LSTMCell, forget_bias=None)), ragged_batch())
     ranges = {}
     for axis in figure.axes:
         if axis.images and axis.get_ylabel():
