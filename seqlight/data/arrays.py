@@ -55,7 +55,6 @@ class SequenceArrays(EncodedSequences):
 
     in_memory: ClassVar[tuple[str, ...]] = ("inputs", "labels", "ids", "groups", "lengths", "val", "test", "predict")
     _example = "(inputs, labels)"
-    _kind_argument = "kind"
 
     def __init__(
         self,

@@ -66,7 +66,6 @@ class EncodedSequences(SequenceDataModule):
     encoding: SequenceEncoding
     sources: dict[str, str | None]
     _example: ClassVar[str]  # the value of an argument `val`, in messages
-    _kind_argument: ClassVar[str] = "inputs"  # the argument that chooses the kind of the inputs
 
     @abstractmethod
     def _require(self, split: Split) -> str:
@@ -185,7 +184,7 @@ class EncodedSequences(SequenceDataModule):
     def _has(self, split: Split) -> bool:
         """Whether there is a source for a split."""
         is_taken = split == "val" and self.sources["val"] is None
-        return self.sources[self._source(split)] is not None and not (is_taken and self.val_fraction == 0)
+        return self.sources[self._source(split)] is not None and not (is_taken and self._validation.is_empty)
 
     def _source(self, split: Split) -> Split:
         """The split whose source holds a split: that for training can hold validation too."""
@@ -209,7 +208,7 @@ class EncodedSequences(SequenceDataModule):
         if split in self._loaded:
             return self._loaded[split]
         source = self._source(split)
-        if split != source and self.val_fraction == 0:
+        if split != source and self._validation.is_empty:
             raise DataError(
                 f"there is no validation split: give `val={self._example}`, or take one with `val_fraction=0.2`"
             )
@@ -262,7 +261,7 @@ class EncodedSequences(SequenceDataModule):
 
     def _divide(self, raw: RawSequences, path: str, rule: ValidationSplit) -> Rows:
         """The sequences of the training data for training, and those for validation."""
-        if self.sources["val"] is not None or rule.fraction == 0:
+        if self.sources["val"] is not None or rule.is_empty:
             return np.arange(len(raw.lengths)), np.arange(0)
         return rule.divide(raw, path, self._example)
 

@@ -22,7 +22,7 @@ class ValidationSplit:
 
     Attributes:
         seed: the choice depends on it.
-        fraction: the fraction of the sequences that validate, of each class the same.
+        fraction: the fraction of the sequences that validate, of each class the same; 0 for none.
         fewest: at least this many sequences of each class validate, if it has more; 0 in the first version.
         fold: the number of the fold that validates, from 1, and the number of folds, as "2/5"; None takes a fraction.
         group_column: the column with the group of a sequence; None if sequences may be divided in any way.
@@ -48,6 +48,11 @@ class ValidationSplit:
             check_time(self.time_split)
         if self.fold is not None and self.time_split is not None:
             raise ValueError(f"fold and time_split exclude each other, got {self.fold!r} and {self.time_split!r}")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no sequences are taken from the training data."""
+        return self.fraction == 0 and self.fold is None and self.time_split is None
 
     def check_unused(self, *, has_val: bool) -> None:
         """Refuse or report attributes that contradict each other.

@@ -255,3 +255,11 @@ def test_fraction_has_no_effect_on_folds_and_times(arguments):
     write(frame_of().drop(columns="subject"))
     with pytest.warns(UnusedArgumentWarning, match=f"has no effect with `{next(iter(arguments))}`"):
         SequenceFiles("a.csv", val_fraction=0.5, **arguments)
+
+
+def test_fold_is_taken_whatever_the_fraction_is(tmp_path):
+    rows = [f"s{number},{number % 7},{'uv'[number % 2]}" for number in range(12)]
+    (tmp_path / "a.csv").write_text("id,x,label\n" + "\n".join(rows))
+    with pytest.warns(UnusedArgumentWarning, match="`val_fraction=0` has no effect with `fold`"):
+        data = SequenceFiles(tmp_path / "a.csv", val_fraction=0, fold="1/3")
+    assert (len(data.split("train").lengths), len(data.split("val").lengths)) == (8, 4)
