@@ -161,8 +161,8 @@ def test_sequences_that_begin_earlier_are_counted():
         ({"time_split": "soon"}, "time_split must be a date such as 2025-01-01, .*; got 'soon'"),
         ({"time_split": "nan"}, "time_split must be a date such as 2025-01-01, .*; got 'nan'"),
         ({"fold": "1/2", "time_split": "5"}, "fold and time_split exclude each other, got '1/2' and '5'"),
-        ({"fold": "1/2", "val": "b.csv"}, "fold takes validation sequences from train, but val is 'b.csv'"),
-        ({"time_split": "5", "val": "b.csv"}, "time_split takes validation sequences from train, .*"),
+        ({"fold": "1/2", "val": "b.csv"}, "fold takes validation sequences from the training data, but val is given"),
+        ({"time_split": "5", "val": "b.csv"}, "time_split takes validation sequences from the training data, .*"),
         ({"group_column": "person"}, r"a\.csv: expected a column 'person' .`group_column=\"NAME\"`., got columns .*"),
         ({"group_column": "x", "feature_columns": ["x"]}, r"a\.csv: expected each column for one purpose, got 'x' .*"),
         (
