@@ -236,7 +236,8 @@ def test_patience_keeps_the_best_weights():
 def test_groups_are_whole_in_validation(monkeypatch):
     made = []
     monkeypatch.setattr(
-        "seqlight.sklearn.SequenceArrays", lambda *a, **k: made.append(SequenceArrays(*a, **k)) or made[-1]
+        "seqlight.sklearn.recurrent_classifier.SequenceArrays",
+        lambda *a, **k: made.append(SequenceArrays(*a, **k)) or made[-1],
     )
     groups = np.arange(SIZE) // 6
     classifier = small(max_epochs=2, patience=1, val_fraction=0.25).fit(drawn("ragged"), CLASSES, groups=groups)
@@ -330,6 +331,7 @@ def test_sequences_that_do_not_fit_are_refused():
 
 def test_missing_scikit_learn_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
-    monkeypatch.delitem(sys.modules, "seqlight.sklearn")
+    for name in ("seqlight.sklearn", "seqlight.sklearn.recurrent_classifier"):
+        monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"needs scikit-learn 1.6 or newer: pip install 'seqlight\[sklearn\]'"):
         importlib.import_module("seqlight.sklearn")

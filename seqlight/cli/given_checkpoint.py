@@ -17,9 +17,9 @@ from seqlight.common.description import NotImportedError, class_path, difference
 from seqlight.common.errors import CheckpointError
 from seqlight.common.unused import rebuilding
 from seqlight.data.datamodule import SequenceDataModule, Split
-from seqlight.data.encoded import EncodedSequences, taken_over
+from seqlight.data.encoded import EncodedSequences
 from seqlight.data.files import SequenceFiles
-from seqlight.data.from_checkpoint import description_of
+from seqlight.data.from_checkpoint import description_of, taken_over
 from seqlight.training.classifier import SequenceClassifier
 
 
@@ -86,7 +86,7 @@ class GivenCheckpoint:
         data = self.defaults.get("data")
         cls: Any = data and resolve(data["class_path"], SequenceDataModule)
         if data and takes_memory(cls) and issubclass(cls, EncodedSequences):
-            _, arguments = taken_over(SequenceFiles, cls, data["init_args"])
+            _, arguments = taken_over(EncodedSequences, SequenceFiles, cls, data["init_args"])
             self.defaults["data"] = {"class_path": class_path(SequenceFiles), "init_args": arguments}
 
     def encoding_of(self, class_path: str) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Sequences of the user's own, from files or memory, with an encoding learned from the training data."""
 
-import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from seqlight.common.unused import warn_unused
 from seqlight.data.classes import label_doubts, learn_classes
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding, learn_encoding
-from seqlight.data.from_checkpoint import load_data_module
+from seqlight.data.from_checkpoint import load_data_module, taken_over
 from seqlight.data.given_encoding import check_arguments, reorder_features
 from seqlight.data.leaks import leaks
 from seqlight.data.reading.collect import collect
@@ -130,7 +129,7 @@ class EncodedSequences(SequenceDataModule):
             TypeError: if the checkpoint holds data of another kind.
         """
         base: Any = SequenceDataModule  # abstract
-        return load_data_module(checkpoint_path, base, changes, partial(taken_over, cls))
+        return load_data_module(checkpoint_path, base, changes, partial(taken_over, EncodedSequences, cls))
 
     def split(self, split: Split) -> Sequences:
         """All samples of a split, one after the other.
@@ -282,25 +281,3 @@ class EncodedSequences(SequenceDataModule):
                     remarks += leaks(sequences, self.encoding, grouped=self._columns.group is not None)
                 groups = None if raw.groups is None else [raw.groups[row] for row in rows]
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks, groups)
-
-
-def taken_over(cls: type, trained_on: type, arguments: dict[str, Any]) -> tuple[type, dict[str, Any]]:
-    """The class and arguments for data of another source than those that a model was trained on.
-
-    The arguments that name or describe the source are left out.
-
-    Args:
-        cls: the wanted class.
-        trained_on: the class of the training data.
-        arguments: its arguments, from a checkpoint.
-
-    Raises:
-        TypeError: if the two have no encoding in common.
-    """
-    if issubclass(trained_on, cls):
-        return trained_on, arguments
-    if not issubclass(trained_on, EncodedSequences):
-        raise TypeError(f"holds a {trained_on.__name__}, not a {cls.__name__}")
-    known = inspect.signature(cls).parameters
-    left_out = {"inputs", "train", "val", "test", "predict"}  # the encoding says of which kind the inputs are
-    return cls, {name: value for name, value in arguments.items() if name in known and name not in left_out}

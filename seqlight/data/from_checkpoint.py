@@ -1,5 +1,6 @@
 """Data modules from checkpoints."""
 
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -128,3 +129,26 @@ def _check_kind(data: dict[str, Any], model: dict[str, Any]) -> None:
         for name, value in shared_arguments(source).items():
             if model.get(name, value) != value:
                 raise ValueError(f"{name} is {value!r} for the data, but {model[name]!r} for the model")
+
+
+def taken_over(base: type, cls: type, trained_on: type, arguments: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+    """The class and arguments for data of another source than those that a model was trained on.
+
+    The arguments that name or describe the source are left out.
+
+    Args:
+        base: the class of all data with an encoding.
+        cls: the wanted class.
+        trained_on: the class of the training data.
+        arguments: its arguments, from a checkpoint.
+
+    Raises:
+        TypeError: if the two have no encoding in common.
+    """
+    if issubclass(trained_on, cls):
+        return trained_on, arguments
+    if not issubclass(trained_on, base):
+        raise TypeError(f"holds a {trained_on.__name__}, not a {cls.__name__}")
+    known = inspect.signature(cls).parameters
+    left_out = {"inputs", "train", "val", "test", "predict"}  # the encoding says of which kind the inputs are
+    return cls, {name: value for name, value in arguments.items() if name in known and name not in left_out}

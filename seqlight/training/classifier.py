@@ -65,21 +65,16 @@ class SequenceClassifier(TrainingHooks):
         norm: the norm of the inputs of each layer above the first: "layer", "rms" or None.
         readout: the summary of a sequence: "last", its final output in each direction; "mean" or "max" over time; or
             "last_mean_max", all three, so that the linear layer has 3 times as many weights.
-        convolution: a second branch, joined to the readout: "fcn", the convolutions of LSTM-FCN, see
-            `ConvolutionalBranch`; or None.
+        convolution: a second branch, joined to the readout: "fcn", see `ConvolutionalBranch`; or None.
         backend: the implementation of a layer; see `RecurrentLayer`.
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
-            (L,), for the terms of labels that are 1. The loss is averaged over sequences (multilabel: and labels), not
-            divided by the sum of the weights. None for 1.
+            (L,), for the terms of labels that are 1. The loss is not divided by their sum. None for 1.
         optimizer: a class of `torch.optim`, or `functools.partial(torch.optim.AdamW, weight_decay=0.01)`; or a class of
             your own that is made from parameters and a learning rate. Its fused implementation is used if it has one.
-            Only tensors with at least two dimensions have weight decay: matrices and embeddings, but no biases, no
-            parameters of norms, and no vectors of a cell. As in torch, AdamW's weight decay is decoupled from the
-            gradient, and Adam's is an L2 penalty.
+            Only matrices and embeddings have weight decay, but no biases, parameters of norms or vectors of a cell.
         learning_rate: the optimizer's learning rate, after the warm-up.
         lr_schedule: "cosine" falls to 0 over the steps after the warm-up, "constant" stays.
-        warmup_steps: the learning rate rises to its value in this number of steps, in equal parts: from
-            `learning_rate / warmup_steps` at the first step to `learning_rate` at the last of them.
+        warmup_steps: the learning rate rises to its value in this number of steps, in equal parts.
         non_finite: what to do if a loss or gradient is NaN or infinite: "stop" raises NonFiniteError before the
             optimizer's step; "skip" skips the step and counts its batches, as `train/skipped`.
 

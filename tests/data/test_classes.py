@@ -65,7 +65,7 @@ def test_class_that_may_be_a_missing_label_is_a_remark(tmp_path, missing):
 
 
 def test_text_of_lists_is_a_remark(tmp_path):
-    """As pandas writes a column of lists into a CSV file."""
+    """pandas writes a column of lists into a CSV file in this form."""
     rows = [f'{number},0.{number},"[{number % 2}, {number % 3 % 2}]"' for number in range(24)]
     (tmp_path / "a.csv").write_text("\n".join(["id,x,label", *rows]))
     report = SequenceFiles(tmp_path / "a.csv").report(["train"])

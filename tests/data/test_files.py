@@ -424,7 +424,7 @@ def test_class_that_validation_lacks_is_reported(folder):
 
 
 def test_validation_sequences_of_an_earlier_version_stay_the_same(folder):
-    """That version took no sequence of a class with two."""
+    """Version 0.1.0 took no validation sequence from a class with two."""
     frame = write_table(folder / "a.csv", 100)
     frame["label"] = np.where(frame.id.isin(["s3", "s77"]), "fault", "ok")
     frame.to_csv("a.csv", index=False)

@@ -17,7 +17,7 @@ _CHUNK = 1 << 20  # bytes read at a time, at least
 
 @functools.cache
 def _patterns(separator: str) -> tuple["re.Pattern[bytes]", "re.Pattern[bytes]"]:
-    """Of a row, whose last cell may be open at its end, and of a cell with the separator after it."""
+    """Patterns of a row, whose last cell may be open, and of a cell with the separator after it."""
     mark = re.escape(separator).encode()
     # A quote counts at the start of a cell only, and two of them inside a quoted cell stand for one.
     cell = rb'(?:"(?:[^"]++|"")*+"|(?!"))[^' + mark + rb"\r\n]*+"

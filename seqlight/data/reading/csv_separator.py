@@ -1,4 +1,4 @@
-"""What is between the cells of a CSV file."""
+"""The separator between the cells of a CSV file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a caller asks of every format."""
+"""Options for reading a file of any format."""
 
 from dataclasses import dataclass
 from typing import Literal

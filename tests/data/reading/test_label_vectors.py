@@ -147,7 +147,7 @@ def test_labels_that_are_all_the_same_are_refused(tmp_path):
 
 
 def test_vectors_in_a_frame_of_arrays(tmp_path):
-    """As pandas writes a column of arrays."""
+    """pandas writes a column of arrays in this form."""
     frame = pd.DataFrame({"id": [0, 0, 1], "x": [0.5, 1, 2], "label": list(np.array([[1, 0], [1, 0], [0, 1]]))})
     frame.to_parquet(tmp_path / "a.parquet")
     assert read_sequences(tmp_path / "a.parquet").labels == [("0",), ("1",)]

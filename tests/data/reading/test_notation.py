@@ -68,7 +68,7 @@ def test_empty_cell_is_named_in_any_row(tmp_path, row):
 
 @pytest.mark.parametrize("cell", UNUSUAL)
 def test_whole_column_of_another_notation_is_no_text(tmp_path, cell):
-    """Of all cells, not of the first only: 63 tokens would be learned, with status 0."""
+    """The whole column decides. If the first cell did, 63 tokens would be learned, without an error."""
     numbers = [cell.replace("1", str(number % 9)) for number in range(60)]
     path = write(tmp_path / "a.csv", numbers)
     if UNUSUAL[cell].startswith("If these"):

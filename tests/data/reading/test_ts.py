@@ -65,7 +65,7 @@ def test_numeric_classes(tmp_path):
 
 @pytest.mark.parametrize("mark", ["%", "#"])
 def test_comments_before_the_data(tmp_path, mark):
-    """As in files that were made from .arff: without @problemName, and with comments between the tags."""
+    """The file has the form of those converted from .arff: without @problemName, and with comments between the tags."""
     lines = [
         "% A comment: with a colon",
         "@timestamps false",

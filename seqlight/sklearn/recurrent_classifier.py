@@ -1,31 +1,24 @@
 """A classifier of sequences with the interface of scikit-learn."""
 
 import functools
-import inspect
 import math
-import numbers
-import secrets
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from jaxtyping import Float64, Shaped
 
-from seqlight.callbacks.best_weights import BestWeights
 from seqlight.cells.cell import RecurrentCell
-from seqlight.common.description import full_name, public_class, subclasses
-from seqlight.common.lightning_messages import silent_lightning
-from seqlight.common.random_state import random_state_kept
 from seqlight.common.unused import UnusedArgumentWarning
 from seqlight.data.arrays import SequenceArrays
 from seqlight.data.reading.arrays import on_host
 from seqlight.data.reading.columns import id_of
 from seqlight.data.reading.raw import DataError
 from seqlight.recurrent.readout import Readout
+from seqlight.sklearn.inputs import is_table, is_text
+from seqlight.sklearn.training import cell_of, seed_of, train
 from seqlight.training.classifier import SequenceClassifier
 
 try:
@@ -45,8 +38,6 @@ except ImportError as error:
 
 _EPOCHS, _STEPS = 10, 500  # trained at least, by default
 _PREDICTED_AT_ONCE = 256
-# Initial weights and dropout draw from torch's generator of the whole process, so one thread trains at a time.
-_training = threading.Lock()
 
 
 class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
@@ -170,7 +161,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = None
         if self.class_weight is not None:
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels).tolist()
-        seed = _seed(self.random_state)
+        seed = seed_of(self.random_state)
         data = SequenceArrays(
             inputs,
             codes,
@@ -237,7 +228,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"`[rows[names].to_numpy() for _, rows in X.groupby({column!r}, sort=False)]`",
             )
         X = on_host(X)  # noqa: N806
-        if self.kind == "tokens" or not _is_table(X):
+        if self.kind == "tokens" or not is_table(X):
             return X
         if not is_new and not self._has_columns:
             # The sequences of training had lengths of their own, so the number of columns says nothing.
@@ -263,21 +254,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _kind(self, inputs: Any) -> Literal["features", "tokens"]:
         if self.kind != "auto":
             return self.kind
-        return "tokens" if _is_text(inputs[0]) else "features"
-
-    def _cell(self) -> Callable[[int], RecurrentCell]:
-        cell: Any = self.cell
-        if isinstance(cell, str):
-            cell = public_class(full_name(cell, RecurrentCell))
-            if not (isinstance(cell, type) and issubclass(cell, RecurrentCell)):
-                known = ", ".join(
-                    sorted(each.__name__ for each in subclasses(RecurrentCell) if not inspect.isabstract(each))
-                )
-                raise ValueError(f"cell: expected a cell, as {known}; got {self.cell!r}")
-        is_bound = isinstance(cell, functools.partial) and "hidden_size" in cell.keywords
-        if "hidden_size" in inspect.signature(cell).parameters and not is_bound:
-            cell = functools.partial(cell, hidden_size=self.hidden_size)
-        return cell  # type: ignore[no-any-return]
+        return "tokens" if is_text(inputs[0]) else "features"
 
     def _train(self, data: SequenceArrays, seed: int, *, has_val: bool) -> tuple[SequenceClassifier, int, list[float]]:
         """A trained model on the CPU, the number of epochs, and the validation losses."""
@@ -286,7 +263,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             epochs = max(_EPOCHS, math.ceil(_STEPS / math.ceil(len(data.split("train").lengths) / self.batch_size)))
         make = functools.partial(
             SequenceClassifier,
-            self._cell(),
+            cell_of(self.cell, self.hidden_size),
             input_size=data.input_size,
             vocab_size=data.vocab_size,
             target=data.target,
@@ -299,62 +276,13 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             embedding_size=self.embedding_size,
             learning_rate=self.learning_rate,
         )
-        validation = BestWeights(self.patience)
-        with _training, silent_lightning():
-            trainer = pl.Trainer(
-                accelerator=self.accelerator,
-                devices=1,
-                max_epochs=epochs,
-                gradient_clip_val=self.gradient_clip_val,
-                callbacks=[validation],
-                limit_val_batches=1.0 if has_val else 0,
-                num_sanity_val_steps=0,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            device = trainer.strategy.root_device
-            with random_state_kept(device):
-                torch.default_generator.manual_seed(seed)
-                if device.type != "cpu":
-                    torch.get_device_module(device).manual_seed(seed)
-                model = make()
-                trainer.fit(model, data)
-                trained = make()  # without the Trainer, so that it can be pickled
-        trained.load_state_dict(validation.weights or model.state_dict())
-        return trained.eval(), trainer.current_epoch, validation.losses
-
-
-def _seed(random_state: Any) -> int:
-    """A seed, from a `random_state` of scikit-learn. NumPy's global generator is not used."""
-    if random_state is None:
-        return secrets.randbelow(2**31)
-    if isinstance(random_state, numbers.Integral):
-        return int(random_state)
-    if hasattr(random_state, "integers"):
-        return int(random_state.integers(2**31))
-    if hasattr(random_state, "randint"):
-        return int(random_state.randint(2**31 - 1))
-    raise ValueError(f"random_state must be None, a seed, or a generator of NumPy, got {random_state!r}")
-
-
-def _is_table(X: Any) -> bool:  # noqa: N803
-    """Whether scikit-learn can check X: a 2-D array of numbers, or what is no list of sequences."""
-    if isinstance(X, list | tuple):
-        sizes = {len(each) if np.ndim(each) == 1 else -1 for each in X if hasattr(each, "__len__")}
-        if len(sizes) != 1 or sizes == {-1} or isinstance(X[0], str):
-            return False
-        return not _is_text(X[0])
-    if isinstance(X, np.ndarray) and X.ndim > 0 and len(X):
-        return X.ndim < 3 and X.dtype.kind not in "US" and not (X.dtype.kind == "O" and _is_list_of(X))
-    return True
-
-
-def _is_list_of(array: np.ndarray) -> bool:
-    """Whether an array of Python objects holds sequences or text."""
-    return isinstance(array.flat[0], list | tuple | np.ndarray | str | torch.Tensor)
-
-
-def _is_text(sequence: Any) -> bool:
-    return np.ndim(sequence) == 1 and len(sequence) > 0 and isinstance(sequence[0], str)
+        return train(
+            make,
+            data,
+            epochs,
+            seed,
+            patience=self.patience,
+            has_val=has_val,
+            accelerator=self.accelerator,
+            gradient_clip_val=self.gradient_clip_val,
+        )

@@ -1,0 +1,28 @@
+"""The forms of X."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def is_table(X: Any) -> bool:  # noqa: N803
+    """Whether scikit-learn can check X: a 2-D array of numbers, or what is no list of sequences."""
+    if isinstance(X, list | tuple):
+        sizes = {len(each) if np.ndim(each) == 1 else -1 for each in X if hasattr(each, "__len__")}
+        if len(sizes) != 1 or sizes == {-1} or isinstance(X[0], str):
+            return False
+        return not is_text(X[0])
+    if isinstance(X, np.ndarray) and X.ndim > 0 and len(X):
+        return X.ndim < 3 and X.dtype.kind not in "US" and not (X.dtype.kind == "O" and _is_list_of(X))
+    return True
+
+
+def _is_list_of(array: np.ndarray) -> bool:
+    """Whether an array of Python objects holds sequences or text."""
+    return isinstance(array.flat[0], list | tuple | np.ndarray | str | torch.Tensor)
+
+
+def is_text(sequence: Any) -> bool:
+    """Whether a sequence holds tokens as text."""
+    return np.ndim(sequence) == 1 and len(sequence) > 0 and isinstance(sequence[0], str)
