@@ -14,10 +14,11 @@ from seqlight.common.text import one_line
 from seqlight.common.unused import warn_unused
 from seqlight.data.classes import label_doubts, learn_classes
 from seqlight.data.datamodule import SequenceDataModule, Split
-from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.from_checkpoint import load_data_module, taken_over
 from seqlight.data.given_encoding import check_arguments, reorder_features
 from seqlight.data.leaks import leaks
+from seqlight.data.learn import learn_encoding
 from seqlight.data.reading.collect import collect
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences

@@ -1,24 +1,20 @@
 """The encoding of files' sequences as tensors. It is learned from the training data and stored with the model."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_choice
-from seqlight.data.classes import ClassIndex, learn_classes, names_of
 from seqlight.data.digests import digests_of
-from seqlight.data.reading.names import TRUTH, class_name
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
-from seqlight.data.scale import chunks, moments, standardise
+from seqlight.data.scale import chunks, standardise
 from seqlight.data.sequences import Sequences
+from seqlight.data.targets import encode_targets, unknown_targets
 from seqlight.data.validation_split import ValidationSplit
 from seqlight.tasks.task import Target
 
@@ -126,7 +122,7 @@ class SequenceEncoding:
         digests = digests_of(raw)
         values = self._encode_values(raw, path)
         starts = np.cumsum(raw.lengths) - raw.lengths
-        targets = self._encode_targets(raw, path) if labelled else self._unknown_targets(len(raw.lengths))
+        targets = encode_targets(self, raw, path) if labelled else unknown_targets(self, len(raw.lengths))
         lengths = torch.from_numpy(raw.lengths)
         return Sequences(torch.from_numpy(values), torch.from_numpy(starts), lengths, targets, digests)
 
@@ -144,126 +140,3 @@ class SequenceEncoding:
             return values
         del values  # else its memory could not be used again
         return standardise(raw, self.mean, self.scale, path)
-
-    def _encode_targets(self, raw: RawSequences, path: str) -> Float[Tensor, "sequences *labels"] | Int[Tensor, "..."]:
-        assert raw.labels is not None
-        classes = ClassIndex(self.class_names)
-        rows: list[int] = []
-        places: list[int] = []
-        for row, label in enumerate(raw.labels):
-            if isinstance(label, tuple) and len(label) != 1 and self.target != "multilabel":
-                raise DataError(f"{path}, sequence {raw.ids[row]!r}: expected one label, got {list(label)}")
-            for name in names_of(label):
-                position = classes.get(name)
-                if position is None:
-                    raise DataError(f"{path}, sequence {raw.ids[row]!r}: {classes.unknown(name)}")
-                rows.append(row)
-                places.append(position)
-        if self.target == "multiclass":
-            return torch.tensor(places, dtype=torch.int64)
-        if self.target == "binary":
-            return torch.tensor(places, dtype=torch.float32)
-        from seqlight.data.reading import memory  # it imports psutil, which nothing else here needs
-
-        memory.require(4 * len(raw.labels) * len(self.class_names), Path(path))
-        targets = torch.zeros(len(raw.labels), len(self.class_names))
-        targets[rows, places] = 1
-        return targets
-
-    def _unknown_targets(self, size: int) -> Tensor:
-        if self.target == "multiclass":
-            return torch.full((size,), -1)
-        return torch.full((size,) if self.target == "binary" else (size, self.num_outputs), torch.nan)
-
-
-def learn_encoding(
-    raw: RawSequences,
-    rows: Int[np.ndarray, " rows"],
-    path: str,
-    *,
-    target: Target | Literal["auto"] = "auto",
-    standardise: bool = True,
-    class_weights: Literal["balanced"] | Sequence[float] | None = None,
-    positive_class: str | None = None,
-) -> SequenceEncoding:
-    """Learn the encoding from training data.
-
-    Args:
-        raw: labelled sequences. The classes are learned from all of them.
-        rows: the sequences from which vocabulary, mean, scale and class weights are learned.
-        path: the file, for messages.
-        target: as for `SequenceFiles`.
-        standardise: whether features get mean 0 and standard deviation 1.
-        class_weights: as for `SequenceFiles`.
-        positive_class: as for `SequenceFiles`.
-
-    Raises:
-        DataError: if there is nothing to learn, for example with only one class, or there is no such positive class.
-    """
-    found, names = learn_classes(raw, path, target)
-    names = _positive_last(raw, path, names, found, positive_class)
-    used = np.zeros(len(raw.lengths), dtype=bool)
-    used[rows] = True
-    steps = slice(None) if used.all() else np.repeat(used, raw.lengths)
-    encoding: SequenceEncoding
-    if raw.tokens is not None:
-        tokens = np.unique(raw.values[steps])
-        vocabulary = tuple(raw.tokens[token] for token in tokens)
-        encoding = SequenceEncoding(
-            found, names, vocabulary=vocabulary, columns=raw.columns, label_vectors=raw.label_vectors
-        )
-    else:
-        mean, scale = moments(raw.values, steps) if standardise else (None, None)
-        encoding = SequenceEncoding(
-            found,
-            names,
-            num_features=raw.values.shape[1],
-            mean=mean,
-            scale=scale,
-            columns=raw.columns,
-            label_vectors=raw.label_vectors,
-        )
-    encoding = replace(encoding, longest=int(raw.lengths[rows].max()))
-    if class_weights is None:
-        return encoding
-    weights = class_weights
-    if class_weights == "balanced":
-        weights = balanced_weights(encoding._encode_targets(raw, path)[torch.from_numpy(rows)], encoding)
-    return replace(encoding, class_weights=tuple(map(float, weights)))
-
-
-def balanced_weights(targets: Tensor, encoding: SequenceEncoding) -> tuple[float, ...]:
-    """Weights that give each class the same influence: sequences / (classes * sequences of the class).
-
-    For multilabel, the weight of a label that is 1: sequences without the label / sequences with it.
-    """
-    if encoding.target == "multilabel":
-        positive = (targets > 0).sum(0).clamp(min=1)  # not of floats, which can't count beyond 2^24
-        return tuple(((len(targets) - positive).clamp(min=1) / positive).tolist())
-    counts = torch.bincount(targets.long(), minlength=len(encoding.class_names)).clamp(min=1)
-    return tuple((len(targets) / (len(counts) * counts)).tolist())
-
-
-def _positive_last(
-    raw: RawSequences, path: str, names: tuple[str, ...], target: Target, positive: str | None
-) -> tuple[str, ...]:
-    """The classes of a binary target with the positive one last: by default true or 1, else the rarer one."""
-    if target != "binary":
-        if positive is not None:
-            raise DataError(
-                f"{path}: expected two classes for `positive_class={positive!r}`, got a {target} target, "
-                f"{len(names)} {'labels' if target == 'multilabel' else 'classes'}"
-            )
-        return names
-    assert raw.labels is not None
-    if positive is None and [TRUTH.get(name.lower()) for name in names] == [False, True]:
-        return names
-    if positive is None:
-        firsts = sum(names[0] in names_of(label) for label in raw.labels)
-        return names if 2 * firsts >= len(raw.labels) else names[::-1]
-    positive = class_name(positive)
-    if positive not in names:
-        raise DataError(
-            f"{path}: expected one of the classes {names[0]!r} and {names[1]!r} as positive_class, got {positive!r}"
-        )
-    return names if positive == names[1] else names[::-1]

@@ -12,9 +12,7 @@ from torch.optim import Optimizer
 from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell, with_forget_bias
 from seqlight.checkpoints.load import load_model
-from seqlight.common.batch import Batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
-from seqlight.common.processes import weigh_by_share
 from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
 from seqlight.recurrent.convolution import ConvolutionalBranch
@@ -24,17 +22,16 @@ from seqlight.recurrent.lengths import CheckedLengths, check_lengths
 from seqlight.recurrent.readout import READOUTS, Readout, read_out, readout_size
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import Target
-from seqlight.training.evaluation import Evaluation, log_evaluation
+from seqlight.training.evaluation import Evaluation
 from seqlight.training.evaluation_mode import evaluating
 from seqlight.training.finite_check import OnNonFinite
 from seqlight.training.finite_results import check_probabilities
-from seqlight.training.lightning_hooks import TrainingHooks
-from seqlight.training.metrics import check_class_weights, check_num_outputs, classification_loss, to_probabilities
-from seqlight.training.non_finite import check_metrics
+from seqlight.training.metrics import check_class_weights, check_num_outputs, to_probabilities
 from seqlight.training.schedule import ScheduleKind
+from seqlight.training.steps import ClassifierSteps
 
 
-class SequenceClassifier(TrainingHooks):
+class SequenceClassifier(ClassifierSteps):
     """A recurrent stack, a summary of its outputs, and a linear layer.
 
     Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass targets with
@@ -223,50 +220,6 @@ class SequenceClassifier(TrainingHooks):
             probabilities = to_probabilities(model(inputs, lengths), self.target)
         check_probabilities(probabilities)
         return probabilities
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of the batch, scaled so that the mean over processes is the mean over all sequences.
-
-        `TrainingHooks` says what happens next.
-        """
-        require_batch(batch)
-        logits = self(batch.inputs, batch.lengths)
-        loss = classification_loss(logits, batch.targets, self.target, class_weights=self.class_weights)
-        self._monitor.add(loss, logits, batch.targets)
-        return weigh_by_share(loss, len(batch.lengths))
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Update the metrics; returns probabilities and targets for callbacks."""
-        require_batch(batch)
-        return self.val_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Update the metrics; returns probabilities and targets for callbacks."""
-        require_batch(batch)
-        return self.test_evaluation.add(self(batch.inputs, batch.lengths), batch.targets, self.class_weights)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Probabilities, in the shape that `probabilities` returns."""
-        require_batch(batch)
-        return to_probabilities(self(batch.inputs, batch.lengths), self.target)
-
-    def on_validation_epoch_start(self) -> None:
-        """Begin the metrics."""
-        self.val_evaluation.begin()
-
-    def on_test_epoch_start(self) -> None:
-        """Begin the metrics."""
-        self.test_evaluation.begin()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log `val/...`, and stop the training if the loss is not finite."""
-        self._monitor.settle(self)
-        log_evaluation(self, "val", self.val_evaluation.take())
-        check_metrics(self.trainer, ("val/loss",))
-
-    def on_test_epoch_end(self) -> None:
-        """Log `test/...`."""
-        log_evaluation(self, "test", self.test_evaluation.take())
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = "cpu") -> Any:  # type: ignore[override]

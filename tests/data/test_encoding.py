@@ -12,7 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import seqlight
 from seqlight import DataError, SequenceClassifier, SequenceFiles
-from seqlight.data.encoding import SequenceEncoding, learn_encoding
+from seqlight.data.encoding import SequenceEncoding
+from seqlight.data.learn import learn_encoding
 from seqlight.data.reading.raw import Columns, RawSequences
 from seqlight.data.sequences import Sequences
 from seqlight.data.stratify import stratified_split

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 import seqlight
 from seqlight import SequenceFiles
-from seqlight.data.encoding import learn_encoding
+from seqlight.data.learn import learn_encoding
 from seqlight.data.reading.raw import RawSequences
 from seqlight.data.scale import lost_in_float32, moments, standardise
 from seqlight.data.summary import overlaps

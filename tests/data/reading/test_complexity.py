@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from seqlight.data import encoding, files
+from seqlight.data import files
 from seqlight.data.given_encoding import reorder_features as reorder_features_of
+from seqlight.data.learn import learn_encoding
 from seqlight.data.reading import csv_file, labels, memory, table, ts
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.columns import resolve
@@ -219,4 +220,4 @@ def test_too_many_labels_for_the_memory_are_refused(tmp_path, monkeypatch):
     path.write_text("".join(json.dumps({"inputs": [[0.5]], "label": [f"l{n}"]}) + "\n" for n in range(120)))
     monkeypatch.setattr(memory, "available", lambda: 50_000)
     with pytest.raises(DataError, match=r"need about 57\.6 kB, and 50 kB are free"):
-        encoding.learn_encoding(read_sequences(path), np.arange(120), str(path)).encode(read_sequences(path), str(path))
+        learn_encoding(read_sequences(path), np.arange(120), str(path)).encode(read_sequences(path), str(path))
