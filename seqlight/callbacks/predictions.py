@@ -20,6 +20,9 @@ from seqlight.common.errors import WriteError
 from seqlight.common.files import new_draft
 from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.common.text import one_line
+from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.loader import SequenceLoader
+from seqlight.data.true_labels import LabelColumns, columns_of_targets
 from seqlight.tasks.task import Target
 from seqlight.training.batch_samples import sample_name
 from seqlight.training.finite_results import non_finite_rows
@@ -32,8 +35,10 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
     """Write the predictions of `Trainer.predict` to a CSV file, one row per sequence in the order of the split.
 
     Columns: `id`, from the data module's `sample_ids("predict")`, or else the index; `probability_<class>` for each
-    class; and `prediction`, the class. A multilabel target has `prediction_<label>`, 0 or 1, for each label instead.
-    Class names come from the data module; without them, classes are numbers.
+    class; `prediction`, the class; and `label`, the true class, if some are known. A multilabel target has
+    `prediction_<label>` and `label_<label>`, 0 or 1, for each label instead. Class names come from the data module;
+    without them, classes are numbers. A label that is unknown is an empty cell; one that the model does not know stays
+    as it was read.
 
     Rows are written batch by batch to a temporary file beside the target, which is renamed at the end: the target is
     written completely or not at all. With `Trainer.predict(..., return_predictions=False)` memory does not grow.
@@ -72,6 +77,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         self._names = class_names(trainer, model.target, model.head.out_features)
         datamodule = datamodule_of(trainer)
         self._ids = None if datamodule is None else datamodule.sample_ids("predict")
+        self._labels = _true_labels(datamodule, loader, self._names, self._target)
         self._num_written = 0
         self._non_finite = []
         self._place = Path(os.path.realpath(self.path))
@@ -89,7 +95,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
             text = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
             self._file = new_draft(self._draft, self._place, mode="w", **text)
             self._rows = csv.writer(self._file)
-            self._rows.writerow(header(self._names, self._target))
+            self._rows.writerow([*header(self._names, self._target), *self._labels])
         except OSError as error:
             raise self._failure(error) from error
 
@@ -114,8 +120,9 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         if len(self._non_finite) > MOST_NAMED:
             raise self._refusal()
         table = rows(outputs, self._names, self._target)
+        labels = [column[start:stop] for column in self._labels.values()]
         try:
-            self._rows.writerows([identity, *cells] for identity, cells in zip(ids, table, strict=True))
+            self._rows.writerows([name, *cells, *true] for name, cells, *true in zip(ids, table, *labels, strict=True))
         except OSError as error:
             raise self._failure(error) from error
         self._num_written = stop
@@ -162,6 +169,16 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
 
     def _failure(self, error: OSError) -> WriteError:
         return WriteError(f"can't write predictions to {self.path}: {error.strerror}")
+
+
+def _true_labels(
+    datamodule: SequenceDataModule | None, loader: Any, names: Sequence[str], target: Target
+) -> LabelColumns:
+    """Columns with the true labels: those that the data module gives, or the targets in memory; none if unknown."""
+    given = None if datamodule is None else datamodule.true_labels("predict")
+    if given is not None:
+        return given
+    return columns_of_targets(loader.data.targets, names, target) if isinstance(loader, SequenceLoader) else {}
 
 
 def header(names: Sequence[str], target: Target) -> list[str]:

@@ -15,6 +15,7 @@ from seqlight.data.from_checkpoint import load_data_module, shared_arguments
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
 from seqlight.data.streams import STREAMS
+from seqlight.data.true_labels import LabelColumns
 from seqlight.tasks.task import Target
 
 Split = Literal["train", "val", "test", "predict"]
@@ -65,6 +66,10 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
 
     def sample_ids(self, split: Split) -> Sequence[int | str] | None:
         """The ids of a split's samples in predictions; None, the default, for their indices."""
+        return None
+
+    def true_labels(self, split: Split) -> LabelColumns | None:
+        """Columns with the true labels of a split's samples, for predictions; None, the default, for its targets."""
         return None
 
     def longest_trained(self) -> int | None:

@@ -33,6 +33,7 @@ from seqlight.data.summary import (
     shared_groups,
     unknown_tokens,
 )
+from seqlight.data.true_labels import LabelColumns, columns_of_labels
 from seqlight.data.validation_split import Rows, ValidationSplit, rule_of
 
 _LEARNING = ("target", "standardise", "class_weights", "positive_class")  # arguments that `learn_encoding` takes
@@ -47,6 +48,7 @@ class _Loaded:
     source: str
     remarks: tuple[str, ...] = ()
     groups: Sequence[str] | None = None
+    labels: LabelColumns | None = None  # those of `predict` as they were read
 
 
 class EncodedSequences(SequenceDataModule):
@@ -144,6 +146,10 @@ class EncodedSequences(SequenceDataModule):
         """The ids of the sequences, or their indices."""
         return self._load(split).ids
 
+    def true_labels(self, split: Split) -> LabelColumns | None:
+        """For predict, columns with the labels that the source has; they can be unknown to the model."""
+        return self._load(split).labels
+
     def encode(self, sequences: Sequence[Any]) -> Batch:
         """A batch of new sequences for the model; their targets are unknown.
 
@@ -219,7 +225,10 @@ class EncodedSequences(SequenceDataModule):
         else:
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
             remarks = (*raw.remarks, *self._assumed_order(raw, path), *unknown_tokens(sequences, path))
-            self._loaded[split] = _Loaded(sequences, raw.ids, path, remarks, raw.groups)
+            labels = None
+            if split == "predict" and raw.labels is not None:
+                labels = columns_of_labels(raw.labels, self.encoding.class_names, self.target, raw.label_names)
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, remarks, raw.groups, labels)
         return self._loaded[split]
 
     def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:

@@ -120,6 +120,20 @@ def test_predictions_equal_the_models_probabilities(folder):
         assert row["prediction"] == ("dog" if float(row["probability_dog"]) > 0.5 else "cat")
 
 
+def test_predictions_have_the_true_labels(folder):
+    frame = pd.read_csv("c.csv")
+    names = frame.groupby("id", sort=False).label.first()
+    changed = {"s1": None, "s2": "horse"}
+    frame["label"] = [changed.get(name, label) for name, label in zip(frame.id, frame.label, strict=True)]
+    frame.to_csv("e.csv", index=False)
+    run("predict", f"--ckpt_path={BEST}", "--data.predict=e.csv", "--output=e.out.csv", *QUICK[1:])
+    table = pd.read_csv("e.out.csv", index_col="id", keep_default_na=False)
+    assert [*table] == ["probability_cat", "probability_dog", "prediction", "label"]
+    assert table.label.to_dict() == {**names, "s1": "", "s2": "horse"}
+    status, _, err = seqlight_run("test", f"--ckpt_path={BEST}", "--data.test=e.csv", *QUICK[1:])
+    assert (status, "expected a label, got an empty cell" in err) == (2, True)
+
+
 def test_continued_training_keeps_what_was_learnt_from_the_data(folder):
     last = BEST.replace("best", "last")
     run("fit", f"--ckpt_path={last}", "--data.train=b.csv", "--name=continued", "--trainer.max_epochs=2", *QUICK[1:])
@@ -150,12 +164,14 @@ def test_tokens_with_several_classes(tmp_path, monkeypatch):
 def test_several_labels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    np.savez("a.npz", inputs=rng.normal(size=(30, 4, 2)), targets=rng.integers(0, 2, (30, 3)))
+    targets = rng.integers(0, 2, (30, 3))
+    np.savez("a.npz", inputs=rng.normal(size=(30, 4, 2)), targets=targets)
     run("fit", "--data=SequenceFiles", "--data.train=a.npz", "--data.class_weights=balanced", *QUICK)
     run("predict", f"--ckpt_path={BEST}", "--data.predict=a.npz", *QUICK[1:])
-    header = (tmp_path / "predictions.csv").read_text().splitlines()[0]
-    names = ["probability_0", "probability_1", "probability_2", "prediction_0", "prediction_1", "prediction_2"]
-    assert header.split(",") == ["id", *names]
+    table = pd.read_csv("predictions.csv")
+    columns = [f"{kind}_{label}" for kind in ("probability", "prediction", "label") for label in range(3)]
+    assert [*table] == ["id", *columns]
+    assert table[columns[6:]].to_numpy().tolist() == targets.tolist()
 
 
 def refused(*arguments):

@@ -108,7 +108,7 @@ def test_class_names_that_the_terminal_does_not_show(encoding, tmp_path):
     status, _, err = Command(tmp_path, *command, program=strict, environment=environment).wait()
     assert (status, err) == (0, "")
     header = (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == "id," + ",".join(f"probability_{name}" for name in sorted(ESCAPED)) + ",prediction"
+    assert header == "id," + ",".join(f"probability_{name}" for name in sorted(ESCAPED)) + ",prediction,label"
 
 
 def test_name_of_a_file_that_is_not_text(tmp_path):

@@ -125,6 +125,7 @@ def test_predict_writes_probabilities_of_the_test_split(trained):
     assert [int(row["id"]) for row in rows] == list(range(40))
     torch.testing.assert_close(torch.tensor([float(row["probability_1"]) for row in rows]), expected, atol=1e-6, rtol=0)
     assert [int(row["prediction"]) for row in rows] == (expected > 0.5).int().tolist()
+    assert [int(row["label"]) for row in rows] == batch.targets.int().tolist()
     assert [entry.name for entry in Path("out").iterdir()] == ["p.csv"]
 
 

@@ -75,8 +75,8 @@ def resolve(
     known, label, group = set(names), request.label, request.group
     if request.left_out is not None and group not in known:  # a file for a trained model, which needs no groups
         group = None
-    if not labelled and not set(names_of(label)) <= known:
-        label = None
+    if not labelled:
+        label = present(label, known)
     for role, wanted in (
         ("id", names_of(request.id)),
         ("step", names_of(request.step)),
@@ -138,6 +138,13 @@ def resolve(
         guesses.append(f"features {_listed(features)}{index}")
     lines = [f"{path}: {', '.join(guesses)}"] if guesses else []
     return Columns(sequence_id, step, label, features, left_out or None, group), (*lines, *remarks)
+
+
+def present(label: str | tuple[str, ...] | None, known: set[str]) -> str | tuple[str, ...] | None:
+    """The columns of labels that a file has which needs none."""
+    if isinstance(label, tuple):
+        return tuple(name for name in label if name in known) or None
+    return label if label in known else None
 
 
 def check_distinct(path: Path, names: list[str]) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqlight.data.reading.columns import check_distinct, guess, names_of, not_found
+from seqlight.data.reading.columns import check_distinct, guess, names_of, not_found, present
 from seqlight.data.reading.names import class_name, is_whole_number
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import Columns, DataError
@@ -51,8 +51,8 @@ def resolve_wide(
         raise DataError(f"{path}: expected no step column, since a row is a sequence, got {shown(request.step)}")
     check_distinct(path, names)
     known, label, sequence_id = set(names), request.label, request.id
-    if not labelled and not set(names_of(label)) <= known:
-        label = None
+    if not labelled:
+        label = present(label, known)
     for role, wanted in (("id", names_of(sequence_id)), ("label", names_of(label))):
         for name in wanted:
             if name not in known:
