@@ -59,3 +59,8 @@ def trained(short_run, user_folder):
     """The best checkpoint of a short training, in the user's folder."""
     shutil.copytree(short_run, "runs")
     return "runs/SumSign-LSTMCell/version_0/checkpoints/best.ckpt"
+
+
+@pytest.fixture(autouse=True)
+def _quick(without_type_checks):
+    """Whole commands run as users run them, without the checks of shapes, which the other tests have."""

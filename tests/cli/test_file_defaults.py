@@ -102,6 +102,7 @@ def test_flags_and_configurations_win(flags, changes):
         (300, ("--data.batch_size=4", "--trainer.limit_train_batches=0.9"), 54, 37),
     ],
 )
+@pytest.mark.usefixtures("without_type_checks")
 def test_number_of_steps_is_that_of_the_rule(num_sequences, flags, per_epoch, epochs):
     write_table(Path("a.csv"), num_sequences, 0)
     small = ("--model.cell=ElmanCell", "--model.cell.hidden_size=2", "--checkpoint.monitor=null")
