@@ -15,11 +15,17 @@ from tests.data.test_files import write_table
 
 FILES = ("--data=SequenceFiles", "--data.train=a.csv")
 QUICK = ("--device=cpu", "--trainer.enable_progress_bar=false", "--figures.every_n_epochs=0")
-OWN = {"cell": ("seqlight.GRUCell", {"hidden_size": 64}), "bidirectional": True, "readout": "last_mean_max"}
+OWN = {
+    "cell": ("seqlight.GRUCell", {"hidden_size": 64}),
+    "bidirectional": True,
+    "readout": "last_mean_max",
+    "recover": True,
+}
 OF_TASKS = {
     "cell": ("seqlight.LSTMCell", {"hidden_size": 32, "forget_bias": "auto"}),
     "bidirectional": False,
     "readout": "last",
+    "recover": False,
 }
 CONFIGURATION = """
 model:
