@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from seqlight.checkpoints.run_folder import STATE, finished_meanwhile, read_stat
 
 
 def describe_training(
-    configuration: dict[str, str], classes: Iterable[type], files: Iterable[str | None]
+    configuration: dict[str, str],
+    classes: Iterable[type],
+    files: Iterable[str | None],
+    folders: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, str]:
     """Everything that a training depends on, by name.
 
@@ -24,14 +27,23 @@ def describe_training(
         configuration: the settings, as text.
         classes: the classes in use; modules outside seqlight and torch are added with their SHA-256.
         files: data files, which are added with their SHA-256; paths that are not files are left out.
+        folders: folders of data files, with the files that are used; one SHA-256 is added for all files of a folder.
     """
     training = dict(configuration)
     modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(("seqlight.", "torch."))}
     sources = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
     for path in sorted({str(path) for path in (*sources, *files) if path and os.path.isfile(path)}):
-        with open(path, "rb") as file:
-            training[os.path.basename(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+        training[os.path.basename(path)] = _sha256(path)
+    for folder, paths in (folders or {}).items():
+        lines = (f"{_sha256(path)} {os.path.relpath(path, folder)}\n" for path in sorted(paths))
+        digest = hashlib.sha256("".join(lines).encode(errors="surrogateescape"))
+        training[os.path.join(folder, "")] = digest.hexdigest()
     return training
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unfinished_run(

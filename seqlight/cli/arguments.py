@@ -192,11 +192,13 @@ def check_output(output: str, sources: Iterable[str | None]) -> None:
 
     Args:
         output: the file to write.
-        sources: the data files; None for one that is not given.
+        sources: the data files and folders; None for one that is not given.
     """
     given = [path for path in sources if path and os.path.exists(path)]
     if os.path.exists(output) and any(os.path.samefile(path, output) for path in given):
         raise UsageError(f"--output: expected a path that is not a data file, got {output!r}")
+    if any(os.path.isdir(path) and Path(output).resolve().is_relative_to(Path(path).resolve()) for path in given):
+        raise UsageError(f"--output: expected a path outside of the folders of data, got {output!r}")
 
 
 def check_name(name: str | None) -> None:

@@ -230,9 +230,7 @@ def _misplaced(command: str, word: str) -> str:
         return f"{word}: the folder of a run is given by a flag: --ckpt_path {quoted}"
     flags = f"--data SequenceFiles --data.{_SPLITS[command]}"
     if os.path.isdir(word):
-        return (
-            f"{word} is a folder; a data file in it is given by flags: {flags} {shlex.quote(str(Path(word) / 'a.csv'))}"
-        )
+        return f"{word}: a folder with a file for each sequence is given by flags: {flags} {quoted}"
     if suffix in _DATA_SUFFIXES or os.path.isfile(word):
         return f"{word}: a data file is given by flags: {flags} {quoted}"
     return f"{word}: expected a flag, as --model.cell GRUCell"

@@ -16,6 +16,7 @@ from seqlight.cli.flag_errors import UsageError
 from seqlight.common.errors import CheckpointError
 from seqlight.common.text import one_line, show
 from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.files import SequenceFiles
 from seqlight.data.loader import SequenceLoader
 from seqlight.training.classifier import SequenceClassifier
 
@@ -32,7 +33,6 @@ _IGNORED_OF_EARLIER_VERSIONS = ("--trainer.profiler",)
 _DEFAULTS: dict[str, Any] = {
     "model.init_args.warmup_steps": 0,
     "model.init_args.convolution": None,
-    "model.init_args.recover": False,
     "model.init_args.optimizer.class_path": "torch.optim.Adam",
     **{
         f"model.init_args.optimizer.init_args.{name}": argument.default
@@ -60,7 +60,10 @@ def describe_run(
     classes = [*(type(part) for part in parts if part is not None), model.optimizer_class]
     given = dict(_flatten(configuration))
     flags = {f"--{name}": str(value) for name, value in given.items() if _DEFAULTS.get(name, given) != value}
-    return describe_training(flags, classes, [first_checkpoint, *getattr(datamodule, "paths", {}).values()])
+    files = [first_checkpoint, *getattr(datamodule, "paths", {}).values()]
+    return describe_training(
+        flags, classes, files, datamodule.folders() if isinstance(datamodule, SequenceFiles) else {}
+    )
 
 
 def find_run(

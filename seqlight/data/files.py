@@ -10,6 +10,7 @@ from seqlight.common.validation import check_choice
 from seqlight.data.datamodule import Split
 from seqlight.data.encoded import EncodedSequences
 from seqlight.data.reading.columns import requested
+from seqlight.data.reading.folder_files import files_of
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import check_layout, read_sequences
@@ -22,14 +23,15 @@ class SequenceFiles(EncodedSequences):
     The suffix of a file gives its format. `.csv` and `.parquet` have one row per time step, with columns for the id of
     the sequence, the features and the label. `.jsonl` has one sequence per line, such as
     `{"inputs": [[0.1, 2.0], [0.3, 1.5]], "label": "cat"}`, or with tokens `["a", "b"]` as inputs. `.npz` has arrays
-    `inputs`, `targets` and, if sequences are padded, `lengths`. `.ts` is the format of the UCR/UEA archive.
+    `inputs`, `targets` and, if sequences are padded, `lengths`. `.ts` is the format of the UCR/UEA archive. A folder
+    has a table or an array (T, F), `.npy`, for each sequence, in sub-folders named by labels, or with a table of them.
 
     Classes, vocabulary and the scale of features are learned from the training file and stored with the model. For this
     the training file is read immediately; with an `encoding`, files are read when they are needed.
 
     Args:
-        train: the file for training.
-        val: the file for validation; None takes a part of the training file, stratified by label.
+        train: the file or folder for training.
+        val: the file or folder for validation; None takes a part of the training file, stratified by label.
         test: the file for testing.
         predict: the file of sequences to classify; it needs no labels.
         batch_size: sequences per step and process.
@@ -51,6 +53,8 @@ class SequenceFiles(EncodedSequences):
         layout: "long" for tables with a row per time step and arrays (N, T, F); "wide" for tables with a row per
             sequence, whose columns are steps, as x_0, x_1 (.tsv files of the UCR archive need no names);
             "channels_first" for arrays (N, F, T).
+        labels_file: for folders, the table with the labels: columns with the file, its label, and perhaps its group;
+            None takes `labels.csv` in the folder, if there is one.
         group_column: the column with the group of a sequence, as its subject: all sequences of a group are either for
             training or for validation. It is no feature.
         fold: the part of the training file for validation in cross-validation: "2/5" is the second of five parts.
@@ -85,6 +89,7 @@ class SequenceFiles(EncodedSequences):
         val_fraction: float = 0.2,
         empty: Literal["refuse", "skip"] = "refuse",
         layout: Literal["long", "wide", "channels_first"] = "long",
+        labels_file: str | None = None,
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
         group_column: str | None = None,
@@ -105,14 +110,23 @@ class SequenceFiles(EncodedSequences):
         validation = ValidationSplit(seed, val_fraction, fold=fold, group_column=group_column, time_split=time_split)
         validation.check_unused(has_val=val is not None)
         self.paths = self.sources = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
-        self.name = Path((self.paths["train"] or "files").removesuffix(".gz")).stem
+        self.name = _name(self.paths["train"] or "files")
         check_choice("empty", empty, ("refuse", "skip"))
         check_choice("layout", layout, ("long", "wide", "channels_first"))
-        self._empty, self._layout = empty, layout
+        self._empty, self._layout, self._labels_file = empty, layout, labels_file
         if encoding is None and train is None:
             raise ValueError("train: expected a file to learn from")
         columns = requested(id_column, step_column, label_column, feature_columns, group_column)
         self._begin(columns, inputs, validation, encoding)
+
+    def folders(self) -> dict[str, list[str]]:
+        """The files that are read for each path that is a folder.
+
+        Raises:
+            DataError: if a folder can't be used.
+        """
+        paths = [path for path in self.paths.values() if path is not None and os.path.isdir(path)]
+        return {path: files_of(path, self._labels_file) for path in paths}
 
     def _require(self, split: Split) -> str:
         path = self.paths[split]
@@ -125,7 +139,7 @@ class SequenceFiles(EncodedSequences):
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
         learned = getattr(self, "encoding", None)  # none before the training file is read
         if learned is None:
-            check_layout(str(self.paths[split]), self._layout)
+            check_layout(str(self.paths[split]), self._layout, self._labels_file)
         return read_sequences(
             str(self.paths[split]),
             columns=columns,
@@ -133,5 +147,11 @@ class SequenceFiles(EncodedSequences):
             labelled=labelled,
             empty=self._empty,
             layout=self._layout,
+            labels_file=self._labels_file,
             label_vectors=None if learned is None else learned.label_vectors,
         )
+
+
+def _name(path: str) -> str:
+    """The name of a file without its suffix, or of a folder."""
+    return Path(path).resolve().name if os.path.isdir(path) else Path(path.removesuffix(".gz")).stem

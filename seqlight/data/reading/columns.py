@@ -158,9 +158,14 @@ def check_distinct(path: Path, names: list[str]) -> None:
             raise DataError(f"{path}: expected columns with distinct names, got {shown(name)} {count} times{end}", hint)
 
 
-def is_headerless(names: list[str]) -> bool:
-    """Whether the first row of a file has no names, but numbers, as in the .tsv files of the UCR archive."""
-    return len(names) > 1 and all(map(_NUMBER.fullmatch, names))
+def is_headerless(names: list[str], fewest: int = 2) -> bool:
+    """Whether the first row of a file has no names, but numbers, as in the .tsv files of the UCR archive.
+
+    Args:
+        names: the cells of the first row.
+        fewest: with fewer columns than this, they are names.
+    """
+    return len(names) >= fewest and all(map(_NUMBER.fullmatch, names))
 
 
 def guess(role: str, free: list[str]) -> str | None:

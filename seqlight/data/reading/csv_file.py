@@ -1,5 +1,6 @@
 """CSV files: cells between commas or other marks, a header, UTF-8, perhaps compressed."""
 
+import contextlib
 import csv
 import gzip
 import io
@@ -33,74 +34,108 @@ def read_csv(path: Path, columns: Columns, options: Options) -> RawSequences:
     Raises:
         DataError: the file can't be used; the message gives the reason.
     """
-    try:
-        return _read(path, columns, options)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: expected a whole file as gzip writes it: {reason(error)}") from None
+    wide = options.layout == "wide"
+    table = csv_table(path, fewest_unnamed=2 if wide else None)
+    with _faults(path, table.separator):
+        return (read_wide if wide else read_table)(table, columns, options)
 
 
-def _read(path: Path, columns: Columns, options: Options) -> RawSequences:
-    size = contents_size(path)
-    separator, remarks = separator_of(path, _LARGEST_BLOCK)
-    block = min(max(_BLOCK, 32 * header_size(path, _LARGEST_BLOCK, separator)), _LARGEST_BLOCK)
+def csv_table(path: Path, *, fewest_unnamed: int | None = None, separator: str | None = None) -> Table:
+    """The table in a CSV file.
 
-    def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
-        # A row is added at the end. If a quote before it is not closed, it becomes a part of that cell.
-        end, place = secrets.token_hex(16), names.index(wanted[0])
-        last_row = separator * place + end + separator * (len(names) - 1 - place)
-        with open_file(path) as file, progress(path, os.path.getsize(path)) as bar:
-            # All columns are read as text, so that a message can name the row of a cell that is not a number.
-            reader = arrow_csv.open_csv(
-                _WithLastRow(file, last_row),
-                arrow_csv.ReadOptions(use_threads=False, block_size=block, column_names=names if first_row else None),
-                arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-                arrow_csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
-                ),
-            )
-            held_back = None
-            for batch in reader:
-                if held_back is not None:
-                    yield held_back
-                    held_back = None
-                if batch.num_rows:
-                    held_back = batch
-                bar.update(position(file) - bar.n)
-            if held_back is None or held_back[wanted[0]][-1].as_py() != end:
-                check_rows(path, block, separator)
-                raise DataError(f"{path}: expected a closing quote before the end of the file")
-            yield held_back[:-1]
+    Args:
+        path: the file.
+        fewest_unnamed: so many columns, or more, have no names if the first row has numbers only; None if they always
+            have names.
+        separator: what is between columns; None finds it.
 
-    try:
+    Raises:
+        DataError: the header can't be used.
+    """
+    remarks: tuple[str, ...] = ()
+    with _faults(path, separator or ","):
+        if separator is None:
+            separator, remarks = separator_of(path, _LARGEST_BLOCK)
+        size = contents_size(path)
+        block = min(max(_BLOCK, 32 * header_size(path, _LARGEST_BLOCK, separator)), _LARGEST_BLOCK)
         with (
             open_file(path) as binary,
             io.TextIOWrapper(binary, newline="", encoding="utf-8-sig") as file,  # type: ignore[type-var]
         ):
             names = next(filter(None, csv.reader(file, delimiter=separator)), [])
-        first_row = names if options.layout == "wide" and is_headerless(names) else None
-        if first_row:
-            names = [str(number) for number in range(1, len(names) + 1)]
-        table = Table(
-            path,
-            names,
-            batches,
-            estimate=lambda rows: rows * size // block * 51 // 50 if size > block else rows,
-            typed=False,
-            first_row=first_row,
-            separator=separator,
-            remarks=remarks,
+    first_row = names if fewest_unnamed and is_headerless(names, fewest_unnamed) else None
+    if first_row:
+        names = [str(number) for number in range(1, len(names) + 1)]
+    return Table(
+        path,
+        names,
+        lambda wanted: _batches(path, names, wanted, separator, block, headerless=first_row is not None),
+        estimate=lambda rows: rows * size // block * 51 // 50 if size > block else rows,
+        typed=False,
+        first_row=first_row,
+        separator=separator,
+        remarks=remarks,
+    )
+
+
+def _batches(
+    path: Path, names: list[str], wanted: list[str], separator: str, block: int, *, headerless: bool
+) -> Iterator[pa.RecordBatch]:
+    """Batches of rows with the wanted columns, all as text."""
+    # A row is added at the end. If a quote before it is not closed, it becomes a part of that cell.
+    end, place = secrets.token_hex(16), names.index(wanted[0])
+    last_row = separator * place + end + separator * (len(names) - 1 - place)
+    with (
+        _faults(path, separator, block),
+        open_file(path) as file,
+        progress(path, os.path.getsize(path)) as bar,
+    ):
+        # All columns are read as text, so that a message can name the row of a cell that is not a number.
+        reader = arrow_csv.open_csv(
+            _WithLastRow(file, last_row),
+            arrow_csv.ReadOptions(use_threads=False, block_size=block, column_names=names if headerless else None),
+            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
+            ),
         )
-        read = read_wide if options.layout == "wide" else read_table
-        return read(table, columns, options)
-    except UnicodeDecodeError:
-        raise _first_not_utf8(path) from None
-    except csv.Error as error:
-        raise DataError(f"{path}: expected the names of columns in the first row: {reason(error)}") from None
-    except pa.ArrowException as error:
-        if "invalid UTF8" in str(error):
+        held_back = None
+        for batch in reader:
+            if held_back is not None:
+                yield held_back
+                held_back = None
+            if batch.num_rows:
+                held_back = batch
+            bar.update(position(file) - bar.n)
+        if held_back is None or held_back[wanted[0]][-1].as_py() != end:
+            check_rows(path, block, separator)
+            raise DataError(f"{path}: expected a closing quote before the end of the file")
+        yield held_back[:-1]
+
+
+@contextlib.contextmanager
+def _faults(path: Path, separator: str, longest: int = _LARGEST_BLOCK) -> Iterator[None]:
+    """Turn exceptions of libraries into a DataError that says where the file is wrong.
+
+    Args:
+        path: the file.
+        separator: what is between columns.
+        longest: the largest size of a row in bytes.
+    """
+    try:
+        try:
+            yield
+        except UnicodeDecodeError:
             raise _first_not_utf8(path) from None
-        check_rows(path, block, separator)
-        raise DataError(f"{path}: can't be read as CSV: {reason(error)}") from None
+        except csv.Error as error:
+            raise DataError(f"{path}: expected the names of columns in the first row: {reason(error)}") from None
+        except pa.ArrowException as error:
+            if "invalid UTF8" in str(error):
+                raise _first_not_utf8(path) from None
+            check_rows(path, longest, separator)
+            raise DataError(f"{path}: can't be read as CSV: {reason(error)}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: expected a whole file as gzip writes it: {reason(error)}") from None
 
 
 class _WithLastRow:

@@ -19,6 +19,7 @@ class Options:
         empty: "skip" leaves out sequences without time steps, "refuse" counts them and raises a DataError.
         layout: "long" has a row of a table per time step and arrays (N, T, F); "wide" a row of a table per sequence;
             "channels_first" arrays (N, F, T). Formats to which it does not apply are read as always.
+        labels_file: the table with the labels of a folder's files; None takes `labels.csv` in the folder.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None decides by the lists.
     """
 
@@ -27,3 +28,4 @@ class Options:
     empty: Empty = "refuse"
     layout: Layout = "long"
     label_vectors: int | None = None
+    labels_file: str | None = None

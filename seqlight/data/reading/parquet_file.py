@@ -1,5 +1,6 @@
 """Parquet files."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,20 +21,42 @@ def read_parquet(path: Path, columns: Columns, options: Options) -> RawSequences
     Raises:
         DataError: the file can't be used; the message gives the reason.
     """
-    with open(path, "rb") as file:
-        try:
-            # With a buffer, a column of a row group is not read at once.
-            source = parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
-            num_rows = source.metadata.num_rows
+    with _faults(path):
+        read = read_wide if options.layout == "wide" else read_table
+        return read(parquet_table(path), columns, options)
 
-            def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
-                with progress(path, num_rows, unit=" rows") as bar:
-                    for batch in source.iter_batches(1 << 16, columns=wanted, use_threads=False):
-                        yield batch
-                        bar.update(batch.num_rows)
 
-            table = Table(path, source.schema_arrow.names, batches, lambda rows: max(rows, num_rows), typed=True)
-            read = read_wide if options.layout == "wide" else read_table
-            return read(table, columns, options)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: can't be read as Parquet: {reason(error)}") from None
+def parquet_table(path: Path) -> Table:
+    """The table in a Parquet file.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    with _faults(path), parquet.ParquetFile(path) as source:
+        names, num_rows = source.schema_arrow.names, source.metadata.num_rows
+    return Table(
+        path, names, lambda wanted: _batches(path, wanted), estimate=lambda rows: max(rows, num_rows), typed=True
+    )
+
+
+def _batches(path: Path, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+    """Batches of rows with the wanted columns."""
+    # With a buffer, a column of a row group is not read at once.
+    with (
+        _faults(path),
+        open(path, "rb") as file,
+        parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as source,
+        progress(path, source.metadata.num_rows, unit=" rows") as bar,
+    ):
+        for batch in source.iter_batches(1 << 16, columns=wanted, use_threads=False):
+            yield batch
+            bar.update(batch.num_rows)
+
+
+@contextlib.contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    """Turn exceptions of Arrow into a DataError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read as Parquet: {reason(error)}") from None

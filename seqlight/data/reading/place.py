@@ -1,5 +1,6 @@
 """Positions and values in messages about files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,32 @@ import numpy as np
 
 from seqlight.data.reading.raw import DataError
 
+Locate = Callable[[int], tuple[Path, int]]
+
 
 @dataclass
 class Place:
-    """The position of a batch of rows in its file. Rows are counted from 1.
+    """The position of a batch of rows in its file, or in files of a folder. Rows are counted from 1.
 
     Attributes:
-        path: the file.
+        path: the file, or the folder.
         first_row: the number of the batch's first row.
+        locate: the file of a row and its number there, for the rows of a folder.
     """
 
     path: Path
     first_row: int
+    locate: Locate | None = None
 
     def of(self, index: int, column: str) -> str:
         """The position of the cell in row `index` of this batch, with the file."""
-        return f"{self.path}: row {self.first_row + index}, column {shown(column)}"
+        path, row = self.row(index)
+        return f"{path}: row {row}, column {shown(column)}"
+
+    def row(self, index: int) -> tuple[Path, int]:
+        """The file and the number of row `index` of this batch."""
+        row = self.first_row + index
+        return (self.path, row) if self.locate is None else self.locate(row)
 
     def error(self, index: int, column: str, expected: str, got: str, *hints: str) -> DataError:
         """An error about the cell in row `index` of this batch. Each hint is a line."""

@@ -14,9 +14,18 @@ _OF_LAYOUT: dict[Layout, tuple[str, ...]] = {"wide": _TABLES, "channels_first": 
 _GUESS = Columns()
 
 
-def check_layout(path: str, layout: Layout) -> None:
-    """Raise DataError if a layout does not apply to the format of a file."""
+def check_layout(path: str, layout: Layout, labels_file: str | None = None) -> None:
+    """Raise DataError if a layout does not apply to the format of a file, or `labels_file` to what is no folder."""
     suffixes = _OF_LAYOUT.get(layout, ())
+    if os.path.isdir(path):
+        from seqlight.data.reading.folder_files import folder_files
+
+        if layout == "wide" or (suffixes and folder_files(Path(path), labels_file).format != "npy"):
+            kinds = "a file with a row for each sequence" if layout == "wide" else "a folder of .npy files"
+            raise DataError(f'{path}: `layout="{layout}"` is for {kinds}, got a folder')
+        return
+    if labels_file is not None:
+        raise DataError(f"{path}: `labels_file={labels_file!r}` is for a folder with a file for each sequence")
     if suffixes and not path.lower().endswith(suffixes):
         raise DataError(f'{path}: `layout="{layout}"` is for files that end in {", ".join(suffixes)}')
 
@@ -29,13 +38,14 @@ def read_sequences(
     labelled: bool = True,
     empty: Empty = "refuse",
     layout: Layout = "long",
+    labels_file: str | None = None,
     label_vectors: int | None = None,
 ) -> RawSequences:
     """Read the sequences of a file.
 
     Args:
         path: .csv, .tsv (both perhaps compressed, .csv.gz) or .parquet in long form, one row per time step; .jsonl,
-            .npz or .ts.
+            .npz or .ts; or a folder with a table or an array, .npy, for each sequence.
         columns: names of the columns of a table. A column that is None is guessed. `step=""` means no step column.
         inputs: "features" reads integers as numbers, "tokens" as tokens, one per time step. "auto" reads text as
             tokens, and integers as tokens in .jsonl and .npz, as a feature in .csv and .parquet; `guesses` then says
@@ -43,23 +53,28 @@ def read_sequences(
         labelled: whether each sequence must have a label.
         empty: "skip" leaves out sequences without time steps and counts them in `remarks`.
         layout: as in `Options`.
+        labels_file: as in `Options`.
         label_vectors: as in `RawSequences`, from the training file; None decides it.
 
     Raises:
         DataError: the file can't be used; the message says where, and what was expected.
     """
-    path, options = Path(path), Options(inputs, labelled, empty, layout, label_vectors)
+    path, options = Path(path), Options(inputs, labelled, empty, layout, label_vectors, labels_file)
     suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
-    if suffix not in SUFFIXES:
+    is_folder = path.is_dir()
+    if suffix not in SUFFIXES and not is_folder:
         raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}")
     try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):  # reading a pipe can wait forever
-            raise DataError(f"{path}: expected a file, got {'a folder' if stat.S_ISDIR(mode) else 'a pipe or device'}")
+        # A format's libraries are imported only when they are needed.
+        if is_folder:
+            from seqlight.data.reading.folder import read_folder
+
+            return read_folder(path, columns, options)
+        if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe can wait forever
+            raise DataError(f"{path}: expected a file, got a pipe or device")
         with open(path, "rb") as file:
             if not file.read(1):
                 raise DataError(f"{path}: expected sequences, got an empty file")
-        # A format's libraries are imported only when they are needed.
         if suffix in _TABLES[:4]:
             from seqlight.data.reading.csv_file import read_csv
 

@@ -25,7 +25,7 @@ from seqlight.data.reading.labels import Labels
 from seqlight.data.reading.notation import Notation, first_decimal, kind_of, notation_of
 from seqlight.data.reading.numbers import features
 from seqlight.data.reading.options import Options
-from seqlight.data.reading.place import Place, first, shown
+from seqlight.data.reading.place import Locate, Place, first, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.steps import Numbers, Steps, order_of, repeated_step
 
@@ -43,6 +43,7 @@ class Table:
         first_row: the first row, if the file has no header; names are then the columns' numbers from 1 on.
         separator: what is between the columns of text.
         remarks: lines about the file.
+        locate: the file of a row and its number there, if the rows are those of several files.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Table:
     first_row: list[str] | None = None
     separator: str = ","
     remarks: tuple[str, ...] = ()
+    locate: Locate | None = None
 
 
 def read_table(table: Table, request: Columns, options: Options) -> RawSequences:
@@ -84,7 +86,7 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
     for batch in table.batches(wanted):
         if batch.num_rows == 0:
             continue
-        place = Place(path, len(codes) + 1)
+        place = Place(path, len(codes) + 1, table.locate)
         if values is None:
             if not table.typed and options.inputs != "tokens":
                 numbers = [*columns.features, *names_of(columns.step)]
@@ -121,7 +123,7 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
     all_codes, all_values = codes.finish(), values.finish()
     pa.default_memory_pool().release_unused()
     step_values = None if steps is None else steps.values.finish()
-    order = _order(path, all_codes, steps, step_values, names)
+    order = _order(table, all_codes, steps, step_values, names)
     lengths = np.bincount(all_codes, minlength=len(names))
     times = None if step_values is None else _ends(step_values, order, lengths)
     del all_codes, step_values
@@ -239,16 +241,16 @@ def _leave_out(path: Path, columns: Columns, values: Buffer, found: list[int]) -
 
 
 def _order(
-    path: Path, codes: Int32[np.ndarray, " rows"], steps: Steps | None, values: Numbers | None, names: list[str]
+    table: Table, codes: Int32[np.ndarray, " rows"], steps: Steps | None, values: Numbers | None, names: list[str]
 ) -> Int64[np.ndarray, " rows"] | None:
     """The permutation that sorts the rows, or None."""
     if steps is None or values is None:
         return order_of(codes, None)
     order = order_of(codes, values)
     if twice := repeated_step(codes, values, order):
-        one, other = sorted(twice)
+        (path, one), (_, other) = map(Place(table.path, 1, table.locate).row, sorted(twice))
         raise DataError(
-            f"{path}: rows {one + 1} and {other + 1}, column {steps.name!r}: expected distinct steps in a sequence, "
+            f"{path}: rows {one} and {other}, column {steps.name!r}: expected distinct steps in a sequence, "
             f"got the same step twice in sequence {shown(names[codes[one]])}"
         )
     return order

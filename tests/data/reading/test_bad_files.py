@@ -36,7 +36,7 @@ def test_paths(tmp_path, suffix):
     assert "expected sequences, got an empty file" in refusal(path)
     folder = tmp_path / f"folder{suffix}"
     folder.mkdir()
-    assert "expected a file, got a folder" in refusal(folder)
+    assert "expected a folder with files that end in" in refusal(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
