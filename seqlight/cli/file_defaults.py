@@ -16,6 +16,7 @@ _MODEL: dict[str, Any] = {
         "cell": {"class_path": "seqlight.GRUCell", "init_args": {"hidden_size": 64}},
         "bidirectional": True,
         "readout": "last_mean_max",
+        "recover": True,
     },
 }
 _FILES = ("SequenceFiles", "seqlight.SequenceFiles", "seqlight.data.files.SequenceFiles")

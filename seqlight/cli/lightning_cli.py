@@ -26,7 +26,7 @@ from seqlight.cli.flag_errors import explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
-from seqlight.cli.report import early_end, length_tables, metrics_table, result_paths, run_line, say, skipped_batches
+from seqlight.cli.report import events, length_tables, metrics_table, result_paths, run_line, say
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, has_own_bar
 from seqlight.cli.training_run import describe_run, few_validation, record_backend
@@ -261,7 +261,7 @@ class SeqlightCLI(LightningCLI):
         self._folder.finish(few)
         stop_requests.done = True
         found = describe_found(self.model, self.datamodule, self.config.fit.as_dict())
-        for line in (found, skipped_batches(self.model), early_end(self.trainer)):
+        for line in (found, *events(self.trainer, self.model)):
             if line:
                 say(self.trainer, f"\n{line}")
         resume = self.config_init.fit.resume

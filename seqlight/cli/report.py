@@ -33,13 +33,28 @@ def run_line(trainer: Trainer, model: SequenceClassifier, seed: int | bool) -> s
     return f"{num_parameters} parameters on {device}{threads}; seed {seed}; {results}"
 
 
-def skipped_batches(model: SequenceClassifier) -> str:
+def events(trainer: Trainer, model: SequenceClassifier) -> list[str]:
+    """The lines about what happened in training; empty strings for what did not."""
+    return [_skipped_batches(model), _recoveries(model), _early_end(trainer)]
+
+
+def _skipped_batches(model: SequenceClassifier) -> str:
     """A line about the batches that training skipped; empty if there are none."""
     skipped = model.skipped_batches
     return f"batches skipped because of a non-finite loss or gradient: {skipped}" if skipped else ""
 
 
-def early_end(trainer: Trainer) -> str:
+def _recoveries(model: SequenceClassifier) -> str:
+    """A line about the steps at which training diverged and went back; empty if there are none."""
+    steps = model.recoveries
+    if not steps:
+        return ""
+    rate = f"{model.learning_rate:g} to {model.learning_rate / 2 ** len(steps):g}"
+    at = f"{'step' if len(steps) == 1 else 'steps'} {', '.join(map(str, steps))}"
+    return f"diverged at {at}: went back to the best weights, and the learning rate from {rate}; --model.recover false"
+
+
+def _early_end(trainer: Trainer) -> str:
     """A line about a run that ended before the number of steps that was asked for; empty if it did not."""
     steps = max(trainer.max_steps, trainer.min_steps or 0)
     if trainer.global_step >= steps:

@@ -41,12 +41,11 @@ class ConvolutionalBranch(nn.Module):
         for size in (*num_filters, *widths):
             check_at_least("num_filters and widths", size, 1)
         sizes = zip(itertools.pairwise([input_size, *num_filters]), widths, strict=True)
-        # A bias would be subtracted again by the normalisation. `forward` pads: torch warns of even widths.
+        # A bias would be subtracted again by the normalisation.
         self.convolutions = nn.ModuleList(
             nn.Conv1d(before, after, width, bias=False) for (before, after), width in sizes
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(size) for size in num_filters)
-        self.widths = tuple(widths)
         self.output_size = num_filters[-1]
 
     def forward(
@@ -64,30 +63,46 @@ class ConvolutionalBranch(nn.Module):
             TypeError, ValueError: as `check_lengths`.
         """
         checked = check_lengths(lengths, inputs)
-        mask = None if checked is None else step_mask(checked.values, inputs.shape[1], inputs.device)
-        outputs = (inputs if mask is None else inputs.masked_fill(~mask[..., None], 0)).transpose(1, 2)
-        for width, convolution, norm in zip(self.widths, self.convolutions, self.norms, strict=True):
-            padded = nn.functional.pad(outputs, ((width - 1) // 2, width // 2))
-            outputs = _normalise(norm, convolution(padded), mask).relu()
+        batch, time, _ = inputs.shape
+        outputs, rows = inputs, None
+        if checked is not None:
+            mask = step_mask(checked.values, time, inputs.device)
+            outputs, rows = inputs.masked_fill(~mask[..., None], 0), mask.flatten().nonzero().squeeze(1)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            steps = _convolve(convolution, outputs).flatten(0, 1)
+            true = steps if rows is None else steps.index_select(0, rows)
+            true = _normalise(norm, true).relu()
+            steps = true if rows is None else torch.zeros_like(steps).index_copy(0, rows, true)
+            outputs = steps.view(batch, time, -1)
         if checked is None:
-            return outputs.mean(2)
-        return outputs.sum(2) / checked.values.to(outputs.device, outputs.dtype)[:, None]
+            return outputs.mean(1)
+        return outputs.sum(1) / checked.values.to(outputs.device, outputs.dtype)[:, None]
 
 
-def _normalise(norm: Any, outputs: Tensor, mask: Tensor | None) -> Tensor:
-    """Batch normalisation (B, C, T) over the true time steps; the others become 0."""
+def _convolve(convolution: Any, inputs: Tensor) -> Tensor:
+    """A convolution of (B, T, F) with zeros around it: (B, T, filters).
+
+    As an image of one row whose channels come last, the inputs are neither copied nor reordered.
+    """
+    [width] = convolution.kernel_size
+    before, after = (width - 1) // 2, width // 2
+    image = inputs.transpose(1, 2).unsqueeze(2)
+    if before != after:  # torch warns of even widths
+        image, before = nn.functional.pad(image, (before, after)), 0
+    weight = convolution.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    return nn.functional.conv2d(image, weight, padding=(0, before)).squeeze(2).transpose(1, 2)
+
+
+def _normalise(norm: Any, steps: Tensor) -> Tensor:
+    """Batch normalisation of time steps (S, C)."""
     if not norm.training:
-        outputs = norm(outputs)
-        return outputs if mask is None else outputs.masked_fill(~mask[:, None], 0)
-    steps = outputs.transpose(1, 2)
-    true = steps.flatten(0, 1) if mask is None else steps[mask]
+        outputs: Tensor = norm(steps)
+        return outputs
     mean, variance = norm.running_mean.clone(), norm.running_var.clone()
-    several = len(true) > 1  # a single number has no variance
-    true = nn.functional.batch_norm(true, mean, variance, norm.weight, norm.bias, several, norm.momentum, norm.eps)
+    several = len(steps) > 1  # a single number has no variance
+    steps = nn.functional.batch_norm(steps, mean, variance, norm.weight, norm.bias, several, norm.momentum, norm.eps)
     # A step that is skipped, since its loss is not finite, must not leave its statistics behind.
     for kept, now in ((norm.running_mean, mean), (norm.running_var, variance)):
         kept.copy_(torch.where(now.isfinite(), now, kept))
     norm.num_batches_tracked.add_(several)
-    if mask is None:
-        return true.view_as(steps).transpose(1, 2)
-    return torch.zeros_like(steps).masked_scatter(mask[..., None], true).transpose(1, 2)
+    return steps

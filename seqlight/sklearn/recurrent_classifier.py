@@ -66,6 +66,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         max_epochs: the number of epochs; None for 10, or as many as 500 steps need.
         batch_size: sequences per step.
         learning_rate: the learning rate of Adam at the start; it falls to 0 along a cosine.
+        recover: whether training that diverges goes back to its best weights, with half the rate; see `Recovery`.
         gradient_clip_val: longer gradients are scaled down to this norm; 0 for no clipping.
         patience: epochs without a lower validation loss before training stops, with the weights of the lowest one; None
             trains all epochs, and keeps the last weights.
@@ -98,6 +99,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         max_epochs: int | None = None,
         batch_size: int = 16,
         learning_rate: float = 0.01,
+        recover: bool = True,
         gradient_clip_val: float = 1.0,
         patience: int | None = None,
         val_fraction: float = 0.2,
@@ -117,6 +119,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.recover = recover
         self.gradient_clip_val = gradient_clip_val
         self.patience = patience
         self.val_fraction = val_fraction
@@ -275,6 +278,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             dropout=self.dropout,
             embedding_size=self.embedding_size,
             learning_rate=self.learning_rate,
+            recover=self.recover,
         )
         return train(
             make,

@@ -1,5 +1,6 @@
 """The model that a Trainer trains."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from seqlight.training.evaluation_mode import evaluating
 from seqlight.training.finite_check import OnNonFinite
 from seqlight.training.finite_results import check_probabilities
 from seqlight.training.metrics import check_class_weights, check_num_outputs, to_probabilities
+from seqlight.training.recovery import Recovery
 from seqlight.training.schedule import ScheduleKind
 from seqlight.training.steps import ClassifierSteps
 
@@ -72,6 +74,7 @@ class SequenceClassifier(ClassifierSteps):
         learning_rate: the optimizer's learning rate, after the warm-up.
         lr_schedule: "cosine" falls to 0 over the steps after the warm-up, "constant" stays.
         warmup_steps: the learning rate rises to its value in this number of steps, in equal parts.
+        recover: whether training that diverges goes back to its best weights, with half the rate; see `Recovery`.
         non_finite: what to do if a loss or gradient is NaN or infinite: "stop" raises NonFiniteError before the
             optimizer's step; "skip" skips the step and counts its batches, as `train/skipped`.
 
@@ -107,9 +110,11 @@ class SequenceClassifier(ClassifierSteps):
         learning_rate: float = 0.01,
         lr_schedule: ScheduleKind = "cosine",
         warmup_steps: int = 0,
+        recover: bool = False,
         non_finite: OnNonFinite = "stop",
     ) -> None:
-        super().__init__(target, learning_rate, lr_schedule, warmup_steps, optimizer, non_finite)
+        recovery = Recovery(math.log(num_outputs if target == "multiclass" else 2), is_on=recover)
+        super().__init__(target, learning_rate, lr_schedule, warmup_steps, optimizer, non_finite, recovery)
         if (input_size is None) == (vocab_size is None):
             raise ValueError(f"give exactly one of input_size and vocab_size, got {input_size} and {vocab_size}")
         check_num_outputs(num_outputs, target)

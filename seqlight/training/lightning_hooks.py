@@ -17,6 +17,7 @@ from seqlight.training.finite_check import OnNonFinite
 from seqlight.training.gradients import parameters_of
 from seqlight.training.non_finite import check_metrics, check_weights
 from seqlight.training.optimizer import MakeOptimizer, check_optimizer, check_step, class_of
+from seqlight.training.recovery import Recovery
 from seqlight.training.restored_state import check_callbacks_and_loops, check_optimizers_and_schedules
 from seqlight.training.schedule import Schedule, ScheduleKind, keep_patience
 from seqlight.training.step_monitor import StepMonitor
@@ -44,6 +45,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
     Args:
         target: "binary", "multiclass" or "multilabel".
         learning_rate, lr_schedule, warmup_steps, optimizer, non_finite: as for `SequenceClassifier`.
+        recovery: what is done when training diverges.
 
     Raises:
         TypeError, ValueError: if an argument is out of its range, naming it.
@@ -57,6 +59,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         warmup_steps: int,
         optimizer: MakeOptimizer,
         non_finite: OnNonFinite,
+        recovery: Recovery,
     ) -> None:
         super().__init__()
         Schedule(learning_rate, lr_schedule, warmup_steps)  # checks them
@@ -67,7 +70,8 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         self.warmup_steps = warmup_steps
         self._make_optimizer = optimizer
         self._is_search = False
-        self._monitor = StepMonitor(target, non_finite)
+        self._recovery = recovery
+        self._monitor = StepMonitor(target, non_finite, self._recovery)
         self._loaded: dict[str, Any] | None = None  # the checkpoint, until optimizers are there to compare it with
 
     @property
@@ -75,10 +79,15 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         """The number of batches that training has skipped, with `non_finite="skip"`."""
         return self._monitor.skipped
 
+    @property
+    def recoveries(self) -> list[int]:
+        """The steps after which training went back to its best weights, with `recover=True`."""
+        return self._recovery.steps
+
     def configure_optimizers(self) -> Any:
         """The optimizer with the learning rate schedule."""
         self._configured_rate = self.learning_rate
-        return self._schedule.configure(self)
+        return self._schedule.configure(self, self._recovery)
 
     @property
     def _schedule(self) -> Schedule:
@@ -120,10 +129,11 @@ class TrainingHooks(FastHookName, pl.LightningModule):
     def on_train_start(self) -> None:
         """Begin or restore the curves, and set the learning rate of this step."""
         fix_order(self.trainer)
-        self._monitor.begin(self.trainer)
-        if not self._has_own_optimizer and self.automatic_optimization:
+        has_schedule = not self._has_own_optimizer and self.automatic_optimization
+        self._monitor.begin(self.trainer, can_recover=has_schedule and not self._is_search)
+        if has_schedule:
             is_new = self.learning_rate != self._configured_rate
-            self._schedule.begin(self.trainer, is_new=is_new, is_search=self._is_search)
+            self._schedule.begin(self.trainer, self._recovery, is_new=is_new, is_search=self._is_search)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's totals."""
@@ -205,8 +215,8 @@ class TrainingHooks(FastHookName, pl.LightningModule):
             check_finite(str(trainer.ckpt_path), checkpoint, self)
             self._loaded = checkpoint if trainer.state.fn == TrainerFn.FITTING else None
         self._monitor.load_state_dict(checkpoint["seqlight"].get("steps", {}))
-        if trainer is not None and not self._has_own_optimizer:
-            self._schedule.replace_in(checkpoint, self)
+        if trainer is not None and not self._has_own_optimizer and self._schedule.replace_in(checkpoint, self):
+            self._recovery.load_state_dict({})  # it was about the other rates
         datamodule = datamodule_of(trainer)
         if datamodule is not None:
             datamodule.streams = streams_of(checkpoint["seqlight"])

@@ -14,6 +14,7 @@ from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_lightning import lambda_schedule_state
 from seqlight.common.validation import check_at_least, check_choice
 from seqlight.training.optimizer import MakeOptimizer, make_optimizer, moved_state
+from seqlight.training.recovery import Recovery
 
 ScheduleKind = Literal["cosine", "constant"]
 _NEEDS_END = (
@@ -52,16 +53,16 @@ class Schedule:
         """The attributes as plain data."""
         return {field.name: to_plain(getattr(self, field.name)) for field in fields(self)}
 
-    def configure(self, module: pl.LightningModule) -> Any:
-        """The return value of `configure_optimizers`."""
+    def configure(self, module: pl.LightningModule, recovery: Recovery) -> Any:
+        """The return value of `configure_optimizers`; the rates have the recovery's factor."""
         optimizer = self._make_optimizer(module)
-        if self.lr_schedule == "constant" and not self.warmup_steps:
+        if self.lr_schedule == "constant" and not self.warmup_steps and not recovery.is_on:
             return optimizer
         # A plain function is not part of the scheduler's state. A bound method would be, and with it the model. Step 0
         # does not need the loader: before training runs, it is too early for Lightning to restore its position.
         first = 1 / max(1, self.warmup_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self._factor(module.trainer, within_epoch=True) if step else first
+            optimizer, lambda step: self._next_factor(module.trainer, recovery) if step else first
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -75,13 +76,14 @@ class Schedule:
         if self.lr_schedule == "cosine" and trainer.max_epochs == -1 and trainer.max_steps == -1:
             raise MisconfigurationException(_NEEDS_END)
 
-    def begin(self, trainer: pl.Trainer, *, is_new: bool, is_search: bool) -> None:
+    def begin(self, trainer: pl.Trainer, recovery: Recovery, *, is_new: bool, is_search: bool) -> None:
         """Set the learning rate of the first step of this training.
 
         A resumed run may have had other settings.
 
         Args:
             trainer: the Trainer.
+            recovery: its factor is that of all rates.
             is_new: whether the rate differs from that at `configure`, as after Lightning's `LearningRateFinder`.
             is_search: whether this is one of the short trainings of Lightning's finders.
 
@@ -97,7 +99,7 @@ class Schedule:
                     f"`warmup_steps={self.warmup_steps}` is longer than the run, which has {total} steps"
                 )
             epochs: Any = trainer.fit_loop.epoch_progress.current
-            factor = self._factor(trainer, within_epoch=epochs.started > epochs.processed)
+            factor = recovery.factor * self._factor(trainer, within_epoch=epochs.started > epochs.processed)
             scheduler.base_lrs = [self.learning_rate for _ in groups]
         elif scheduler is None and is_new:
             factor = 1.0
@@ -106,15 +108,15 @@ class Schedule:
         for group in groups:
             group["lr"] = self.learning_rate * factor
 
-    def replace_in(self, checkpoint: dict[str, Any], module: pl.LightningModule) -> None:
-        """Replace the schedule of a checkpoint, and the optimizer's arguments, by these.
+    def replace_in(self, checkpoint: dict[str, Any], module: pl.LightningModule) -> bool:
+        """Replace the schedule of a checkpoint, and the optimizer's arguments, by these; return whether they differ.
 
         An optimizer of another class begins without state.
         """
         before, now = checkpoint["seqlight"].get("schedule"), self.to_plain()
         before = {**_BEFORE_0_2, **before} if isinstance(before, dict) else {}
         if before == now or "optimizer_states" not in checkpoint:
-            return
+            return False
         with state_of_checkpoint():
             if before.get("optimizer", now["optimizer"]) != now["optimizer"]:
                 check_entry(before["optimizer"], {"class_path": ""}, "seqlight", "schedule", "optimizer")
@@ -133,6 +135,10 @@ class Schedule:
             # The rate itself is set when training starts.
             rates = [self.learning_rate] * num_groups
             checkpoint["lr_schedulers"] = [lambda_schedule_state(checkpoint["global_step"], rates)]
+        return True
+
+    def _next_factor(self, trainer: pl.Trainer, recovery: Recovery) -> float:
+        return recovery.factor * self._factor(trainer, within_epoch=True)
 
     def _factor(self, trainer: pl.Trainer, *, within_epoch: bool) -> float:
         """The factor of the next step's learning rate: a line to 1, then 1 or a cosine to 0 at the end of the run.

@@ -20,7 +20,9 @@ from seqlight.training.gradients import (
     parameters_of,
     total_norm,
 )
+from seqlight.training.non_finite import NonFiniteError
 from seqlight.training.optimizer_state import check_optimizers
+from seqlight.training.recovery import Recovery
 
 
 class StepMonitor:
@@ -31,11 +33,13 @@ class StepMonitor:
     Args:
         target: "binary", "multiclass" or "multilabel".
         on_non_finite: as for `FiniteCheck`.
+        recovery: what is done when training diverges.
     """
 
-    def __init__(self, target: Target, on_non_finite: OnNonFinite) -> None:
+    def __init__(self, target: Target, on_non_finite: OnNonFinite, recovery: Recovery) -> None:
         self._curves = TrainingCurves(target)
         self._check = FiniteCheck(on_non_finite)
+        self._recovery = recovery
         self._norms: list[Tensor] = []  # of the steps in this batch
         self._restored: dict[str, Any] | None = None
 
@@ -47,6 +51,7 @@ class StepMonitor:
     def add(self, loss: Float[Tensor, ""], logits: Tensor, targets: Tensor) -> None:
         """Record a batch's mean loss, logits and targets."""
         self._curves.add(loss, logits, targets)
+        self._recovery.add(loss)
 
     def watch(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """Keep a loss for the check; returns the tensor to call `backward` on."""
@@ -71,7 +76,8 @@ class StepMonitor:
         """
         parameters = parameters_of(optimizer)
         norm: Tensor | None
-        if self._check.can_defer(module, optimizer, parameters):
+        # To go back, a step must be known to be bad before the next one.
+        if not self._recovery.is_active and self._check.can_defer(module, optimizer, parameters):
             norms = device_norms(parameters)
             norm = total_norm(norms)
             self._clip(module, optimizer, norm, clip_value, algorithm)
@@ -86,7 +92,15 @@ class StepMonitor:
             or not module.automatic_optimization  # a point can be due after further steps in this batch
         )
         norm = gradient_norm(parameters) if needs_norm else None
-        accepted = self._check.accepts(module, parameters, gradient_total(parameters) if norm is None else norm)
+        total = gradient_total(parameters) if norm is None else norm
+        try:
+            accepted = self._check.accepts(module, parameters, total)
+        except NonFiniteError:
+            if not self._recovery.go_back(module):
+                raise
+            accepted = False
+            for parameter in parameters:  # so that the optimizer changes nothing
+                parameter.grad = None
         self._curves.close_step(accepted)
         if accepted and norm is not None:
             self._norms.append(norm)
@@ -118,6 +132,7 @@ class StepMonitor:
         """Write a point of the training curves, if one is due."""
         norms, self._norms = self._norms, []
         self._check.end_batch()
+        self._recovery.end_batch(module)
         is_due = self._curves.point_is_due(module.trainer, module.global_step)
         if is_due or self._curves.is_full:
             self.settle(module)
@@ -127,8 +142,14 @@ class StepMonitor:
                 others["gradient_norm"] = math.hypot(*finite)
             self._curves.write_point(module, others)
 
-    def begin(self, trainer: pl.Trainer) -> None:
-        """Begin a training, or continue from the state given to `load_state_dict`."""
+    def begin(self, trainer: pl.Trainer, *, can_recover: bool) -> None:
+        """Begin a training, or continue from the state given to `load_state_dict`.
+
+        Args:
+            trainer: the Trainer.
+            can_recover: whether there is one optimizer, with the schedule of the module, and this is no search for a
+                learning rate.
+        """
         self._curves.begin(trainer)
         if self._restored is not None:
             with state_of_checkpoint():
@@ -136,6 +157,7 @@ class StepMonitor:
                 check_optimizers([each for each in trainer.optimizers if each.defaults.get("fused")])
             self._restored = None
         self._check.begin(trainer)
+        self._recovery.begin(trainer.lightning_module, can_act=can_recover)
 
     def begin_epoch(self, trainer: pl.Trainer) -> None:
         """Begin the totals of an epoch."""
@@ -149,9 +171,12 @@ class StepMonitor:
 
     def state_dict(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The state of curves and check, as plain data."""
-        return {"curves": self._curves.state_dict(trainer), "skipped": self._check.state()}
+        state = {"curves": self._curves.state_dict(trainer), "skipped": self._check.state()}
+        recovery = self._recovery.state_dict()
+        return {**state, "recovery": recovery} if recovery else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Store a state, which `begin` restores. Missing parts start at zero."""
         self._restored = state.get("curves")
         self._check.load_state(state.get("skipped", [0, 0]))
+        self._recovery.load_state_dict(state.get("recovery", {}))

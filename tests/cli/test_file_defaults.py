@@ -15,11 +15,17 @@ from tests.data.test_files import write_table
 
 FILES = ("--data=SequenceFiles", "--data.train=a.csv")
 QUICK = ("--device=cpu", "--trainer.enable_progress_bar=false", "--figures.every_n_epochs=0")
-OWN = {"cell": ("seqlight.GRUCell", {"hidden_size": 64}), "bidirectional": True, "readout": "last_mean_max"}
+OWN = {
+    "cell": ("seqlight.GRUCell", {"hidden_size": 64}),
+    "bidirectional": True,
+    "readout": "last_mean_max",
+    "recover": True,
+}
 OF_TASKS = {
     "cell": ("seqlight.LSTMCell", {"hidden_size": 32, "forget_bias": "auto"}),
     "bidirectional": False,
     "readout": "last",
+    "recover": False,
 }
 CONFIGURATION = """
 model:
@@ -160,3 +166,12 @@ def test_checkpoint_of_a_task_that_goes_on_with_files_keeps_its_model():
 def test_a_test_of_the_code_keeps_its_length():
     out = run("fit", *FILES, *QUICK, "--trainer.fast_dev_run=true")
     assert not re.search("epochs of", out)
+
+
+@pytest.mark.parametrize("flags", [(), ("--model.recover=false",)])
+def test_a_rate_that_is_too_high_is_halved_and_said_in_a_line(flags):
+    out = run("fit", *FILES, *QUICK, "--model.learning_rate=50", "--model.cell.hidden_size=2", "--trainer.max_steps=42",
+              *flags)  # fmt: skip
+    assert (
+        "diverged at steps 20, 40: went back to the best weights, and the learning rate from 50 to 12.5" in out
+    ) == (not flags)

@@ -71,11 +71,12 @@ def of(prefix, *names, cls=None):
 
 
 TRAINING = ("optimizer", "learning_rate", "lr_schedule", "warmup_steps", "non_finite")
+RARE = ("recover",)  # only in --model.help
 
 
 def model_flags():
     cell, *rest = of("model")
-    return [cell, *of("model.cell"), *(flag for flag in rest if flag.name.rpartition(".")[2] not in TRAINING)]
+    return [cell, *of("model.cell"), *(flag for flag in rest if flag.name.rpartition(".")[2] not in TRAINING + RARE)]
 
 
 def training_flags():
