@@ -335,3 +335,20 @@ def test_missing_scikit_learn_is_named(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"needs scikit-learn 1.6 or newer: pip install 'seqlight\[sklearn\]'"):
         importlib.import_module("seqlight.sklearn")
+
+
+@pytest.mark.parametrize("form", ["ragged", "3-D", "2-D", "frame"])
+def test_missing_values_are_masked(form):
+    """The result is that of a model on arrays with the same option."""
+    inputs = drawn(form)
+    if form == "frame":
+        inputs = inputs.mask(np.random.default_rng(0).random(inputs.shape) < 0.3)
+    else:
+        for row, sequence in enumerate(inputs):
+            sequence[row % 3] = np.nan
+    with pytest.raises(ValueError, match=r"NaN|nan"):
+        small().fit(inputs, CLASSES)
+    classifier = small(missing="mask", max_epochs=12).fit(inputs, CLASSES)
+    assert classifier.n_features_in_ == {"2-D": 7, "frame": 7}.get(form, 2)
+    assert classifier.model_.recurrent.layers[0].cell.input_size == (3 if form in ("2-D", "frame") else 6)
+    assert classifier.score(inputs, CLASSES) > 0.8

@@ -34,6 +34,7 @@ _DEFAULTS: dict[str, Any] = {
     "model.init_args.warmup_steps": 0,
     "model.init_args.convolution": None,
     "model.init_args.recover": False,
+    "data.init_args.missing": "refuse",
     "model.init_args.optimizer.class_path": "torch.optim.Adam",
     **{
         f"model.init_args.optimizer.init_args.{name}": argument.default

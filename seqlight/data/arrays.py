@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from seqlight.common.description import save_plain_hyperparameters
+from seqlight.common.validation import check_choice
 from seqlight.data.datamodule import Split
 from seqlight.data.encoded import EncodedSequences
 from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.reading.arrays import Arrays, read_arrays
 from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.options import Missing
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.validation_split import ValidationSplit
 
@@ -43,6 +45,8 @@ class SequenceArrays(EncodedSequences):
         target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
             the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
+        missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
+            place, or the mean before any, and two channels say whether the value was observed, and when it last was.
         val_fraction: the fraction of the sequences that is for validation, if there is no `val`; 0 for none.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         positive_class: which of two classes is 1, which F1 and AUROC are about; None for true or 1, else the rarer one.
@@ -73,6 +77,7 @@ class SequenceArrays(EncodedSequences):
         kind: Literal["auto", "features", "tokens"] = "auto",
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
         standardise: bool = True,
+        missing: Missing = "refuse",
         val_fraction: float = 0.2,
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
@@ -82,6 +87,7 @@ class SequenceArrays(EncodedSequences):
         # Again, from here: a type checker's wrapper around __init__ hides our arguments from the base class.
         save_plain_hyperparameters(self)
         self.name = "arrays"
+        check_choice("missing", missing, ("refuse", "mask"))
         given = {"labels": labels, "ids": ids, "groups": groups, "lengths": lengths}
         if inputs is None and (encoding is None or any(value is not None for value in given.values())):
             raise ValueError("inputs: expected sequences to learn from, as SequenceArrays(inputs, labels)")
@@ -116,4 +122,5 @@ class SequenceArrays(EncodedSequences):
         raise DataError(f"there are no {split} arrays: give {example.get(split, f'`{split}={self._example}`')}")
 
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
-        return read_arrays(self._arrays[split], str(self.sources[split]), inputs, labelled)
+        missing = self.hparams["missing"]
+        return read_arrays(self._arrays[split], str(self.sources[split]), inputs, labelled, missing)

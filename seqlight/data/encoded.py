@@ -29,6 +29,7 @@ from seqlight.data.summary import (
     describe,
     describe_encoding,
     doubts,
+    missing_values,
     overlaps,
     shared_groups,
     unknown_tokens,
@@ -36,7 +37,8 @@ from seqlight.data.summary import (
 from seqlight.data.true_labels import LabelColumns, columns_of_labels
 from seqlight.data.validation_split import Rows, ValidationSplit, rule_of
 
-_LEARNING = ("target", "standardise", "class_weights", "positive_class")  # arguments that `learn_encoding` takes
+# Arguments that `learn_encoding` takes.
+_LEARNING = ("target", "standardise", "class_weights", "positive_class", "missing")
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class EncodedSequences(SequenceDataModule):
                 self._validation.check_unchanged(self.encoding.val_split)
         else:
             self._learn(**{name: self.hparams[name] for name in _LEARNING})
-        self.input_size = self.encoding.num_features
+        self.input_size = self.encoding.input_size
         self.vocab_size = self.encoding.vocab_size
         self.target = self.encoding.target
         self.num_outputs = self.encoding.num_outputs
@@ -159,7 +161,7 @@ class EncodedSequences(SequenceDataModule):
         Raises:
             DataError: if they do not fit the training data.
         """
-        raw = collect(sequences, as_tokens=self.encoding.vocabulary is not None)
+        raw = collect(sequences, self.encoding.vocabulary is not None, self.encoding.missing)
         encoded = self.encoding.encode(raw, "sequences", labelled=False)
         rows = torch.arange(len(encoded.lengths))
         return encoded.take(rows, rows)
@@ -223,8 +225,9 @@ class EncodedSequences(SequenceDataModule):
         if source == "train":
             self._keep(raw, path, *self._divide(raw, path, rule_of(self.encoding.val_split) or self._validation))
         else:
+            unknown = missing_values(raw, self.encoding, path)
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
-            remarks = (*raw.remarks, *self._assumed_order(raw, path), *unknown_tokens(sequences, path))
+            remarks = (*raw.remarks, *unknown, *self._assumed_order(raw, path), *unknown_tokens(sequences, path))
             labels = None
             if split == "predict" and raw.labels is not None:
                 labels = columns_of_labels(raw.labels, self.encoding.class_names, self.target, raw.label_names)
@@ -276,7 +279,7 @@ class EncodedSequences(SequenceDataModule):
 
     def _keep(self, raw: RawSequences, path: str, train_rows: np.ndarray, val_rows: np.ndarray) -> None:
         """Encode the training data and keep their splits."""
-        coarse = coarse_features(raw, self.encoding)
+        before = (*missing_values(raw, self.encoding, path), *coarse_features(raw, self.encoding))
         sequences = self.encoding.encode(raw, path)
         rule = rule_of(self.encoding.val_split) or self._validation
         chosen, begun = rule.describe(raw, path, val_rows) if len(val_rows) else ("", ())
@@ -287,7 +290,7 @@ class EncodedSequences(SequenceDataModule):
                 if split == "train":
                     assert raw.labels is not None
                     about_labels = label_doubts(raw.labels, self.encoding.class_names, path)
-                    remarks = (*raw.guesses, *raw.remarks, *about_labels, *coarse, *doubts(part, self.encoding))
+                    remarks = (*raw.guesses, *raw.remarks, *about_labels, *before, *doubts(part, self.encoding))
                     remarks += leaks(sequences, self.encoding, grouped=self._columns.group is not None)
                 groups = None if raw.groups is None else [raw.groups[row] for row in rows]
                 self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks, groups)

@@ -10,7 +10,9 @@ import torch
 
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_choice
+from seqlight.data.channels import Channels
 from seqlight.data.digests import digests_of
+from seqlight.data.reading.options import Missing
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.scale import chunks, standardise
 from seqlight.data.sequences import Sequences
@@ -28,7 +30,7 @@ class SequenceEncoding:
     Attributes:
         target: "binary", "multiclass" or "multilabel".
         class_names: the names of the two classes for binary, else of the classes or labels, in the order of indices.
-        num_features: the number of features F of a time step, for numbers; else None.
+        num_features: the number of features of a time step that are read, for numbers; else None.
         mean: each feature's mean, which is subtracted; None if features are not standardised.
         scale: the divisor of each feature, applied after the mean.
         vocabulary: the known tokens, with indices from 1; every other token has index 0. None for numbers.
@@ -38,6 +40,7 @@ class SequenceEncoding:
             earlier version took it.
         longest: the number of time steps of the longest training sequence; None if an earlier version learned it.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None if there are none.
+        channels: what is done with missing values, and the channels that are added for them; None if there are none.
 
     Raises:
         ValueError: if the values contradict each other.
@@ -54,6 +57,7 @@ class SequenceEncoding:
     val_split: tuple[int, float] | ValidationSplit | None = None
     longest: int | None = None
     label_vectors: int | None = None
+    channels: Channels | None = None
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, ("binary", "multiclass", "multilabel"))
@@ -72,6 +76,9 @@ class SequenceEncoding:
                 raise ValueError(f"{name} must be {self.num_features} finite numbers, got {list(values[:20])}")
         if self.scale is not None and not min(self.scale) > 0:
             raise ValueError(f"scale must be greater than 0, got {min(self.scale)}")
+        fill = None if self.channels is None else self.channels.fill
+        if fill is not None and len(fill) != self.num_features:
+            raise ValueError(f"the fill of channels must be {self.num_features} numbers, got {len(fill)}")
         if self.class_weights is not None and len(self.class_weights) != len(names):
             raise ValueError(
                 f"class_weights must be {len(names)} numbers, one for each of {', '.join(map(one_line, names[:20]))}; "
@@ -85,8 +92,14 @@ class SequenceEncoding:
 
     @property
     def input_size(self) -> int | None:
-        """The number of features, under a data module's name for it."""
-        return self.num_features
+        """The number of features of a time step as the model reads it, with added channels; None for tokens."""
+        added = 0 if self.channels is None else self.channels.width
+        return None if self.num_features is None else self.num_features + added
+
+    @property
+    def missing(self) -> Missing:
+        """Whether values may be missing, as for `SequenceFiles`."""
+        return "refuse" if self.channels is None or self.channels.fill is None else "mask"
 
     @property
     def vocab_size(self) -> int | None:
@@ -139,4 +152,8 @@ class SequenceEncoding:
                 values[chunk] = table[values[chunk]]
             return values
         del values  # else its memory could not be used again
-        return standardise(raw, self.mean, self.scale, path)
+        if self.channels is None:
+            return standardise(raw, self.mean, self.scale, path)
+        added = self.channels.add(raw)
+        numbers = standardise(raw, self.mean, self.scale, path)
+        return np.hstack([numbers, added]) if added.size else numbers

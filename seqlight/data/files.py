@@ -12,6 +12,7 @@ from seqlight.data.encoded import EncodedSequences
 from seqlight.data.reading.columns import requested
 from seqlight.data.reading.folder_files import files_of
 from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.options import Missing
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.read import check_layout, read_sequences
 from seqlight.data.validation_split import ValidationSplit
@@ -48,6 +49,8 @@ class SequenceFiles(EncodedSequences):
         target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
             the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
+        missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
+            place, or the mean before any, and two channels say whether the value was observed, and when it last was.
         val_fraction: the fraction of the training file for validation, if there is no `val`; 0 for none.
         empty: "skip" leaves out sequences without time steps, and the report counts them; "refuse" raises a DataError.
         layout: "long" for tables with a row per time step and arrays (N, T, F); "wide" for tables with a row per
@@ -86,6 +89,7 @@ class SequenceFiles(EncodedSequences):
         inputs: Literal["auto", "features", "tokens"] = "auto",
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
         standardise: bool = True,
+        missing: Missing = "refuse",
         val_fraction: float = 0.2,
         empty: Literal["refuse", "skip"] = "refuse",
         layout: Literal["long", "wide", "channels_first"] = "long",
@@ -112,6 +116,7 @@ class SequenceFiles(EncodedSequences):
         self.paths = self.sources = {split: None if path is None else os.fspath(path) for split, path in paths.items()}
         self.name = _name(self.paths["train"] or "files")
         check_choice("empty", empty, ("refuse", "skip"))
+        check_choice("missing", missing, ("refuse", "mask"))
         check_choice("layout", layout, ("long", "wide", "channels_first"))
         self._empty, self._layout, self._labels_file = empty, layout, labels_file
         if encoding is None and train is None:
@@ -149,6 +154,7 @@ class SequenceFiles(EncodedSequences):
             layout=self._layout,
             labels_file=self._labels_file,
             label_vectors=None if learned is None else learned.label_vectors,
+            missing=self.hparams["missing"],
         )
 
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from seqlight.common.description import save_plain_hyperparameters
+from seqlight.common.validation import check_choice
 from seqlight.data.datamodule import Split
 from seqlight.data.encoded import EncodedSequences
 from seqlight.data.reading.columns import requested
 from seqlight.data.reading.frame import read_frame
 from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.options import Missing
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.validation_split import ValidationSplit
 
@@ -41,6 +43,8 @@ class SequenceFrames(EncodedSequences):
         target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
             the number of classes.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
+        missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
+            place, or the mean before any, and two channels say whether the value was observed, and when it last was.
         val_fraction: the fraction of the sequences that is for validation, if there is no `val`; 0 for none.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         positive_class: which of two classes is 1, which F1 and AUROC are about; None for true or 1, else the rarer one.
@@ -71,6 +75,7 @@ class SequenceFrames(EncodedSequences):
         inputs: Literal["auto", "features", "tokens"] = "auto",
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
         standardise: bool = True,
+        missing: Missing = "refuse",
         val_fraction: float = 0.2,
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
@@ -87,6 +92,7 @@ class SequenceFrames(EncodedSequences):
         self.sources = {split: None if each is None else f"{split} frame" for split, each in self._frames.items()}
         if encoding is None and train is None:
             raise ValueError("train: expected a frame to learn from")
+        check_choice("missing", missing, ("refuse", "mask"))
         columns = requested(id_column, step_column, label_column, feature_columns, group_column)
         validation = ValidationSplit(seed, val_fraction, fold=fold, group_column=group_column, time_split=time_split)
         validation.check_unused(has_val=val is not None)
@@ -98,4 +104,5 @@ class SequenceFrames(EncodedSequences):
         return str(self.sources[split])
 
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
-        return read_frame(self._frames[split], str(self.sources[split]), columns, inputs, labelled)
+        missing = self.hparams["missing"]
+        return read_frame(self._frames[split], str(self.sources[split]), columns, inputs, labelled, missing)

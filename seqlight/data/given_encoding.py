@@ -22,6 +22,8 @@ def check_arguments(encoding: SequenceEncoding, arguments: Mapping[str, Any]) ->
         changed.append(kind)
     if encoding.vocabulary is None and arguments["standardise"] != (encoding.mean is not None):
         changed.append("standardise")
+    if encoding.vocabulary is None and arguments["missing"] != encoding.missing:
+        changed.append("missing")
     given = arguments["class_weights"]
     weights = tuple(given) if isinstance(given, list) else encoding.class_weights
     if weights != encoding.class_weights or (given is None) != (weights is None):

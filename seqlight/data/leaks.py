@@ -32,7 +32,7 @@ def leaks(sequences: Sequences, encoding: SequenceEncoding, *, grouped: bool = F
         return ()
     remarks = []
     ranges = _RangesOfClasses(sequences.targets, encoding)
-    groups = _Groups(encoding.num_features, len(sequences.lengths))
+    groups = _Groups(encoding.input_size or 0, len(sequences.lengths))
     for rows, lowest, highest in _ranges(sequences):
         ranges.add(rows, lowest, highest)
         groups.add(lowest, lowest == highest)
@@ -56,7 +56,7 @@ class _RangesOfClasses:
     """The range of each feature in each class."""
 
     def __init__(self, targets: Tensor, encoding: SequenceEncoding) -> None:
-        classes, width = len(encoding.class_names), encoding.num_features or 0
+        classes, width = len(encoding.class_names), encoding.input_size or 0
         self._used = encoding.target != "multilabel" and classes <= _MOST_CLASSES
         if not self._used:
             return

@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from seqlight.data.channels import learn_channels, require_values
 from seqlight.data.classes import learn_classes, names_of
 from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.reading.names import TRUTH, class_name
+from seqlight.data.reading.options import Missing
 from seqlight.data.reading.raw import DataError, RawSequences
 from seqlight.data.scale import moments
 from seqlight.data.targets import encode_targets
@@ -27,6 +29,7 @@ def learn_encoding(
     standardise: bool = True,
     class_weights: Literal["balanced"] | Sequence[float] | None = None,
     positive_class: str | None = None,
+    missing: Missing = "refuse",
 ) -> SequenceEncoding:
     """Learn the encoding from training data.
 
@@ -38,6 +41,7 @@ def learn_encoding(
         standardise: whether features get mean 0 and standard deviation 1.
         class_weights: as for `SequenceFiles`.
         positive_class: as for `SequenceFiles`.
+        missing: as for `SequenceFiles`.
 
     Raises:
         DataError: if there is nothing to learn, for example with only one class, or there is no such positive class.
@@ -55,15 +59,20 @@ def learn_encoding(
             found, names, vocabulary=vocabulary, columns=raw.columns, label_vectors=raw.label_vectors
         )
     else:
-        mean, scale = moments(raw.values, steps) if standardise else (None, None)
+        channels = None
+        mean, scale = moments(raw.values, steps) if standardise or missing == "mask" else (None, None)
+        if missing == "mask" and mean is not None:
+            require_values(raw, mean, path)
+            channels = learn_channels(raw, steps, mean)
         encoding = SequenceEncoding(
             found,
             names,
             num_features=raw.values.shape[1],
-            mean=mean,
-            scale=scale,
+            mean=mean if standardise else None,
+            scale=scale if standardise else None,
             columns=raw.columns,
             label_vectors=raw.label_vectors,
+            channels=channels,
         )
     encoding = replace(encoding, longest=int(raw.lengths[rows].max()))
     if class_weights is None:

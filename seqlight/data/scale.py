@@ -15,20 +15,32 @@ _MOST_LOST = 0.01  # of a feature's standard deviation
 def moments(
     values: Float64[np.ndarray, "steps features"], steps: slice | Bool[np.ndarray, " steps"]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each feature. For a constant feature the deviation is replaced by 1.
+    """Mean and standard deviation of each feature, without NaN. For a constant one the deviation is replaced by 1.
 
     Args:
         values: the features.
         steps: the time steps that count.
+
+    Returns:
+        The means, NaN for a feature without a number, and the deviations.
     """
     chosen = np.ones(len(values), dtype=bool) if isinstance(steps, slice) else steps
-    count = np.count_nonzero(chosen)
     # Differences from a value are exact where the values are close together: a large offset costs no precision.
     origin = values[int(chosen.argmax())]
+    if np.isnan(origin).any():
+        origin = _first_numbers(values, chosen)
 
     def mean_of(function: Callable[[np.ndarray], np.ndarray]) -> Float64[np.ndarray, " features"]:
-        blocks = (values[chunk][chosen[chunk]] - origin for chunk in chunks(values))
-        mean: np.ndarray = np.sum([function(block).sum(0) for block in blocks], axis=0) / count
+        count = np.full(len(origin), np.count_nonzero(chosen))
+        sums = []
+        for chunk in chunks(values):
+            block = function(values[chunk][chosen[chunk]] - origin)
+            total = block.sum(0)
+            if np.isnan(total).any():
+                total, count = np.nansum(block, 0), count - np.isnan(block).sum(0)
+            sums.append(total)
+        with np.errstate(invalid="ignore"):  # 0 / 0 for a feature without a number
+            mean: np.ndarray = np.sum(sums, axis=0) / count
         return mean
 
     shift = mean_of(lambda block: block)
@@ -37,6 +49,21 @@ def moments(
     # A constant's deviation can differ from 0 by the rounding of the file's numbers.
     scale = np.where(deviation > 4 * np.finfo(np.float64).eps * np.abs(mean), deviation, 1.0)
     return tuple(mean.tolist()), tuple(scale.tolist())
+
+
+def _first_numbers(
+    values: Float64[np.ndarray, "steps features"], chosen: Bool[np.ndarray, " steps"]
+) -> Float64[np.ndarray, " features"]:
+    """The first number of each feature in the chosen steps; NaN if there is none."""
+    found = np.full(values.shape[1], np.nan)
+    for chunk in chunks(values):
+        block = values[chunk][chosen[chunk]]
+        known = ~np.isnan(block)
+        new = np.flatnonzero(np.isnan(found) & known.any(0))
+        found[new] = block[known[:, new].argmax(0), new]
+        if not np.isnan(found).any():
+            break
+    return found
 
 
 def standardise(
@@ -89,7 +116,8 @@ def lost_in_float32(values: Float64[np.ndarray, "steps features"]) -> dict[int, 
     """
     error = np.zeros(values.shape[1])
     for chunk in chunks(values):
-        np.maximum(error, np.abs(values[chunk] - values[chunk].astype(np.float32)).max(0), out=error)
+        # NaN, for a missing value, has no error.
+        np.fmax(error, np.fmax.reduce(np.abs(values[chunk] - values[chunk].astype(np.float32)), 0), out=error)
     if not error.any():
         return {}
     lost = error / np.array(moments(values, slice(None))[1])

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from seqlight.common.text import one_line
+from seqlight.data.channels import name_in, unknown_features
 from seqlight.data.encoding import UNKNOWN, SequenceEncoding
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, RawSequences
@@ -39,6 +40,8 @@ def describe_encoding(encoding: SequenceEncoding) -> str:
     else:
         number = f"{encoding.num_features} feature{'' if encoding.num_features == 1 else 's'}"
         inputs = f"{number}, {'not ' if encoding.mean is None else ''}standardised"
+        added = (encoding.input_size or 0) - (encoding.num_features or 0)
+        inputs += f", and {added} added channels" if added else ""
     if encoding.target == "binary":
         classes = "binary, {!r} is 0 and {!r} is 1".format(*encoding.class_names)
     else:
@@ -94,9 +97,33 @@ def coarse_features(raw: RawSequences, encoding: SequenceEncoding) -> tuple[str,
 
 
 def feature_name(feature: int, encoding: SequenceEncoding) -> str:
-    """A feature's column, quoted, or its number from 1 on."""
-    columns = encoding.columns.features if encoding.columns else None
-    return repr(columns[feature]) if columns else f"number {feature + 1}"
+    """A feature's column, quoted, or its number from 1 on; or what an added channel says."""
+    channel = feature - (encoding.num_features or 0)
+    if channel >= 0 and encoding.channels is not None:
+        return encoding.channels.name(channel, encoding.columns)
+    return name_in(encoding.columns, feature)
+
+
+def missing_values(raw: RawSequences, encoding: SequenceEncoding, path: str) -> tuple[str, ...]:
+    """Remarks on the missing values of a file, which have not been replaced yet."""
+    if encoding.missing == "refuse" or encoding.channels is None or raw.tokens is not None:
+        return ()
+    counts = unknown_features(raw.values)
+    if not counts.any():
+        return ()
+    found = np.flatnonzero(counts).tolist()
+    listed = [f"{feature_name(feature, encoding)} {counts[feature]}" for feature in found[:20]]
+    more = f", and {len(found) - 20} more features" if len(found) > 20 else ""
+    remarks = [f"{path}: missing values in {len(raw.values)} steps: {', '.join(listed)}{more}"]
+    if new := [feature_name(feature, encoding) for feature in found if feature not in encoding.channels.masked]:
+        remarks.append(f"{path}: missing here, but never in the training data: {', '.join(new[:20])}; no channels")
+    last_steps = raw.values[np.cumsum(raw.lengths) - 1]
+    if raw.columns is None and (number := int(np.isnan(last_steps).all(1).sum())):
+        remarks.append(
+            f"{path}: {number} of {len(raw.lengths)} sequences end in steps without any value; if these are padding, "
+            "give the lengths"
+        )
+    return tuple(remarks)
 
 
 def unknown_tokens(sequences: Sequences, source: str) -> tuple[str, ...]:

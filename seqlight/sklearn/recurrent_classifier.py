@@ -15,6 +15,7 @@ from seqlight.common.unused import UnusedArgumentWarning
 from seqlight.data.arrays import SequenceArrays
 from seqlight.data.reading.arrays import on_host
 from seqlight.data.reading.columns import id_of
+from seqlight.data.reading.options import Missing
 from seqlight.data.reading.raw import DataError
 from seqlight.recurrent.readout import Readout
 from seqlight.sklearn.inputs import is_table, is_text
@@ -62,6 +63,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         kind: "tokens" reads integers as tokens, which are embedded; "auto" and "features" as numbers. "auto" reads
             text as tokens.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
+        missing: "mask" allows NaN in features, as for `SequenceArrays`.
         class_weight: "balanced", or a dict with the weight of each class; None for 1.
         max_epochs: the number of epochs; None for 10, or as many as 500 steps need.
         batch_size: sequences per step.
@@ -95,6 +97,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         embedding_size: int = 16,
         kind: Literal["auto", "features", "tokens"] = "auto",
         standardise: bool = True,
+        missing: Missing = "refuse",
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         max_epochs: int | None = None,
         batch_size: int = 16,
@@ -115,6 +118,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.embedding_size = embedding_size
         self.kind = kind
         self.standardise = standardise
+        self.missing = missing
         self.class_weight = class_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -173,6 +177,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             kind=self._kind(inputs),
             target="binary" if len(self.classes_) == 2 else "multiclass",
             standardise=self.standardise,
+            missing=self.missing,
             class_weights=weights,
             batch_size=self.batch_size,
             seed=seed,
@@ -181,7 +186,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.model_, self.n_epochs_, self.val_losses_ = self._train(data, seed, has_val=val is not None or takes_part)
         self._data_arguments = dict(data.hparams)  # the encoding, not the data
         if not hasattr(self, "n_features_in_"):
-            self.n_features_in_ = data.input_size or 0
+            self.n_features_in_ = data.encoding.num_features or 0
         return self
 
     def predict_proba(self, X: Any) -> Float64[np.ndarray, "sequences classes"]:  # noqa: N803
@@ -215,6 +220,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
         return tags
 
     def _sequences(self, X: Any, *, is_new: bool) -> Any:  # noqa: N803
@@ -233,12 +239,13 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X = on_host(X)  # noqa: N806
         if self.kind == "tokens" or not is_table(X):
             return X
+        finite = "allow-nan" if self.missing == "mask" else True
         if not is_new and not self._has_columns:
             # The sequences of training had lengths of their own, so the number of columns says nothing.
-            return check_array(X, estimator=self)
+            return check_array(X, estimator=self, ensure_all_finite=finite)
         self._has_columns = True
         try:
-            return validate_data(self, X, reset=is_new)
+            return validate_data(self, X, reset=is_new, ensure_all_finite=finite)
         except ValueError as error:
             if " is expecting " in str(error):
                 hint = "Sequences of other lengths are given as a list of arrays (T, 1), in fit and predict"

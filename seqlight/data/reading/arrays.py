@@ -12,8 +12,9 @@ from jaxtyping import Shaped
 from seqlight.data.reading.array_labels import read_labels
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.inputs import Inputs
-from seqlight.data.reading.names import as_text, is_missing
-from seqlight.data.reading.options import Options
+from seqlight.data.reading.missing import is_missing_value, without_objects
+from seqlight.data.reading.names import as_text
+from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.raw import DataError, RawSequences
 
@@ -65,7 +66,9 @@ class Arrays:
         raise TypeError(f"{source}: expected {expected}, or a dict with inputs and labels, got {got}")
 
 
-def read_arrays(arrays: Arrays, source: str, inputs: Inputs = "auto", labelled: bool = True) -> RawSequences:
+def read_arrays(
+    arrays: Arrays, source: str, inputs: Inputs = "auto", labelled: bool = True, missing: Missing = "refuse"
+) -> RawSequences:
     """Read sequences from memory. Their values are copied.
 
     Args:
@@ -74,6 +77,7 @@ def read_arrays(arrays: Arrays, source: str, inputs: Inputs = "auto", labelled: 
         inputs: "features" reads integers as numbers, "tokens" as tokens. "auto" reads text as tokens, and integers (T,)
             as tokens, which is noted in `guesses`.
         labelled: whether each sequence must have a label.
+        missing: as in `Options`.
 
     Raises:
         DataError: they can't be used; the message gives the reason.
@@ -91,7 +95,7 @@ def read_arrays(arrays: Arrays, source: str, inputs: Inputs = "auto", labelled: 
             f"{source}: inputs of shape {shape} are read as {shape[1]} steps of {shape[2]} features; if they are (N, "
             "channels, time), give `inputs.transpose(0, 2, 1)`",
         )
-    collector = Collector(Path(source), 0, Options(labelled=False))
+    collector = Collector(Path(source), 0, Options(labelled=False, missing=missing))
     for row, sequence in enumerate(found):
         place = _place(source, ids[row])
         if len(sequence) == 0:
@@ -131,7 +135,7 @@ def as_array(sequence: Any, place: str) -> Shaped[np.ndarray, "..."]:
     except (TypeError, ValueError) as error:
         raise DataError(f"{place}: expected an array of shape (T,) or (T, F): {reason(error)}") from None
     if array.dtype.kind == "O":
-        array = _without_objects(array, place)
+        array = without_objects(array, place)
     if array.ndim not in (1, 2) or array.dtype.kind not in _NUMBERS + "U":
         raise DataError(f"{place}: expected numbers or text of shape (T,) or (T, F), got {array.dtype} {array.shape}")
     if array.ndim == 2 and array.shape[1] == 0:
@@ -161,7 +165,10 @@ def _listed(inputs: Any, source: str) -> Sequence[Any]:
             "torch.nn.utils.rnn.pad_packed_sequence(inputs, batch_first=True) gives inputs and lengths",
         )
     if np.ma.is_masked(inputs):
-        raise DataError(f"{source}: expected an array without masked values.", "If they are padding, give `lengths`")
+        raise DataError(
+            f"{source}: expected an array without masked values.",
+            'If they are padding, give `lengths`; if they are missing: `inputs.filled(nan)` and `missing="mask"`',
+        )
     try:
         inputs = on_host(inputs)
     except (RuntimeError, TypeError) as error:
@@ -181,22 +188,6 @@ def _listed(inputs: Any, source: str) -> Sequence[Any]:
 
 def _place(source: str, name: str | int) -> str:
     return f"{source}: sequence {name!r}"
-
-
-def _without_objects(array: np.ndarray, place: str) -> np.ndarray:
-    """An array of Python objects as numbers or text."""
-    steps = array.reshape(-1).tolist()
-    if all(isinstance(step, str) for step in steps):
-        return array.astype(str)
-    for step in steps:
-        if not isinstance(step, int | float):
-            raise DataError(f"{place}: expected numbers or text, got {shown(step)}")
-    return array.astype(np.float64 if any(isinstance(step, float) for step in steps) else np.int64)
-
-
-def is_missing_value(value: object) -> bool:
-    """Whether a value is missing: None, NaN, or pandas' NA, which can't be compared."""
-    return type(value).__name__ in ("NAType", "NaTType") or is_missing(value)
 
 
 def _ids(ids: Any, size: int, source: str) -> Sequence[str | int]:
@@ -296,4 +287,4 @@ def _add_features(collector: Collector, sequence: np.ndarray, place: str, has_le
     except DataError as error:
         if has_lengths or np.isnan(values[0]).all() or not np.isnan(values[-1]).all():
             raise
-        raise DataError(f"{error.args[0]}.", "If NaN is padding, give `lengths`") from None
+        raise DataError(error.args[0], "If NaN is padding, give `lengths`", *error.args[1:]) from None

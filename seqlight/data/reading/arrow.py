@@ -20,8 +20,8 @@ def plain(column: pa.Array) -> pa.Array:
     return column.cast(pa.string()) if is_text(column.type) and not pa.types.is_string(column.type) else column
 
 
-def refuse_empty(column: pa.Array, name: str, place: Place, expected: str) -> None:
-    """Refuse a column with an empty cell.
+def refuse_empty(column: pa.Array, name: str, place: Place, expected: str, hint: str = "") -> None:
+    """Refuse a column with an empty cell. The hint is a line of the message.
 
     Raises:
         DataError: names the first empty cell.
@@ -32,4 +32,4 @@ def refuse_empty(column: pa.Array, name: str, place: Place, expected: str) -> No
             empty = pc.or_(empty, pc.equal(column, "").fill_null(True))
         index = pc.index(empty, True).as_py()
         if index >= 0:
-            raise place.error(index, name, expected, "an empty cell")
+            raise place.error(index, name, expected, "an empty cell", hint)

@@ -15,7 +15,7 @@ from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.label_vectors import LabelVectors, names_of, vector_names, vectors_guessed
 from seqlight.data.reading.names import to_label
 from seqlight.data.reading.notation import numbers_as_tokens
-from seqlight.data.reading.options import Options
+from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, Label, RawSequences
 
@@ -65,7 +65,7 @@ class Collector:
             where = f"{place}, step {step + 1}, feature {feature + 1}"
             return DataError(f"{where}: expected {expected}, got {values[index]}")
 
-        self._values.append(finite_numbers(values, error))
+        self._values.append(finite_numbers(values, error, self._options.missing))
         self._lengths.append(len(values))
 
     def add_tokens(self, tokens: list[str | int]) -> None:
@@ -166,17 +166,18 @@ class Collector:
         )
 
 
-def collect(sequences: Iterable[Any], as_tokens: bool) -> RawSequences:
+def collect(sequences: Iterable[Any], as_tokens: bool, missing: Missing = "refuse") -> RawSequences:
     """Sequences in memory, without labels.
 
     Args:
         sequences: the time steps of each sequence: numbers (T, F) or (T,), or tokens (T,).
         as_tokens: whether they are tokens.
+        missing: as in `Options`.
 
     Raises:
         DataError: one is empty, or does not fit the others.
     """
-    collector = Collector(Path("sequences"), 0, Options(labelled=False))
+    collector = Collector(Path("sequences"), 0, Options(labelled=False, missing=missing))
     for number, sequence in enumerate(sequences):
         place = f"sequence {number}"
         if len(sequence) == 0:
@@ -187,7 +188,7 @@ def collect(sequences: Iterable[Any], as_tokens: bool) -> RawSequences:
                 raise DataError(f"{place}: expected tokens, text or integers, got {other[0]!r}")
             collector.add_tokens(tokens)
         else:
-            values = np.asarray(sequence, dtype=np.float64)
+            values = np.asarray(sequence, dtype=np.float64)  # with NaN for None
             collector.add_features(values if values.ndim == 2 else values[:, None], place)
     return collector.finish()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from seqlight.data.reading.inputs import Inputs
-from seqlight.data.reading.options import Options
+from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table, read_table
@@ -17,7 +17,12 @@ _ROWS = 1 << 16  # read at a time
 
 
 def read_frame(
-    frame: Any, source: str, columns: Columns, inputs: Inputs = "auto", labelled: bool = True
+    frame: Any,
+    source: str,
+    columns: Columns,
+    inputs: Inputs = "auto",
+    labelled: bool = True,
+    missing: Missing = "refuse",
 ) -> RawSequences:
     """Read a frame as a table.
 
@@ -28,6 +33,7 @@ def read_frame(
         columns: names of columns. A column that is None is guessed.
         inputs: the kind of the inputs, as in `read_table`.
         labelled: whether each sequence must have a label.
+        missing: as in `Options`.
 
     Raises:
         DataError: the frame can't be used; the message gives the reason.
@@ -43,7 +49,7 @@ def read_frame(
 
         num_rows = len(frame) if hasattr(frame, "__len__") else 0
         table = Table(Path(source), stream.schema.names, batches, lambda rows: max(rows, num_rows), typed=True)
-        return read_table(table, columns, Options(inputs, labelled))
+        return read_table(table, columns, Options(inputs, labelled, missing=missing))
     except pa.ArrowException as error:
         cause = " ".join(str(argument) for argument in reversed(error.args)) or reason(error)
         raise DataError(f"{source}: can't be read as a table: {cause}") from None

@@ -1,6 +1,8 @@
 """JSON Lines: one sequence per line."""
 
+import json
 import os
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -8,12 +10,13 @@ import numpy as np
 
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.inputs import Inputs, integers_guessed
+from seqlight.data.reading.missing import HINT
 from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import not_utf8, shown
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, RawSequences
 
-Step = list[float] | float | int | str
+Step = list[float | None] | float | int | str | None
 
 _KIND_NAMES = {
     "steps": "steps with lists of numbers",
@@ -21,6 +24,7 @@ _KIND_NAMES = {
     "integers": "integer tokens",
     "text": "text tokens",
 }
+_NONE = type(None)  # a missing number
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -36,7 +40,7 @@ def read_jsonl(path: Path, options: Options) -> RawSequences:
     Raises:
         DataError: the file can't be used; the message gives the reason.
     """
-    decoder = msgspec.json.Decoder(_Line)
+    decode = partial(_decode, msgspec.json.Decoder(_Line), options)
     size = os.path.getsize(path)
     sequences = Collector(path, size, options)
     inputs = options.inputs
@@ -53,7 +57,7 @@ def read_jsonl(path: Path, options: Options) -> RawSequences:
                 continue
             place = f"{path}: line {number}"
             try:
-                line = decoder.decode(text)
+                line = decode(text)
             except UnicodeDecodeError as error:
                 raise not_utf8(place, error) from None
             except (msgspec.MsgspecError, RecursionError) as error:
@@ -81,13 +85,29 @@ def read_jsonl(path: Path, options: Options) -> RawSequences:
     return sequences.finish(guesses)
 
 
+def _decode(decoder: "msgspec.json.Decoder[_Line]", options: Options, text: bytes) -> _Line:
+    """The sequence of a line. NaN, which Python writes but JSON does not have, can stand for a missing value."""
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError:
+        if options.missing == "refuse" or b"NaN" not in text:
+            raise
+    try:
+        return msgspec.convert(json.loads(text), _Line)
+    except ValueError as error:
+        if isinstance(error, msgspec.MsgspecError):
+            raise
+        raise msgspec.DecodeError(str(error)) from None
+
+
 def _kind(steps: list[Step], place: str) -> str:
     kinds = set(map(type, steps))
-    if kinds <= {int, float}:
+    if kinds <= {int, float, _NONE}:
         return "integers" if kinds == {int} else "numbers"
     if len(kinds) > 1:
         other = next(step for step in steps if type(step) is not type(steps[0]))
-        raise DataError(f"{place}: expected time steps of one kind, got {shown(steps[0])} and {shown(other)}")
+        got = " and ".join("null" if step is None else shown(step) for step in (steps[0], other))
+        raise DataError(f"{place}: expected time steps of one kind, got {got}")
     return "steps" if kinds == {list} else "text"
 
 
@@ -118,5 +138,5 @@ def _reason(error: Exception, text: bytes) -> str:
     if isinstance(error, msgspec.ValidationError):
         return 'expected a sequence like {"inputs": [[0.1, 2.0], [0.3, 4.0]], "label": "a"}: ' + str(error)
     if b"NaN" in text or b"Infinity" in text:
-        return "expected JSON with finite numbers, got NaN or Infinity"
+        return "expected JSON with finite numbers, got NaN or Infinity" + (f". {HINT}" if b"NaN" in text else "")
     return f"expected JSON: {error}"

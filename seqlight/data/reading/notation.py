@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from seqlight.common.description import encodable
 from seqlight.data.reading.arrow import is_text, plain
+from seqlight.data.reading.missing import HINT, MARKERS
 from seqlight.data.reading.place import Place, first, shown
 
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
@@ -22,7 +23,6 @@ _MAYBE_THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*$"
 _OTHER_NOTATION = (
     r"^\s*([+\-\x{2212}]?\s?[$€£¥]?\s?\d[\d.,'_ ]*\s?[%‰$€£¥]?|[+\-\x{2212}]?\d+[.,]\d+\s?[\pL°µ/²³]{1,6})\s*$"
 )
-_MISSING = r"^(?i:\s*(na|n/a|nan|null|none|nil|missing|\?|-|--|\.|#n/a|<na>)?\s*)$"  # empty cells, too
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def notation_of(
         if not pc.any(pc.match_substring(column, ",")).as_py():
             continue
         commas = _matches(column, _DECIMAL_COMMA) & _matches(column, r"\d")
-        if not (commas | _matches(column, _WHOLE) | _matches(column, _MISSING)).all():
+        if not (commas | _matches(column, _WHOLE) | _matches(column, MARKERS)).all():
             return Notation(), ()
         example = example or column[first(commas)].as_py().strip()
         maybe_thousands &= bool(_matches(column.filter(pa.array(commas)), _MAYBE_THOUSANDS).all())
@@ -87,7 +87,7 @@ def kind_of(column: pa.Array) -> Literal["integers", "numbers", "tokens"]:
     Words are tokens, and so are words and some integers. If there are decimals, or as many integers as words, the
     column has numbers, among which the words are mistakes. Missing values decide nothing.
     """
-    missing = _matches(column, _MISSING)
+    missing = _matches(column, MARKERS)
     whole, numbers = _matches(column, _WHOLE), _matches(column, _NUMBER)
     others = _matches(column, _OTHER_NOTATION) & ~numbers
     words = ~(numbers | others | missing)
@@ -116,8 +116,8 @@ def first_decimal(texts: list[str]) -> str | None:
 def hint(text: str) -> str:
     """A line about text that stands for a number, but can't be read as one; empty for other text."""
     column = pa.array([text], pa.string())
-    if _matches(column, _MISSING)[0]:
-        return "Missing values are not supported: fill them in, or leave out the sequence"
+    if _matches(column, MARKERS)[0]:
+        return HINT
     if not _matches(column, _OTHER_NOTATION)[0]:
         return ""
     if "," in text and _matches(column, r"^[\s\d+\-.,]*$")[0]:

@@ -112,7 +112,7 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
                 values.append(found)
             else:
                 rows = steps.reshape(len(steps), -1)
-                values.append(finite_numbers(rows, error))
+                values.append(finite_numbers(rows, error, options.missing))
             start += len(chunk)
     if remarks:
         lengths = lengths[with_steps]

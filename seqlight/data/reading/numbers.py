@@ -7,13 +7,17 @@ from jaxtyping import Float64
 
 from seqlight.data.reading.arrow import is_text, plain, refuse_empty
 from seqlight.data.reading.finite import finite_numbers
+from seqlight.data.reading.missing import HINT, without_markers
 from seqlight.data.reading.notation import hint as notation_hint
+from seqlight.data.reading.options import Missing
 from seqlight.data.reading.place import Place, shown
 from seqlight.data.reading.raw import DataError
 
 
-def features(column: pa.Array, name: str, place: Place, hint: str = "") -> Float64[np.ndarray, " rows"]:
-    """The numbers of a column.
+def features(
+    column: pa.Array, name: str, place: Place, hint: str = "", missing: Missing = "refuse"
+) -> Float64[np.ndarray, " rows"]:
+    """The numbers of a column; with `missing="mask"`, NaN where a value is missing.
 
     Raises:
         DataError: a cell is empty, not a number, or not finite in float32.
@@ -23,16 +27,20 @@ def features(column: pa.Array, name: str, place: Place, hint: str = "") -> Float
     def error(index: tuple[int, ...], expected: str) -> DataError:
         return place.error(index[0], name, expected, str(column[index[0]].as_py()))
 
-    return finite_numbers(column_numbers(column, name, place, hint), error)
+    return finite_numbers(column_numbers(column, name, place, hint, missing), error, missing)
 
 
-def column_numbers(column: pa.Array, name: str, place: Place, hint: str = "") -> Float64[np.ndarray, " rows"]:
-    """The numbers of a column, infinities and NaN included.
+def column_numbers(
+    column: pa.Array, name: str, place: Place, hint: str = "", missing: Missing = "refuse"
+) -> Float64[np.ndarray, " rows"]:
+    """The numbers of a column, infinities and NaN included; with `missing="mask"`, NaN where a value is missing.
 
     Raises:
         DataError: a cell is empty or not a number.
     """
     kind = column.type
+    if pa.types.is_null(kind) and missing == "mask":
+        return np.full(len(column), np.nan)
     if not (is_text(kind) or _is_number(kind)):
         rows = ""
         if pa.types.is_nested(kind):
@@ -42,16 +50,17 @@ def column_numbers(column: pa.Array, name: str, place: Place, hint: str = "") ->
     # First without checks: in a wide table, each operation on a column takes longer than the column's few cells.
     try:
         numbers = pc.cast(column, pa.float64(), safe=False)
-        if not column.null_count:
+        if not column.null_count or missing == "mask":
             return np.asarray(numbers.to_numpy(zero_copy_only=False))
     except pa.ArrowInvalid:
         pass
-    refuse_empty(column, name, place, "a number")
-    column = pc.utf8_trim_whitespace(column)
+    if missing == "refuse":
+        refuse_empty(column, name, place, "a number", HINT)
+    column = pc.utf8_trim_whitespace(column if missing == "refuse" else without_markers(column))
     try:
         return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False))
     except pa.ArrowInvalid:
-        index = next(index for index, text in enumerate(column) if not is_number(text))
+        index = next(index for index, text in enumerate(column) if text.is_valid and not is_number(text))
         text = column[index].as_py()
         about = notation_hint(text)
         if text.lower() in ("true", "false"):

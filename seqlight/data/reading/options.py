@@ -5,6 +5,7 @@ from typing import Literal
 
 from seqlight.data.reading.inputs import Inputs
 
+Missing = Literal["refuse", "mask"]
 Empty = Literal["refuse", "skip"]
 Layout = Literal["long", "wide", "channels_first"]
 
@@ -21,6 +22,7 @@ class Options:
             "channels_first" arrays (N, F, T). Formats to which it does not apply are read as always.
         labels_file: the table with the labels of a folder's files; None takes `labels.csv` in the folder.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None decides by the lists.
+        missing: "mask" reads missing values of features as NaN, "refuse" raises a DataError.
     """
 
     inputs: Inputs = "auto"
@@ -29,3 +31,4 @@ class Options:
     layout: Layout = "long"
     label_vectors: int | None = None
     labels_file: str | None = None
+    missing: Missing = "refuse"

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 from seqlight.data.reading.inputs import Inputs
-from seqlight.data.reading.options import Empty, Layout, Options
+from seqlight.data.reading.options import Empty, Layout, Missing, Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".npz", ".ts")
@@ -40,6 +40,7 @@ def read_sequences(
     layout: Layout = "long",
     labels_file: str | None = None,
     label_vectors: int | None = None,
+    missing: Missing = "refuse",
 ) -> RawSequences:
     """Read the sequences of a file.
 
@@ -55,11 +56,12 @@ def read_sequences(
         layout: as in `Options`.
         labels_file: as in `Options`.
         label_vectors: as in `RawSequences`, from the training file; None decides it.
+        missing: as in `Options`.
 
     Raises:
         DataError: the file can't be used; the message says where, and what was expected.
     """
-    path, options = Path(path), Options(inputs, labelled, empty, layout, label_vectors, labels_file)
+    path, options = Path(path), Options(inputs, labelled, empty, layout, label_vectors, labels_file, missing)
     suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
     is_folder = path.is_dir()
     if suffix not in SUFFIXES and not is_folder:

@@ -24,7 +24,7 @@ from seqlight.data.reading.label_vectors import vector_names, vectors_guessed
 from seqlight.data.reading.labels import Labels
 from seqlight.data.reading.notation import Notation, first_decimal, kind_of, notation_of
 from seqlight.data.reading.numbers import features
-from seqlight.data.reading.options import Options
+from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import Locate, Place, first, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.steps import Numbers, Steps, order_of, repeated_step
@@ -111,7 +111,7 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
             guessed = options.inputs == "auto" and not table.typed
             _append_tokens(values, batch[columns.features[0]], columns.features[0], tokens, place, guessed)
         else:
-            rows = _append_features(values, batch, columns.features, notation, place)
+            rows = _append_features(values, batch, columns.features, notation, place, options.missing)
             if counters is not None:
                 counters.add(rows)
     if values is None:
@@ -207,7 +207,7 @@ def _append_tokens(values: Buffer, column: pa.Array, name: str, tokens: Codes, p
 
 
 def _append_features(
-    values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], notation: Notation, place: Place
+    values: Buffer, batch: pa.RecordBatch, names: tuple[str, ...], notation: Notation, place: Place, missing: Missing
 ) -> np.ndarray:
     """Add the features of a batch, and return them."""
     hint = 'If these are tokens: `inputs="tokens"`'
@@ -218,7 +218,7 @@ def _append_features(
         )
     rows = values.extend(batch.num_rows)
     for index, name in enumerate(names):
-        rows[:, index] = features(notation.with_points(batch[name], name, place), name, place, hint)
+        rows[:, index] = features(notation.with_points(batch[name], name, place), name, place, hint, missing)
     return rows
 
 

@@ -60,7 +60,7 @@ def read_ts(path: Path, options: Options) -> RawSequences:
                 num_sequences += 1
                 continue
             read = timed_series if with_times else series
-            sequences.add_features(read(dimensions, place), place)
+            sequences.add_features(read(dimensions, place, options.missing), place)
             name = sequences.add_label(label and label.strip(), place)
             if name is not None and classes and name not in classes:
                 raise DataError(

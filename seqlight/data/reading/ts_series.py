@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
+from seqlight.data.reading.missing import HINT, without_markers
 from seqlight.data.reading.numbers import is_number
+from seqlight.data.reading.options import Missing
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError
 
@@ -20,7 +22,9 @@ def between_colons(line: str) -> list[str]:
     return _COLON.split(line) if "(" in line else line.split(":")
 
 
-def timed_series(dimensions: list[str], place: str) -> Float64[np.ndarray, "steps dimensions"]:
+def timed_series(
+    dimensions: list[str], place: str, missing: Missing = "refuse"
+) -> Float64[np.ndarray, "steps dimensions"]:
     """The values of dimensions such as (0,1.5),(1,2.5), sorted by their times.
 
     Raises:
@@ -41,7 +45,7 @@ def timed_series(dimensions: list[str], place: str) -> Float64[np.ndarray, "step
     order = np.argsort(numbers, kind="stable")
     if (again := np.flatnonzero(np.diff(numbers[order]) == 0)).size:
         raise DataError(f"{place}: expected distinct times, got {shown(times[order[again[0]]])} twice")
-    return series(values, place)[order]
+    return series(values, place, missing)[order]
 
 
 def _pairs(text: str, place: str) -> list[tuple[str, str]]:
@@ -71,8 +75,8 @@ def _as_numbers(times: list[str], place: str) -> np.ndarray:
     raise DataError(f"{place}: expected times that are all numbers or all ISO dates, got {shown(times[0])} and others")
 
 
-def series(dimensions: list[str], place: str) -> Float64[np.ndarray, "steps dimensions"]:
-    """The values of dimensions such as 1.5,2.5.
+def series(dimensions: list[str], place: str, missing: Missing = "refuse") -> Float64[np.ndarray, "steps dimensions"]:
+    """The values of dimensions such as 1.5,2.5; with `missing="mask"`, NaN for values such as ?.
 
     Raises:
         DataError: a value is not a number, or dimensions have unequal lengths.
@@ -88,9 +92,12 @@ def series(dimensions: list[str], place: str) -> Float64[np.ndarray, "steps dime
             )
     cells = pc.utf8_trim_whitespace(split.values)
     try:
-        return np.asarray(pc.cast(cells, pa.float64())).reshape(len(dimensions), -1).T
+        numbers = pc.cast(cells if missing == "refuse" else without_markers(cells), pa.float64())
+        return np.asarray(numbers.to_numpy(zero_copy_only=False)).reshape(len(dimensions), -1).T
     except pa.ArrowInvalid:
         index = next(index for index, cell in enumerate(cells) if not is_number(cell))
         dimension, step = divmod(index, int(lengths[0]))
-        got = "a missing value, '?'" if cells[index].as_py() == "?" else shown(cells[index].as_py())
-        raise DataError(f"{place}, dimension {dimension + 1}, step {step + 1}: expected a number, got {got}") from None
+        is_missing = missing == "refuse" and without_markers(cells)[index].as_py() is None
+        got = ("a missing value, " if is_missing else "") + shown(cells[index].as_py()) + ("." if is_missing else "")
+        where = f"{place}, dimension {dimension + 1}, step {step + 1}"
+        raise DataError(f"{where}: expected a number, got {got}", HINT if is_missing else "") from None

@@ -17,15 +17,16 @@ from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.ids import id_texts, sequence_ids
 from seqlight.data.reading.label_vectors import vector_names, vectors_guessed
 from seqlight.data.reading.labels import Labels
+from seqlight.data.reading.missing import HINT
 from seqlight.data.reading.notation import Notation, notation_of
 from seqlight.data.reading.numbers import column_numbers
-from seqlight.data.reading.options import Options
+from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import Place, first, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table
 from seqlight.data.reading.wide_columns import WideColumns, resolve_wide
 
-_NO_VALUE = r"^(?i:\s*(nan|na)?\s*)$"
+_NO_VALUE = r"^(?i:\s*(nan|na)?\s*)$"  # at the end of a row, past its sequence
 
 
 def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
@@ -68,11 +69,11 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
         if labels is not None:
             indices.update((str(row), row) for row in sequences.tolist())
             labels.append(batch, sequences, indices, place)
-        numbers = np.stack([_numbers(batch[name], name, notation, place) for name in of_steps], 1)
+        numbers = np.stack([_numbers(batch[name], name, notation, place, options.missing) for name in of_steps], 1)
         numbers = numbers.reshape(-1, num_features, num_steps).transpose(0, 2, 1)
-        lengths = _lengths(numbers, columns, place)
+        lengths = _lengths(numbers, columns, place, options.missing)
         all_lengths.append(lengths)
-        _append(values, numbers, lengths, columns, place)
+        _append(values, numbers, lengths, columns, place, options.missing)
         num_rows += batch.num_rows
     if values is None:
         raise DataError(f"{path}: expected rows, got only the names of columns")
@@ -102,28 +103,33 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
     )
 
 
-def _numbers(column: pa.Array, name: str, notation: Notation, place: Place) -> Float64[np.ndarray, " rows"]:
+def _numbers(
+    column: pa.Array, name: str, notation: Notation, place: Place, missing: Missing
+) -> Float64[np.ndarray, " rows"]:
     """The numbers of a column; NaN for cells without one."""
     column = notation.with_points(column, name, place)
+    if missing == "mask":
+        return column_numbers(column, name, place, missing=missing)
     if is_text(column.type):
         column = pc.if_else(pc.match_substring_regex(column, _NO_VALUE), pa.scalar(None, column.type), column)
-    missing = np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
+    empty = np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
     numbers = column_numbers(pc.fill_null(column, "0" if is_text(column.type) else 0), name, place)
-    return np.where(missing, np.nan, numbers)
+    return np.where(empty, np.nan, numbers)
 
 
 def _lengths(
-    numbers: Float64[np.ndarray, "rows steps features"], columns: WideColumns, place: Place
+    numbers: Float64[np.ndarray, "rows steps features"], columns: WideColumns, place: Place, missing: Missing
 ) -> Int64[np.ndarray, " rows"]:
     """The steps of each row up to the last one with a number."""
-    missing = np.isnan(numbers)
-    has_value = ~missing.all(2)
+    unknown = np.isnan(numbers)
+    has_value = ~unknown.all(2)
     num_steps = numbers.shape[1]
     lengths = np.where(has_value.any(1), num_steps - has_value[:, ::-1].argmax(1), 0)
-    within = missing & (np.arange(num_steps) < lengths[:, None])[..., None]
-    if within.any():
+    within = unknown & (np.arange(num_steps) < lengths[:, None])[..., None]
+    if missing == "refuse" and within.any():
         row, step, feature = np.argwhere(within)[0].tolist()
-        raise place.error(row, _name(columns, step, feature), "a number", "an empty cell before the row's last number")
+        got = "an empty cell before the row's last number"
+        raise place.error(row, _name(columns, step, feature), "a number", got, HINT)
     return lengths
 
 
@@ -133,6 +139,7 @@ def _append(
     lengths: Int64[np.ndarray, " rows"],
     columns: WideColumns,
     place: Place,
+    missing: Missing,
 ) -> None:
     """Add the steps of each row."""
     kept = np.arange(numbers.shape[1]) < lengths[:, None]
@@ -141,7 +148,7 @@ def _append(
         row, step = np.argwhere(kept)[index[0]].tolist()
         return place.error(row, _name(columns, step, index[1]), expected, str(numbers[row, step, index[1]]))
 
-    values.append(finite_numbers(numbers[kept], error))
+    values.append(finite_numbers(numbers[kept], error, missing))
 
 
 def _name(columns: WideColumns, step: int, feature: int) -> str:

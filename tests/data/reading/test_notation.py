@@ -27,11 +27,11 @@ def with_cell(cells, row, cell):
 
 
 UNUSUAL = {  # a cell, and what the message says about it
-    "NA": "Missing values are not supported",
-    "n/a": "Missing values are not supported",
-    "?": "Missing values are not supported",
-    "-": "Missing values are not supported",
-    "null": "Missing values are not supported",
+    "NA": 'If values may be missing: `missing="mask"`',
+    "n/a": 'If values may be missing: `missing="mask"`',
+    "?": 'If values may be missing: `missing="mask"`',
+    "-": 'If values may be missing: `missing="mask"`',
+    "null": 'If values may be missing: `missing="mask"`',
     "1.5%": "Write numbers as digits",
     "12 %": "Write numbers as digits",
     "$4.20": "Write numbers as digits",
