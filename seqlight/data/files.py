@@ -58,8 +58,8 @@ class SequenceFiles(EncodedSequences):
             "channels_first" for arrays (N, F, T).
         labels_file: for folders, the table with the labels: columns with the file, its label, and perhaps its group;
             None takes `labels.csv` in the folder, if there is one.
-        group_column: the column with the group of a sequence, as its subject: all sequences of a group are either for
-            training or for validation. It is no feature.
+        group_column: the column with the group of a sequence, as its subject, or the key of .jsonl or the array of .npz
+            with it: all sequences of a group are either for training or for validation. It is no feature.
         fold: the part of the training file for validation in cross-validation: "2/5" is the second of five parts.
         time_split: sequences of the training file that end at this date, time or number, or later, are for validation.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.

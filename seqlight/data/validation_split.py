@@ -94,8 +94,8 @@ class ValidationSplit:
     def check_groups(self, raw: RawSequences, path: str) -> None:
         """Raise DataError if there should be groups, and the file has none, as formats without columns."""
         if self.group_column is not None and raw.groups is None:
-            name = shown(self.group_column)
-            raise DataError(f"{path}: expected a table with a column {name}, the group of each sequence")
+            where = "a column of a table, a key in each line of .jsonl, or an array of .npz"
+            raise DataError(f"{path}: expected {shown(self.group_column)}, the group of each sequence: {where}")
 
     def describe(self, raw: RawSequences, path: str, val_rows: np.ndarray) -> tuple[str, tuple[str, ...]]:
         """The choice in words, to follow the file's name, and remarks on it."""

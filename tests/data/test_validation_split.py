@@ -202,10 +202,93 @@ def test_group_must_be_the_same_within_a_sequence():
         SequenceFiles("a.csv", group_column="subject")
 
 
-def test_files_without_columns_have_no_groups():
+def write_formats(frame):
+    """The same sequences as `frame` in all formats that can have groups."""
+    parts = [part for _, part in frame.groupby("id", sort=False)]
+    firsts = [part.iloc[0] for part in parts]
+    lengths = [len(part) for part in parts]
+    padded = np.zeros((len(parts), max(lengths), 1))
+    for row, part in zip(padded, parts, strict=True):
+        row[: len(part), 0] = part.x
+    columns = {name: np.array([row[name] for row in firsts], str) for name in ("id", "label", "subject")}
+    arrays = {"ids": columns["id"], "targets": columns["label"], "subject": columns["subject"]}
+    np.savez("a.npz", inputs=padded, lengths=lengths, **arrays)
+    lines = [
+        {"inputs": part.x.tolist(), **row[["id", "label", "subject"]]} for part, row in zip(parts, firsts, strict=True)
+    ]
+    with open("a.jsonl", "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    steps = {
+        f"x_{step}": [part.x.iloc[step] if step < len(part) else None for part in parts] for step in range(max(lengths))
+    }
+    write(pd.DataFrame({**columns, **steps}), "wide.csv")
+
+
+@pytest.mark.parametrize(("path", "layout"), [("a.jsonl", "long"), ("a.npz", "long"), ("wide.csv", "wide")])
+def test_groups_of_other_formats_are_those_of_a_table(path, layout):
+    frame = write(frame_of())
+    write_formats(frame)
+    expected = SequenceFiles("a.csv", group_column="subject", val_fraction=0.3)
+    data = SequenceFiles(path, group_column="subject", val_fraction=0.3, layout=layout)
+    assert data.sample_ids("val") == expected.sample_ids("val")
+    assert "values of 'subject'" in data.report(["train", "val"])
+    # A split for prediction needs no groups.
+    other = frame.query("t < 1").drop(columns=["subject", "t"])
+    write(other, "new.csv")
+    assert len(again(data, predict="new.csv", layout="long").sample_ids("predict")) == 60
+
+
+def test_files_without_groups():
     np.savez("a.npz", inputs=np.ones((20, 3, 2)), targets=np.arange(20) % 2)
-    with pytest.raises(DataError, match=r"^a\.npz: expected a table with a column 'subject', the group of"):
-        SequenceFiles("a.npz", group_column="subject")
+    with open("a.jsonl", "w") as file:
+        file.writelines(json.dumps({"inputs": [[1.0]], "label": row % 2}) + "\n" for row in range(20))
+    with open("a.ts", "w") as file:
+        file.write("@classLabel true a b\n@data\n" + "1,2:a\n3,4:b\n" * 5)
+    for path in ("a.npz", "a.jsonl", "a.ts"):
+        with pytest.raises(DataError, match=rf"^{path}: expected 'subject', the group of each sequence: a column of a"):
+            SequenceFiles(path, group_column="subject")
+        SequenceFiles(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "group", "message"),
+    [
+        ("a.jsonl", "subject", r"a.jsonl: line 2: expected a group 'subject', as in earlier sequences, got none"),
+        ("a.jsonl", "other", r"a.jsonl: line 2: expected no group 'other', as in earlier sequences, got 'v'"),
+        ("a.jsonl", "label", r"a.jsonl: expected another key for the group of each sequence, got 'label'"),
+        ("a.jsonl", "list", r"a.jsonl: line 1: expected a sequence like"),
+        ("a.npz", "subject", r"a.npz: subject: expected the group of each sequence, got none for sequence 1"),
+        ("a.npz", "short", r"a.npz: short: expected shape \(4,\), one for each sequence, got \(3,\)"),
+        ("a.npz", "ids", r"a.npz: expected another array for the group of each sequence, got 'ids'"),
+        ("a.npz", "complex", r"a.npz: complex: expected text or integers, got complex128"),
+        ("wide.csv", "subject", r"wide.csv: row 2, column 'subject': expected the group of the sequence, got an empty"),
+        ("wide.csv", "other", r"wide.csv: expected a column 'other' \(`group_column="),
+    ],
+)
+def test_groups_that_can_not_be_used(path, group, message):
+    lines = [
+        {"inputs": [[1.0]], "label": "a", "subject": "u", "list": [1]},
+        {"inputs": [[2.0]], "label": "b", "subject": "", "other": "v", "list": [1]},
+    ]
+    with open("a.jsonl", "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    arrays = {"subject": ["u", "", "v", "w"], "short": [1, 2, 3], "complex": np.ones(4, complex)}
+    np.savez("a.npz", inputs=np.ones((4, 3, 2)), targets=[0, 1, 0, 1], **arrays)
+    write(
+        pd.DataFrame({"id": [1, 2], "subject": ["a", None], "x_0": 1, "x_1": 1, "label": [0, 1]}),
+        "wide.csv",
+    )
+    with pytest.raises(DataError, match=message):
+        SequenceFiles(path, group_column=group, layout="wide" if path == "wide.csv" else "long")
+
+
+def test_groups_of_empty_sequences_are_left_out():
+    subject = np.array(["u", "v", "w", "u", "v", "w"])
+    arrays = {"inputs": np.ones((6, 3, 2)), "targets": np.arange(6) % 2, "subject": subject}
+    np.savez("a.npz", lengths=[1, 0, 2, 3, 1, 2], **arrays)
+    data = SequenceFiles("a.npz", group_column="subject", empty="skip", val_fraction=0.3)
+    found = {*data.sample_ids("train")}, {*data.sample_ids("val")}
+    assert sorted(map(sorted, found), key=len) in ([[4], [0, 2, 3, 5]], [[0, 3], [2, 4, 5]], [[2, 5], [0, 3, 4]])
 
 
 def test_text_that_could_be_a_group_is_answered():

@@ -43,6 +43,7 @@ class Collector:
         self._places: dict[str, str] = {}
         self._labels: list[Label] = []
         self._names: dict[Label, Label] = {}
+        self._groups: list[str | None] = []
         self._vectors = LabelVectors(options.label_vectors)
         self._empty: list[int] = []
         self._first_empty = ""
@@ -101,6 +102,18 @@ class Collector:
         # One object for equal labels saves memory.
         self._labels.append(label if label is None else self._names.setdefault(label, label))
         return label
+
+    def add_group(self, name: str | None, place: str) -> None:
+        """Add the group of the latest sequence; None if it has none.
+
+        Raises:
+            DataError: earlier sequences have groups and this one has none, or the other way round.
+        """
+        if self._groups and (self._groups[0] is None) != (name is None):
+            expected = f"{'no' if self._groups[0] is None else 'a'} group {shown(self._options.group)}"
+            got = "none" if name is None else shown(name)
+            raise DataError(f"{place}: expected {expected}, as in earlier sequences, got {got}")
+        self._groups.append(name)
 
     def add_empty(self, place: str) -> None:
         """Count a sequence without time steps, which is left out."""
@@ -163,6 +176,7 @@ class Collector:
             label_vectors=width,
             guesses=guesses,
             remarks=remarks,
+            groups=[group for group in self._groups if group is not None] or None,
         )
 
 

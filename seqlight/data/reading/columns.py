@@ -73,7 +73,7 @@ def resolve(
     """
     check_distinct(path, names)
     known, label, group = set(names), request.label, request.group
-    if request.left_out is not None and group not in known:  # a file for a trained model, which needs no groups
+    if group not in known and (request.left_out is not None or not labelled):  # a trained model needs no groups
         group = None
     if not labelled:
         label = present(label, known)

@@ -51,3 +51,16 @@ class Groups:
         """The group of each sequence."""
         names = self._names.texts
         return [names[group] for group in self._group_of_sequence[:num_sequences].tolist()]
+
+
+def group_texts(batch: pa.RecordBatch, column: str, place: Place) -> list[str]:
+    """The group of each row, for tables with a row for each sequence.
+
+    Raises:
+        DataError: a group is missing.
+    """
+    names = Codes()
+    codes = names.encode(batch[column])
+    if (index := first(codes < 0)) >= 0:
+        raise place.error(index, column, "the group of the sequence", "an empty cell")
+    return [names.texts[code] for code in codes.tolist()]

@@ -4,6 +4,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.inputs import Inputs, integers_guessed
 from seqlight.data.reading.missing import HINT
+from seqlight.data.reading.names import as_text, is_missing
 from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import not_utf8, shown
 from seqlight.data.reading.progress import progress
@@ -40,7 +42,7 @@ def read_jsonl(path: Path, options: Options) -> RawSequences:
     Raises:
         DataError: the file can't be used; the message gives the reason.
     """
-    decode = partial(_decode, msgspec.json.Decoder(_Line), options)
+    decode = partial(_decode, msgspec.json.Decoder(_line_type(path, options.group)), options)
     size = os.path.getsize(path)
     sequences = Collector(path, size, options)
     inputs = options.inputs
@@ -76,16 +78,28 @@ def read_jsonl(path: Path, options: Options) -> RawSequences:
                 got = _KIND_NAMES[found] + ("." if hint else "")
                 raise DataError(f"{place}: expected {_KIND_NAMES[kind]}, as in earlier lines, got {got}", hint)
             if kind in ("text", "integers"):
-                sequences.add_tokens(line.inputs)  # type: ignore[arg-type]
+                sequences.add_tokens(line.inputs)
             else:
                 sequences.add_features(_features(line.inputs, place), place)
             sequences.add_label(line.label, place)
             sequences.add_id(None if line.id is None else str(line.id), place)
+            if options.group is not None:
+                sequences.add_group(None if is_missing(line.group) else as_text(line.group), place)
             sequences.done(num_bytes)
     return sequences.finish(guesses)
 
 
-def _decode(decoder: "msgspec.json.Decoder[_Line]", options: Options, text: bytes) -> _Line:
+def _line_type(path: Path, group: str | None) -> type[Any]:
+    """The type of a line that has a key of this name with its group."""
+    if group is None:
+        return _Line
+    if group in _Line.__struct_fields__:
+        raise DataError(f"{path}: expected another key for the group of each sequence, got {shown(group)}")
+    field = msgspec.field(name=group, default=None)
+    return msgspec.defstruct("_Line", [("group", str | int | bool | None, field)], bases=(_Line,))
+
+
+def _decode(decoder: "msgspec.json.Decoder[Any]", options: Options, text: bytes) -> Any:
     """The sequence of a line. NaN, which Python writes but JSON does not have, can stand for a missing value."""
     try:
         return decoder.decode(text)
@@ -93,7 +107,7 @@ def _decode(decoder: "msgspec.json.Decoder[_Line]", options: Options, text: byte
         if options.missing == "refuse" or b"NaN" not in text:
             raise
     try:
-        return msgspec.convert(json.loads(text), _Line)
+        return msgspec.convert(json.loads(text), decoder.type)
     except ValueError as error:
         if isinstance(error, msgspec.MsgspecError):
             raise

@@ -1,4 +1,4 @@
-"""NumPy archives with the arrays `inputs`, `targets`, `lengths` and `ids`."""
+"""NumPy archives with the arrays `inputs`, `targets`, `lengths`, `ids`, and perhaps one of groups."""
 
 import lzma
 import math
@@ -18,28 +18,31 @@ from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.inputs import Inputs, integers_guessed
-from seqlight.data.reading.names import as_text, to_label
+from seqlight.data.reading.names import as_text, is_missing, to_label
 from seqlight.data.reading.notation import numbers_as_tokens
 from seqlight.data.reading.npz_member import Member, read_member
 from seqlight.data.reading.options import Options
-from seqlight.data.reading.place import reason
+from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, Label, RawSequences
 
 
 def read_npz(path: Path, options: Options) -> RawSequences:
-    """Read `inputs` (N, T) or (N, T, F), `targets` (N,) or (N, L), `lengths` (N,) and `ids` (N,).
+    """Read `inputs` (N, T) or (N, T, F), `targets` (N,) or (N, L), `lengths` (N,), `ids` (N,), and groups (N,).
 
     Types, shapes and sizes are checked before an array is read.
 
     Raises:
         DataError: the file can't be used; the message gives the reason.
     """
+    wanted = ["inputs", "targets", "lengths", "ids"]
+    if options.group in wanted:
+        raise DataError(f"{path}: expected another array for the group of each sequence, got {shown(options.group)}")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {
                 name: read_member(path, archive, name)
-                for name in ("inputs", "targets", "lengths", "ids")
+                for name in (*wanted, *([options.group] if options.group else []))
                 if f"{name}.npy" in archive.namelist()
             }
             if "inputs" not in members:
@@ -76,6 +79,7 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
     ids: Sequence[str | int] = _ids(members["ids"]) if "ids" in members else range(num_sequences)
     lengths = _lengths(members.get("lengths"), ids, num_steps, options)
     labels, label_names = _labels(members.get("targets"), ids, options.labelled, path)
+    groups = None if options.group not in members else _groups(members[options.group], ids)
     total = int(lengths.sum())
     memory.require(total * size_of_step, path)
     with_steps = np.flatnonzero(lengths)
@@ -118,6 +122,7 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
         lengths = lengths[with_steps]
         ids = [ids[row] for row in with_steps.tolist()]
         labels = None if labels is None else [labels[row] for row in with_steps]
+        groups = None if groups is None else [groups[row] for row in with_steps]
     if as_tokens and options.inputs == "auto" and array.dtype.kind == "U":
         guesses += numbers_as_tokens(codes.texts, path)
     return RawSequences(
@@ -130,6 +135,7 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
         label_vectors=None if label_names is None else len(label_names),
         guesses=guesses,
         remarks=remarks,
+        groups=groups,
     )
 
 
@@ -183,6 +189,16 @@ def _ids(member: Member) -> list[str]:
         if seen.setdefault(name, number) != number:
             raise member.error("distinct ids", f"{name!r} for sequences {seen[name]} and {number}")
     return ids
+
+
+def _groups(member: Member, ids: Sequence[str | int]) -> list[str]:
+    if member.dtype.kind not in "biufU":
+        raise member.error("text or integers", member.dtype)
+    values = member.read().tolist()
+    for name, value in zip(ids, values, strict=True):
+        if is_missing(value):
+            raise member.error("the group of each sequence", f"none for sequence {name!r}")
+    return [as_text(value) for value in values]
 
 
 def _labels(

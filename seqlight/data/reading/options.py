@@ -21,6 +21,7 @@ class Options:
         layout: "long" has a row of a table per time step and arrays (N, T, F); "wide" a row of a table per sequence;
             "channels_first" arrays (N, F, T). Formats to which it does not apply are read as always.
         labels_file: the table with the labels of a folder's files; None takes `labels.csv` in the folder.
+        group: the key of .jsonl, or the array of .npz, with the group of each sequence; None if there is none.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None decides by the lists.
         missing: "mask" reads missing values of features as NaN, "refuse" raises a DataError.
     """
@@ -32,3 +33,4 @@ class Options:
     label_vectors: int | None = None
     labels_file: str | None = None
     missing: Missing = "refuse"
+    group: str | None = None

@@ -61,7 +61,8 @@ def read_sequences(
     Raises:
         DataError: the file can't be used; the message says where, and what was expected.
     """
-    path, options = Path(path), Options(inputs, labelled, empty, layout, label_vectors, labels_file, missing)
+    path = Path(path)
+    options = Options(inputs, labelled, empty, layout, label_vectors, labels_file, missing, columns.group)
     suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
     is_folder = path.is_dir()
     if suffix not in SUFFIXES and not is_folder:

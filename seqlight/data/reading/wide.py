@@ -14,6 +14,7 @@ from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.columns import names_of
 from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
+from seqlight.data.reading.groups import group_texts
 from seqlight.data.reading.ids import id_texts, sequence_ids
 from seqlight.data.reading.label_vectors import vector_names, vectors_guessed
 from seqlight.data.reading.labels import Labels
@@ -47,13 +48,13 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
     of_steps = [name for names in columns.steps.values() for name in names]
     num_features, num_steps = len(columns.steps), len(of_steps) // len(columns.steps)
     values: Buffer | None = None
-    ids, all_lengths, num_rows = Codes(), [], 0
+    ids, groups, all_lengths, num_rows = Codes(), [], [], 0
     indices: dict[str, int] = {}
     labels = None
     if columns.label is not None:
         labels = Labels(columns.label, options, 'Its column can be named: `label_column="NAME"`')
     notation, remarks = Notation(), table.remarks
-    for batch in table.batches([*of_steps, *names_of(columns.id), *names_of(columns.label)]):
+    for batch in table.batches([*of_steps, *names_of(columns.id), *names_of(columns.label), *names_of(columns.group)]):
         if batch.num_rows == 0:
             continue
         place = Place(path, num_rows + 1)
@@ -69,6 +70,8 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
         if labels is not None:
             indices.update((str(row), row) for row in sequences.tolist())
             labels.append(batch, sequences, indices, place)
+        if columns.group is not None:
+            groups += group_texts(batch, columns.group, place)
         numbers = np.stack([_numbers(batch[name], name, notation, place, options.missing) for name in of_steps], 1)
         numbers = numbers.reshape(-1, num_features, num_steps).transpose(0, 2, 1)
         lengths = _lengths(numbers, columns, place, options.missing)
@@ -89,6 +92,7 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
     if number:
         names = [names[row] for row in with_steps.tolist()]
         found = None if found is None else [found[row] for row in with_steps.tolist()]
+        groups = [groups[row] for row in with_steps.tolist()] if groups else []
     return RawSequences(
         values=values.finish(),
         tokens=None,
@@ -100,6 +104,7 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
         columns=columns.as_columns(),
         guesses=guesses,
         remarks=remarks,
+        groups=groups or None,
     )
 
 

@@ -21,15 +21,17 @@ class WideColumns:
         id: the column with the name of each sequence, or several columns; None if there is none.
         label: the column with the label, or several columns of 0 and 1; None if there is none.
         steps: for each feature, its columns in the order of time.
+        group: the column with the group of each sequence; None if there is none.
     """
 
     id: str | tuple[str, ...] | None
     label: str | tuple[str, ...] | None
     steps: dict[str, list[str]]
+    group: str | None = None
 
     def as_columns(self) -> Columns:
         """The roles without the steps."""
-        return Columns(self.id, "", self.label, tuple(self.steps))
+        return Columns(self.id, "", self.label, tuple(self.steps), group=self.group)
 
 
 def resolve_wide(
@@ -50,14 +52,16 @@ def resolve_wide(
     if request.step:
         raise DataError(f"{path}: expected no step column, since a row is a sequence, got {shown(request.step)}")
     check_distinct(path, names)
-    known, label, sequence_id = set(names), request.label, request.id
+    known, label, sequence_id, group = set(names), request.label, request.id, request.group
+    if group not in known and (request.left_out is not None or not labelled):  # a trained model needs no groups
+        group = None
     if not labelled:
         label = present(label, known)
-    for role, wanted in (("id", names_of(sequence_id)), ("label", names_of(label))):
+    for role, wanted in (("id", names_of(sequence_id)), ("label", names_of(label)), ("group", names_of(group))):
         for name in wanted:
             if name not in known:
                 raise not_found(path, names, f"expected a column {shown(name)}", role)
-    free = [name for name in names if name not in {*names_of(sequence_id), *names_of(label)}]
+    free = [name for name in names if name not in {*names_of(sequence_id), *names_of(label), group}]
     guesses, headerless = [], first_row is not None
     if sequence_id is None and not headerless:
         sequence_id = guess("id", free)
@@ -79,7 +83,7 @@ def resolve_wide(
     steps = {_WITHOUT_NAME: free} if headerless else _steps(path, free, request.features)
     longest = len(next(iter(steps.values())))
     guesses.append(f"features {', '.join(map(shown, [*steps][:20]))}, of {longest} steps in a row")
-    return WideColumns(sequence_id, label, steps), (f"{path}: {', '.join(guesses)}",)
+    return WideColumns(sequence_id, label, steps, group), (f"{path}: {', '.join(guesses)}",)
 
 
 def _steps(path: Path, names: list[str], features: tuple[str, ...] | None) -> dict[str, list[str]]:
