@@ -35,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "model.init_args.convolution": None,
     "model.init_args.recover": False,
     "data.init_args.missing": "refuse",
+    "data.init_args.time_delta": False,
     "model.init_args.optimizer.class_path": "torch.optim.Adam",
     **{
         f"model.init_args.optimizer.init_args.{name}": argument.default

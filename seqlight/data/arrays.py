@@ -38,6 +38,8 @@ class SequenceArrays(EncodedSequences):
             lengths and ids; None takes a part of those for training, stratified by label.
         test: the sequences for testing, in the same form.
         predict: the inputs to classify, or a dict with inputs, and perhaps lengths and ids.
+        times: for `time_delta`, the times of the steps of each sequence, as a list of arrays (T,): rising numbers, or
+            points in time (datetime64). Those of other splits are in their dicts.
         batch_size: sequences per step and process.
         seed: the order of the training samples depends on seed and epoch, the choice of validation sequences on seed.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
@@ -47,6 +49,7 @@ class SequenceArrays(EncodedSequences):
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
             place, or the mean before any, and two channels say whether the value was observed, and when it last was.
+        time_delta: whether the time since the step before, from `times`, is a channel beside the features.
         val_fraction: the fraction of the sequences that is for validation, if there is no `val`; 0 for none.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         positive_class: which of two classes is 1, which F1 and AUROC are about; None for true or 1, else the rarer one.
@@ -57,7 +60,17 @@ class SequenceArrays(EncodedSequences):
         TypeError, ValueError: if an argument has another form, is out of its range, or contradicts the encoding.
     """
 
-    in_memory: ClassVar[tuple[str, ...]] = ("inputs", "labels", "ids", "groups", "lengths", "val", "test", "predict")
+    in_memory: ClassVar[tuple[str, ...]] = (
+        "inputs",
+        "labels",
+        "ids",
+        "groups",
+        "lengths",
+        "times",
+        "val",
+        "test",
+        "predict",
+    )
     _example = "(inputs, labels)"
 
     def __init__(
@@ -71,6 +84,7 @@ class SequenceArrays(EncodedSequences):
         val: Any = None,
         test: Any = None,
         predict: Any = None,
+        times: Any = None,
         batch_size: int = 16,
         seed: int = 0,
         bucketing: bool = True,
@@ -78,6 +92,7 @@ class SequenceArrays(EncodedSequences):
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
         standardise: bool = True,
         missing: Missing = "refuse",
+        time_delta: bool = False,
         val_fraction: float = 0.2,
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
@@ -88,9 +103,11 @@ class SequenceArrays(EncodedSequences):
         save_plain_hyperparameters(self)
         self.name = "arrays"
         check_choice("missing", missing, ("refuse", "mask"))
-        given = {"labels": labels, "ids": ids, "groups": groups, "lengths": lengths}
+        given = {"labels": labels, "ids": ids, "groups": groups, "lengths": lengths, "times": times}
         if inputs is None and (encoding is None or any(value is not None for value in given.values())):
             raise ValueError("inputs: expected sequences to learn from, as SequenceArrays(inputs, labels)")
+        if times is not None and not time_delta:
+            raise ValueError("times: expected none without `time_delta=True`")
         if groups is not None and val is not None:
             raise ValueError("groups: expected none with `val`, because they are for taking a part of the inputs")
         self._arrays: dict[str, Arrays] = {}

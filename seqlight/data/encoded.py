@@ -20,6 +20,7 @@ from seqlight.data.given_encoding import check_arguments, reorder_features
 from seqlight.data.leaks import leaks
 from seqlight.data.learn import learn_encoding
 from seqlight.data.reading.collect import collect
+from seqlight.data.reading.elapsed import add_times
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.sequences import Sequences
@@ -38,7 +39,7 @@ from seqlight.data.true_labels import LabelColumns, columns_of_labels
 from seqlight.data.validation_split import Rows, ValidationSplit, rule_of
 
 # Arguments that `learn_encoding` takes.
-_LEARNING = ("target", "standardise", "class_weights", "positive_class", "missing")
+_LEARNING = ("target", "standardise", "class_weights", "positive_class", "missing", "time_delta")
 
 
 @dataclass(frozen=True)
@@ -152,16 +153,19 @@ class EncodedSequences(SequenceDataModule):
         """For predict, columns with the labels that the source has; they can be unknown to the model."""
         return self._load(split).labels
 
-    def encode(self, sequences: Sequence[Any]) -> Batch:
+    def encode(self, sequences: Sequence[Any], times: Sequence[Any] | None = None) -> Batch:
         """A batch of new sequences for the model; their targets are unknown.
 
         Args:
             sequences: the time steps of each sequence: numbers (T, F), or tokens (T,).
+            times: the times of the steps of each sequence, (T,), for a model that was trained with `time_delta`.
 
         Raises:
             DataError: if they do not fit the training data.
         """
         raw = collect(sequences, self.encoding.vocabulary is not None, self.encoding.missing)
+        if times is not None:
+            add_times(raw, times, None, "sequences")
         encoded = self.encoding.encode(raw, "sequences", labelled=False)
         rows = torch.arange(len(encoded.lengths))
         return encoded.take(rows, rows)

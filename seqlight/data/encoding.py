@@ -40,7 +40,7 @@ class SequenceEncoding:
             earlier version took it.
         longest: the number of time steps of the longest training sequence; None if an earlier version learned it.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None if there are none.
-        channels: what is done with missing values, and the channels that are added for them; None if there are none.
+        channels: what is done with missing values, and the channels that are added; None for neither.
 
     Raises:
         ValueError: if the values contradict each other.
@@ -102,6 +102,11 @@ class SequenceEncoding:
         return "refuse" if self.channels is None or self.channels.fill is None else "mask"
 
     @property
+    def time_delta(self) -> bool:
+        """Whether the time since the step before is a channel."""
+        return self.channels is not None and self.channels.delta is not None
+
+    @property
     def vocab_size(self) -> int | None:
         """The number of token indices, including 0 for unknown tokens."""
         return None if self.vocabulary is None else len(self.vocabulary) + 1
@@ -154,6 +159,6 @@ class SequenceEncoding:
         del values  # else its memory could not be used again
         if self.channels is None:
             return standardise(raw, self.mean, self.scale, path)
-        added = self.channels.add(raw)
+        added = self.channels.add(raw, path)
         numbers = standardise(raw, self.mean, self.scale, path)
         return np.hstack([numbers, added]) if added.size else numbers

@@ -51,6 +51,7 @@ class SequenceFiles(EncodedSequences):
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
             place, or the mean before any, and two channels say whether the value was observed, and when it last was.
+        time_delta: whether the time since the step before, from the step column, is a channel beside the features.
         val_fraction: the fraction of the training file for validation, if there is no `val`; 0 for none.
         empty: "skip" leaves out sequences without time steps, and the report counts them; "refuse" raises a DataError.
         layout: "long" for tables with a row per time step and arrays (N, T, F); "wide" for tables with a row per
@@ -90,6 +91,7 @@ class SequenceFiles(EncodedSequences):
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
         standardise: bool = True,
         missing: Missing = "refuse",
+        time_delta: bool = False,
         val_fraction: float = 0.2,
         empty: Literal["refuse", "skip"] = "refuse",
         layout: Literal["long", "wide", "channels_first"] = "long",
@@ -155,6 +157,7 @@ class SequenceFiles(EncodedSequences):
             labels_file=self._labels_file,
             label_vectors=None if learned is None else learned.label_vectors,
             missing=self.hparams["missing"],
+            elapsed=self.hparams["time_delta"],
         )
 
 

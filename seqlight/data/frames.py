@@ -45,6 +45,7 @@ class SequenceFrames(EncodedSequences):
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
             place, or the mean before any, and two channels say whether the value was observed, and when it last was.
+        time_delta: whether the time since the step before, from the step column, is a channel beside the features.
         val_fraction: the fraction of the sequences that is for validation, if there is no `val`; 0 for none.
         class_weights: "balanced", which gives each class the same influence, or the weight of each class, in order.
         positive_class: which of two classes is 1, which F1 and AUROC are about; None for true or 1, else the rarer one.
@@ -76,6 +77,7 @@ class SequenceFrames(EncodedSequences):
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
         standardise: bool = True,
         missing: Missing = "refuse",
+        time_delta: bool = False,
         val_fraction: float = 0.2,
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
@@ -104,5 +106,6 @@ class SequenceFrames(EncodedSequences):
         return str(self.sources[split])
 
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
-        missing = self.hparams["missing"]
-        return read_frame(self._frames[split], str(self.sources[split]), columns, inputs, labelled, missing)
+        frame, source = self._frames[split], str(self.sources[split])
+        missing, elapsed = self.hparams["missing"], self.hparams["time_delta"]
+        return read_frame(frame, source, columns, inputs, labelled, missing, elapsed)

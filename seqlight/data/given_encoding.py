@@ -24,6 +24,8 @@ def check_arguments(encoding: SequenceEncoding, arguments: Mapping[str, Any]) ->
         changed.append("standardise")
     if encoding.vocabulary is None and arguments["missing"] != encoding.missing:
         changed.append("missing")
+    if encoding.vocabulary is None and arguments["time_delta"] != encoding.time_delta:
+        changed.append("time_delta")
     given = arguments["class_weights"]
     weights = tuple(given) if isinstance(given, list) else encoding.class_weights
     if weights != encoding.class_weights or (given is None) != (weights is None):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seqlight.data.channels import learn_channels, require_values
+from seqlight.data.channels import learn_channels, require_times, require_values
 from seqlight.data.classes import learn_classes, names_of
 from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.reading.names import TRUTH, class_name
@@ -30,6 +30,7 @@ def learn_encoding(
     class_weights: Literal["balanced"] | Sequence[float] | None = None,
     positive_class: str | None = None,
     missing: Missing = "refuse",
+    time_delta: bool = False,
 ) -> SequenceEncoding:
     """Learn the encoding from training data.
 
@@ -42,6 +43,7 @@ def learn_encoding(
         class_weights: as for `SequenceFiles`.
         positive_class: as for `SequenceFiles`.
         missing: as for `SequenceFiles`.
+        time_delta: as for `SequenceFiles`.
 
     Raises:
         DataError: if there is nothing to learn, for example with only one class, or there is no such positive class.
@@ -59,11 +61,13 @@ def learn_encoding(
             found, names, vocabulary=vocabulary, columns=raw.columns, label_vectors=raw.label_vectors
         )
     else:
-        channels = None
         mean, scale = moments(raw.values, steps) if standardise or missing == "mask" else (None, None)
         if missing == "mask" and mean is not None:
             require_values(raw, mean, path)
-            channels = learn_channels(raw, steps, mean)
+        if time_delta:
+            require_times(raw, path)
+        fill = mean if missing == "mask" else None
+        channels = learn_channels(raw, steps, fill, time_delta=time_delta) if missing == "mask" or time_delta else None
         encoding = SequenceEncoding(
             found,
             names,

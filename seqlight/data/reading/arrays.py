@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 
 from seqlight.data.reading.array_labels import read_labels
 from seqlight.data.reading.collect import Collector
+from seqlight.data.reading.elapsed import add_times
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.missing import is_missing_value, without_objects
 from seqlight.data.reading.names import as_text
@@ -32,6 +33,7 @@ class Arrays:
         lengths: the number of time steps of each sequence, (N,), if sequences are padded at their end.
         ids: N distinct names; None for the indices.
         groups: the group of each sequence, N names.
+        times: the times of each sequence's steps, as in `add_times`.
     """
 
     inputs: Any
@@ -39,6 +41,7 @@ class Arrays:
     lengths: Any = None
     ids: Any = None
     groups: Any = None
+    times: Any = None
 
     @classmethod
     def given(cls, value: Any, source: str, expected: str) -> "Arrays":
@@ -108,6 +111,8 @@ def read_arrays(
     raw.ids = ids
     if arrays.groups is not None:
         raw.groups = names_for(arrays.groups, len(ids), "groups", source)
+    if arrays.times is not None:
+        add_times(raw, arrays.times, arrays.lengths, source)
     if arrays.labels is None and labelled:
         raise DataError(f"{source}: expected a label for each sequence, got none")
     if arrays.labels is not None:

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from seqlight.data.reading import memory
 from seqlight.data.reading.buffer import Buffer
+from seqlight.data.reading.elapsed import Times, elapsed
 from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.label_vectors import LabelVectors, names_of, vector_names, vectors_guessed
@@ -48,9 +49,13 @@ class Collector:
         self._empty: list[int] = []
         self._first_empty = ""
         self._probed = False
+        self._elapsed: list[np.ndarray] = []
+        self._time_unit: str | None = None
 
-    def add_features(self, values: Float64[np.ndarray, "steps features"], place: str) -> None:
-        """Add a sequence of numbers.
+    def add_features(
+        self, values: Float64[np.ndarray, "steps features"], place: str, times: Times | None = None
+    ) -> None:
+        """Add a sequence of numbers, and perhaps the times of its steps.
 
         Raises:
             DataError: the number of features differs from before, or a value is not finite in float32.
@@ -68,6 +73,11 @@ class Collector:
 
         self._values.append(finite_numbers(values, error, self._options.missing))
         self._lengths.append(len(values))
+        if times is not None and self._options.elapsed:
+            if self._elapsed and times.unit != self._time_unit:
+                raise DataError(f"{place}: expected times of the same kind as before, numbers or dates")
+            self._time_unit = times.unit
+            self._elapsed.append(elapsed(times.values, np.array([len(values)]), times.unit))
 
     def add_tokens(self, tokens: list[str | int]) -> None:
         """Add a sequence of tokens."""
@@ -177,6 +187,8 @@ class Collector:
             guesses=guesses,
             remarks=remarks,
             groups=[group for group in self._groups if group is not None] or None,
+            time_unit=self._time_unit,
+            elapsed=np.concatenate(self._elapsed) if self._elapsed else None,
         )
 
 

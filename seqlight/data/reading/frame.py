@@ -23,6 +23,7 @@ def read_frame(
     inputs: Inputs = "auto",
     labelled: bool = True,
     missing: Missing = "refuse",
+    elapsed: bool = False,
 ) -> RawSequences:
     """Read a frame as a table.
 
@@ -34,6 +35,7 @@ def read_frame(
         inputs: the kind of the inputs, as in `read_table`.
         labelled: whether each sequence must have a label.
         missing: as in `Options`.
+        elapsed: as in `Options`.
 
     Raises:
         DataError: the frame can't be used; the message gives the reason.
@@ -49,7 +51,7 @@ def read_frame(
 
         num_rows = len(frame) if hasattr(frame, "__len__") else 0
         table = Table(Path(source), stream.schema.names, batches, lambda rows: max(rows, num_rows), typed=True)
-        return read_table(table, columns, Options(inputs, labelled, missing=missing))
+        return read_table(table, columns, Options(inputs, labelled, missing=missing, elapsed=elapsed))
     except pa.ArrowException as error:
         cause = " ".join(str(argument) for argument in reversed(error.args)) or reason(error)
         raise DataError(f"{source}: can't be read as a table: {cause}") from None

@@ -24,6 +24,7 @@ class Options:
         group: the key of .jsonl, or the array of .npz, with the group of each sequence; None if there is none.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None decides by the lists.
         missing: "mask" reads missing values of features as NaN, "refuse" raises a DataError.
+        elapsed: whether to return the times of steps.
     """
 
     inputs: Inputs = "auto"
@@ -34,3 +35,4 @@ class Options:
     labels_file: str | None = None
     missing: Missing = "refuse"
     group: str | None = None
+    elapsed: bool = False

@@ -61,6 +61,8 @@ class RawSequences:
         groups: the group of each sequence; None if there is no column of groups.
         times: the first and the last step of each sequence, int64 or float64 (N, 2); None without a column of steps.
         time_unit: NumPy's unit of these steps since 1970, in UTC, as "ns"; None if they are numbers.
+        elapsed: the time of each step since the first of its sequence, float64 (S,): in seconds if there is a
+            `time_unit`; None if it was not asked for or is unknown.
     """
 
     values: Float64[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]
@@ -76,3 +78,4 @@ class RawSequences:
     groups: list[str] | None = None
     times: Int64[np.ndarray, "sequences 2"] | Float64[np.ndarray, "sequences 2"] | None = None
     time_unit: str | None = None
+    elapsed: Float64[np.ndarray, " steps"] | None = None

@@ -41,6 +41,7 @@ def read_sequences(
     labels_file: str | None = None,
     label_vectors: int | None = None,
     missing: Missing = "refuse",
+    elapsed: bool = False,
 ) -> RawSequences:
     """Read the sequences of a file.
 
@@ -57,12 +58,13 @@ def read_sequences(
         labels_file: as in `Options`.
         label_vectors: as in `RawSequences`, from the training file; None decides it.
         missing: as in `Options`.
+        elapsed: as in `Options`.
 
     Raises:
         DataError: the file can't be used; the message says where, and what was expected.
     """
     path = Path(path)
-    options = Options(inputs, labelled, empty, layout, label_vectors, labels_file, missing, columns.group)
+    options = Options(inputs, labelled, empty, layout, label_vectors, labels_file, missing, columns.group, elapsed)
     suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
     is_folder = path.is_dir()
     if suffix not in SUFFIXES and not is_folder:

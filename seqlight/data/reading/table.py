@@ -16,6 +16,7 @@ from seqlight.data.reading.arrow import is_text, plain, refuse_empty
 from seqlight.data.reading.buffer import Buffer
 from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.columns import label_hint, names_of, resolve
+from seqlight.data.reading.elapsed import elapsed
 from seqlight.data.reading.groups import Groups
 from seqlight.data.reading.ids import id_texts, sequence_ids
 from seqlight.data.reading.index_columns import RowCounters
@@ -126,6 +127,9 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
     order = _order(table, all_codes, steps, step_values, names)
     lengths = np.bincount(all_codes, minlength=len(names))
     times = None if step_values is None else _ends(step_values, order, lengths)
+    since = None
+    if options.elapsed and steps is not None and step_values is not None:
+        since = elapsed(step_values if order is None else step_values[order], lengths, steps.unit)
     del all_codes, step_values
     if order is not None:
         for column in [all_values] if as_tokens else all_values.T:  # one at a time, to save memory
@@ -146,6 +150,7 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
         groups=None if groups is None else groups.finish(len(names)),
         times=times,
         time_unit=None if steps is None else steps.unit,
+        elapsed=since,
     )
 
 

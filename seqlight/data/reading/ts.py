@@ -59,8 +59,11 @@ def read_ts(path: Path, options: Options) -> RawSequences:
                 sequences.add_empty(place)
                 num_sequences += 1
                 continue
-            read = timed_series if with_times else series
-            sequences.add_features(read(dimensions, place, options.missing), place)
+            if with_times:
+                read, times = timed_series(dimensions, place, options.missing)
+                sequences.add_features(read, place, times)
+            else:
+                sequences.add_features(series(dimensions, place, options.missing), place)
             name = sequences.add_label(label and label.strip(), place)
             if name is not None and classes and name not in classes:
                 raise DataError(

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
+from seqlight.data.reading.elapsed import Times
 from seqlight.data.reading.missing import HINT, without_markers
 from seqlight.data.reading.numbers import is_number
 from seqlight.data.reading.options import Missing
@@ -24,8 +25,8 @@ def between_colons(line: str) -> list[str]:
 
 def timed_series(
     dimensions: list[str], place: str, missing: Missing = "refuse"
-) -> Float64[np.ndarray, "steps dimensions"]:
-    """The values of dimensions such as (0,1.5),(1,2.5), sorted by their times.
+) -> tuple[Float64[np.ndarray, "steps dimensions"], Times]:
+    """The values of dimensions such as (0,1.5),(1,2.5), sorted by their times, and these.
 
     Raises:
         DataError: a part is not a pair of time and value, or times are missing, repeated, or not the same in all
@@ -41,11 +42,11 @@ def timed_series(
         elif found != times:
             raise DataError(f"{place}, dimension {number}: expected the times of dimension 1, got others")
         values.append(",".join(value for _, value in pairs))
-    numbers = _as_numbers(times, place)
+    numbers, unit = _as_numbers(times, place)
     order = np.argsort(numbers, kind="stable")
     if (again := np.flatnonzero(np.diff(numbers[order]) == 0)).size:
         raise DataError(f"{place}: expected distinct times, got {shown(times[order[again[0]]])} twice")
-    return series(values, place, missing)[order]
+    return series(values, place, missing)[order], Times(numbers[order], unit)
 
 
 def _pairs(text: str, place: str) -> list[tuple[str, str]]:
@@ -61,7 +62,7 @@ def _pairs(text: str, place: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _as_numbers(times: list[str], place: str) -> np.ndarray:
+def _as_numbers(times: list[str], place: str) -> Times:
     """Times as numbers of one kind."""
     column = pa.array(times, pa.string())
     for kind in (pa.int64(), pa.float64(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
@@ -71,7 +72,7 @@ def _as_numbers(times: list[str], place: str) -> np.ndarray:
             continue
         numbers = np.asarray(read if kind in (pa.int64(), pa.float64()) else read.cast(pa.int64()))
         if not np.isnan(numbers).any():
-            return numbers
+            return Times(numbers, None if kind in (pa.int64(), pa.float64()) else "ns")
     raise DataError(f"{place}: expected times that are all numbers or all ISO dates, got {shown(times[0])} and others")
 
 
