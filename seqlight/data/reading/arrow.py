@@ -11,6 +11,17 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def is_list(kind: pa.DataType | None) -> bool:
+    """Whether a column of this type holds lists."""
+    types = pa.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def lists_of(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The columns of lists, and the types of what is in the lists."""
+    return {field.name: field.type.value_type for field in schema if is_list(field.type)}
+
+
 def plain(column: pa.Array) -> pa.Array:
     """The column without dictionary encoding. All types of text become `string`."""
     if pa.types.is_dictionary(column.type):

@@ -7,11 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from seqlight.data.reading.arrow import lists_of
 from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.lists import read_typed
 from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
-from seqlight.data.reading.table import Table, read_table
+from seqlight.data.reading.table import Table
 
 _ROWS = 1 << 16  # read at a time
 
@@ -41,17 +43,22 @@ def read_frame(
         DataError: the frame can't be used; the message gives the reason.
     """
     try:
-        stream = _stream(frame, source)
+        if isinstance(frame, pa.RecordBatchReader):
+            frame = frame.read_all()
+        streams = [_stream(frame, source)]
+        schema = streams[0].schema
 
         def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
-            for batch in stream:
+            for batch in streams.pop() if streams else _stream(frame, source):
                 chosen = batch.select(wanted)
                 for start in range(0, chosen.num_rows, _ROWS):
                     yield chosen.slice(start, _ROWS)
 
         num_rows = len(frame) if hasattr(frame, "__len__") else 0
-        table = Table(Path(source), stream.schema.names, batches, lambda rows: max(rows, num_rows), typed=True)
-        return read_table(table, columns, Options(inputs, labelled, missing=missing, elapsed=elapsed))
+        table = Table(
+            Path(source), schema.names, batches, lambda rows: max(rows, num_rows), typed=True, lists=lists_of(schema)
+        )
+        return read_typed(table, columns, Options(inputs, labelled, missing=missing, elapsed=elapsed))
     except pa.ArrowException as error:
         cause = " ".join(str(argument) for argument in reversed(error.args)) or reason(error)
         raise DataError(f"{source}: can't be read as a table: {cause}") from None

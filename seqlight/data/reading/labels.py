@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int32
 
-from seqlight.data.reading.arrow import is_text, plain
+from seqlight.data.reading.arrow import is_list, is_text, plain
 from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.label_vectors import LabelVectors, names_of
 from seqlight.data.reading.names import TRUTH, class_name, to_label
@@ -89,7 +89,7 @@ class Labels:
             column = plain(batch[self._columns])
             if not pa.types.is_nested(column.type):
                 return column
-            if not _is_list(column.type):
+            if not is_list(column.type):
                 raise DataError(f"{place.path}: column {self._columns!r}: expected labels, got {column.type}")
             joined = pc.binary_join(column.cast(pa.list_(pa.string())), _BETWEEN)
             return pc.binary_join_element_wise("", joined, _BETWEEN)  # an empty list must differ from an empty cell
@@ -121,7 +121,7 @@ class Labels:
     def _decode(self, text: str, kind: pa.DataType | None) -> Label:
         if isinstance(self._columns, str):
             error = partial(_NotALabelError, self._columns)
-            if _is_list(kind):
+            if is_list(kind):
                 floating = pa.types.is_floating(kind.value_type)  # type: ignore[union-attr]
                 names = text.split(_BETWEEN)[1:] if text != _BETWEEN else []
                 return tuple(to_label(float(name) if floating else name, True, error) or "" for name in names)
@@ -148,7 +148,3 @@ class _NotALabelError(ValueError):
 
 def _place(place: Place, codes: Int32[np.ndarray, " rows"], code: int, column: str) -> str:
     return place.of(first(codes == code), column)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

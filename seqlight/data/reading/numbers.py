@@ -42,11 +42,8 @@ def column_numbers(
     if pa.types.is_null(kind) and missing == "mask":
         return np.full(len(column), np.nan)
     if not (is_text(kind) or _is_number(kind)):
-        rows = ""
-        if pa.types.is_nested(kind):
-            rows = f"A table has one row per time step: pandas makes rows of lists by frame.explode([{name!r}, ...])"
-        end = "." if hint or rows else ""
-        raise DataError(f"{place.path}: column {name!r}: expected numbers, got {kind}{end}", rows, hint)
+        end = "." if hint else ""
+        raise DataError(f"{place.path}: column {name!r}: expected numbers, got {kind}{end}", hint)
     # First without checks: in a wide table, each operation on a column takes longer than the column's few cells.
     try:
         numbers = pc.cast(column, pa.float64(), safe=False)

@@ -1,7 +1,7 @@
 """Tables in long form: one row per time step, with the id of its sequence."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Table:
         first_row: the first row, if the file has no header; names are then the columns' numbers from 1 on.
         separator: what is between the columns of text.
         remarks: lines about the file.
+        lists: the columns of lists, and the types of what is in the lists.
         locate: the file of a row and its number there, if the rows are those of several files.
     """
 
@@ -55,6 +56,7 @@ class Table:
     first_row: list[str] | None = None
     separator: str = ","
     remarks: tuple[str, ...] = ()
+    lists: dict[str, pa.DataType] = field(default_factory=dict)
     locate: Locate | None = None
 
 

@@ -140,20 +140,6 @@ def test_test_file_is_read_as_the_training_file(tmp_path, names):
         data.split("test")
 
 
-def test_lists_in_parquet_name_the_way_out(tmp_path):
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    columns = {"id": [0, 1], "label": ["u", "v"], "x": [[1.0, 2.0], [3.0]], "z": [[1.0, 2.0], [3.0]]}
-    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
-    with pytest.raises(
-        DataError, match=r"column 'x': expected numbers, got list.*\.\n.*rows of lists by frame.explode"
-    ):
-        read_sequences(tmp_path / "a.parquet")
-    parquet.read_table(tmp_path / "a.parquet").to_pandas().explode(["x", "z"]).to_csv(tmp_path / "b.csv", index=False)
-    assert read_sequences(tmp_path / "b.csv").values.tolist() == [[1, 1], [2, 2], [3, 3]]
-
-
 @pytest.mark.parametrize("suffix", [".jsonl", ".npz", ".parquet"])
 @pytest.mark.parametrize(
     ("texts", "said"), [(["0.5", "-1.25", "3"], True), (["5", "7", "9"], False), (["a", "b", "c"], False)]
