@@ -43,6 +43,7 @@ from .tasks.frequency_sign import FrequencySign as FrequencySign
 from .tasks.majority import Majority as Majority
 from .tasks.modular_arithmetic import ModularArithmetic as ModularArithmetic
 from .tasks.parity import Parity as Parity
+from .tasks.running_parity import RunningParity as RunningParity
 from .tasks.sum_sign import SumSign as SumSign
 from .tasks.temporal_order import TemporalOrder as TemporalOrder
 from .tasks.tomita import Tomita as Tomita

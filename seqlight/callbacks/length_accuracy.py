@@ -1,4 +1,4 @@
-"""Accuracy by length in TensorBoard."""
+"""Accuracy by length, or by position, in TensorBoard."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from seqlight.callbacks.logger import LENGTHS_GROUP
 from seqlight.callbacks.tensorboard_figures import add_figures, run_and_epoch, tensorboard_loggers, trained_steps
 from seqlight.common.batch import Batch
 from seqlight.common.private_lightning import NotInEveryStep
+from seqlight.common.steps import positions
 from seqlight.figures.metric_figures import length_figure
+from seqlight.tasks.task import LabelPer
 from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, length_buckets
 from seqlight.training.trainer_data import datamodule_of
 
@@ -17,22 +19,25 @@ from seqlight.training.trainer_data import datamodule_of
 class AccuracyByLength(NotInEveryStep, pl.Callback):
     """Test accuracy for each range of lengths, if lengths differ.
 
-    Lengths up to the longest in training, and longer ones, are in different ranges.
+    Lengths up to the longest in training, and longer ones, are in different ranges. If each step has a label, it is the
+    accuracy for ranges of positions in a sequence, counted from 1.
 
     In TensorBoard it is a figure, and the curve `test/accuracy_by_length` with the length as step, so that several runs
     lie in one chart.
 
     Attributes:
         buckets: the ranges of the last test; empty if all its sequences had the same length.
+        label_per: "step" if they are ranges of positions.
     """
 
     def __init__(self) -> None:
         self.buckets: list[LengthBucket] = []
+        self.label_per: LabelPer = "sequence"
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Reset the collected results."""
         model = classifier_of(self, pl_module)
-        self.buckets = []
+        self.buckets, self.label_per = [], model.label_per
         self._accuracy = LengthAccuracy(model.target, model.head.out_features).to(model.device)
 
     def on_test_batch_end(
@@ -46,7 +51,9 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
     ) -> None:
         """Collect the results of a batch."""
         if has_results(outputs):
-            self._accuracy.update(outputs["probabilities"], outputs["targets"], batch.lengths)
+            per_step = self.label_per == "step"
+            places = positions(batch.lengths) if per_step else batch.lengths
+            self._accuracy.update(outputs["probabilities"], outputs["targets"], places)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log `test_lengths/accuracy_<shortest>_<longest>`; write the curve and draw the figure."""
@@ -60,8 +67,10 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
             name = f"{LENGTHS_GROUP}/accuracy_{bucket.shortest}_{bucket.longest}"
             pl_module.log(name, bucket.accuracy, sync_dist=True)
         if self.buckets and trainer.is_global_zero and tensorboard_loggers(trainer):
+            by = "position" if self.label_per == "step" else "length"
+            name = f"test/accuracy_by_{by}"
             for logger in tensorboard_loggers(trainer):
                 for bucket in self.buckets:
-                    logger.experiment.add_scalar("test/accuracy_by_length", bucket.accuracy, bucket.middle)
-            figure = length_figure(self.buckets, chance, run_and_epoch(trainer))
-            add_figures(trainer, "test_figures", {"accuracy_by_length": figure}, trained_steps(trainer))
+                    logger.experiment.add_scalar(name, bucket.accuracy, bucket.middle)
+            figure = length_figure(self.buckets, chance, run_and_epoch(trainer), self.label_per)
+            add_figures(trainer, "test_figures", {f"accuracy_by_{by}": figure}, trained_steps(trainer))

@@ -19,9 +19,11 @@ from seqlight.common.drafts import draft_of, remove_abandoned
 from seqlight.common.errors import WriteError
 from seqlight.common.files import new_draft
 from seqlight.common.private_lightning import NotInEveryStep
+from seqlight.common.steps import true_steps
 from seqlight.common.text import one_line
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.loader import SequenceLoader
+from seqlight.data.sequences import Sequences
 from seqlight.data.true_labels import LabelColumns, columns_of_targets
 from seqlight.tasks.task import Target
 from seqlight.training.batch_samples import sample_name
@@ -33,6 +35,9 @@ from seqlight.training.trainer_data import class_names, datamodule_of
 
 class PredictionWriter(NotInEveryStep, pl.Callback):
     """Write the predictions of `Trainer.predict` to a CSV file, one row per sequence in the order of the split.
+
+    If each step has a label, one row per time step, with another column `step`: the value of the column of steps, or
+    else the index.
 
     Columns: `id`, from the data module's `sample_ids("predict")`, or else the index; `probability_<class>` for each
     class; `prediction`, the class; and `label`, the true class, if some are known. A multilabel target has
@@ -77,8 +82,10 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         self._names = class_names(trainer, model.target, model.head.out_features)
         datamodule = datamodule_of(trainer)
         self._ids = None if datamodule is None else datamodule.sample_ids("predict")
+        self._per_step = model.label_per == "step"
+        self._steps = datamodule.sample_steps("predict") if datamodule is not None and self._per_step else None
         self._labels = _true_labels(datamodule, loader, self._names, self._target)
-        self._num_written = 0
+        self._num_written = self._num_rows = 0  # sequences, and rows
         self._non_finite = []
         self._place = Path(os.path.realpath(self.path))
         if self._place.exists() and not self._place.is_file():
@@ -95,7 +102,8 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
             text = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
             self._file = new_draft(self._draft, self._place, mode="w", **text)
             self._rows = csv.writer(self._file)
-            self._rows.writerow([*header(self._names, self._target), *self._labels])
+            name, *others = header(self._names, self._target)
+            self._rows.writerow([name, *(["step"] if self._per_step else []), *others, *self._labels])
         except OSError as error:
             raise self._failure(error) from error
 
@@ -119,13 +127,20 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         self._non_finite += [sample_name(start + row, self._ids) for row in non_finite_rows(outputs)]
         if len(self._non_finite) > MOST_NAMED:
             raise self._refusal()
+        begins: Sequence[Sequence[int | str]] = [[name] for name in ids]
+        if self._per_step:
+            outputs = true_steps(outputs, batch.lengths)
+            begins = self._names_of_steps(ids, batch.lengths.tolist())
         table = rows(outputs, self._names, self._target)
-        labels = [column[start:stop] for column in self._labels.values()]
+        written = slice(self._num_rows, self._num_rows + len(table))
+        labels = [column[written] for column in self._labels.values()]
         try:
-            self._rows.writerows([name, *cells, *true] for name, cells, *true in zip(ids, table, *labels, strict=True))
+            self._rows.writerows(
+                [*begin, *cells, *true] for begin, cells, *true in zip(begins, table, *labels, strict=True)
+            )
         except OSError as error:
             raise self._failure(error) from error
-        self._num_written = stop
+        self._num_written, self._num_rows = stop, written.stop
         if trainer.received_sigterm:  # Lightning would continue to predict
             raise SystemExit(128 + signal.SIGTERM)
 
@@ -159,6 +174,15 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
             finally:
                 self._draft.unlink(missing_ok=True)
 
+    def _names_of_steps(self, ids: Sequence[int | str], lengths: Sequence[int]) -> list[tuple[int | str, int | str]]:
+        """Id and step of each row."""
+        places: list[tuple[int | str, int | str]]
+        places = [(name, step) for name, length in zip(ids, lengths, strict=True) for step in range(length)]
+        if self._steps is None:
+            return places
+        steps = self._steps[self._num_rows : self._num_rows + len(places)]
+        return [(name, step) for (name, _), step in zip(places, steps, strict=True)]
+
     def _refusal(self) -> NonFiniteError:
         earlier = self._place.exists()
         kept = f"the earlier {self.path} is unchanged" if earlier else f"{self.path} was not written"
@@ -178,7 +202,10 @@ def _true_labels(
     given = None if datamodule is None else datamodule.true_labels("predict")
     if given is not None:
         return given
-    return columns_of_targets(loader.data.targets, names, target) if isinstance(loader, SequenceLoader) else {}
+    if not isinstance(loader, SequenceLoader):
+        return {}
+    targets = loader.data.own_targets() if isinstance(loader.data, Sequences) else loader.data.targets
+    return columns_of_targets(targets, names, target)
 
 
 def header(names: Sequence[str], target: Target) -> list[str]:

@@ -246,7 +246,7 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
     ) -> dict[str, "Figure"]:
         model = classifier_of(self, pl_module)
         names = class_names(trainer, model.target, model.head.out_features)
-        figures = {"confusion_matrix": confusion_figure(results.confusion, names, results.where)}
+        figures = {"confusion_matrix": confusion_figure(results.confusion, names, results.where, model.label_per)}
         if results.roc is not None:
             figures["roc"] = roc_figure(results.roc, names, results.where)
         return figures

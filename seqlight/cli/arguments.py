@@ -134,6 +134,15 @@ class GivenArguments:
             found = next(reversed(self.values_of(flag)), found)
         return None if found is None else str(found)
 
+    def data_argument(self, name: str) -> str | None:
+        """The value of an argument of the data module that flags or configuration files give; None if none does."""
+        found = None
+        for configuration in self._contents_of_configurations():
+            given = {_short_name(key): value for key, value in flatten("data", configuration.get("data")).items()}
+            found = given.get(f"data.{name}", found)
+        found = next(reversed(self.values_of(f"--data.{name}")), found)
+        return None if found is None else str(found)
+
     def max_epochs(self, default: int | None) -> int | None:
         """The number of epochs if none is given: no limit if the steps or the time have one, at least `min_epochs`.
 

@@ -21,6 +21,7 @@ from seqlight.data.synthetic import SyntheticSequences
 from seqlight.training.trainer_data import datamodule_of
 
 WIDTH = 80
+_NAMES = {"sequence": ("last step", "bag of steps"), "step": ("step alone", "bag of steps so far")}  # linear models
 
 
 def baselines_text(trainer: Trainer, metrics: Mapping[str, Tensor | float], split: Split, *, weighted: bool) -> str:
@@ -53,13 +54,14 @@ def baselines_text(trainer: Trainer, metrics: Mapping[str, Tensor | float], spli
 def describe(found: MeasuredBaselines, split: Split) -> str:
     """The line of accuracies."""
     known = found.baselines
-    accuracies = {"majority": known.majority, "last step": known.last_symbol, "bag of steps": known.bag_of_symbols}
+    last, bag = _NAMES[found.label_per]
+    accuracies = {"majority": known.majority, last: known.last_symbol, bag: known.bag_of_symbols}
     text = f"baselines ({split}): " + ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
     parts = []
     if found.num_fitted < found.num_train:
-        parts.append(f"fitted to {found.num_fitted} of the training sequences")
+        parts.append(f"fitted to {found.num_fitted} of the training {found.label_per}s")
     if found.num_evaluated < found.num_split:
-        parts.append(f"measured on {found.num_evaluated} sequences")
+        parts.append(f"measured on {found.num_evaluated} {found.label_per}s")
     return f"{text} ({', '.join(parts)})" if parts else text
 
 
@@ -69,13 +71,15 @@ def judge(accuracy: float, found: MeasuredBaselines, data: SequenceDataModule) -
     linear = max(known.last_symbol, known.bag_of_symbols)
     remarks = []
     if known.majority == 1:  # no network could beat it
-        remarks = ["the most frequent class is right for all sequences: this split can't show what the network learned"]
+        fact = f"the most frequent class is right for all {found.label_per}s"
+        remarks = [f"{fact}: this split can't show what the network learned"]
     elif accuracy <= known.majority + _noise(known.majority, found):
         remarks = [f"not clearly better than the most frequent class: {_advice(data)}"]
     elif not getattr(task, "solved_by_bag", False) and accuracy <= linear + _noise(linear, found):
-        name, fact = "last step", "earlier steps do"
+        last, bag = _NAMES[found.label_per]
+        name, fact = last, "earlier steps do" if found.label_per == "sequence" else "other steps do"
         if known.bag_of_symbols >= known.last_symbol:
-            name, fact = "bag of steps", "the order of steps does"
+            name, fact = bag, "the order of steps does"
         if accuracy < linear - _noise(linear, found):
             remarks = [f"worse than a linear model of the {name}: {_advice(data)}"]
         else:
@@ -119,7 +123,12 @@ def _measure(trainer: Trainer, data: SequenceDataModule, split: Split) -> Measur
     elif split == "test":
         evaluated = _samples(trainer.test_dataloaders, data, split, trainer.num_test_batches)
     return measure_baselines(
-        train, evaluated, target=data.target, num_outputs=data.num_outputs, vocab_size=data.vocab_size
+        train,
+        evaluated,
+        target=data.target,
+        num_outputs=data.num_outputs,
+        vocab_size=data.vocab_size,
+        label_per=data.label_per,
     )
 
 

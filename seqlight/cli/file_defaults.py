@@ -35,8 +35,15 @@ def fit_defaults(given: GivenArguments, from_checkpoint: dict[str, Any] | None) 
     described = (from_checkpoint or {}).get("data", {}).get("class_path")
     if (given.data_class or described) not in _FILES:
         return {"trainer.max_epochs": given.max_epochs(TRAINER_DEFAULTS["max_epochs"])}
-    model = {} if from_checkpoint is not None else {"model": _MODEL}
+    model = {} if from_checkpoint is not None else {"model": _model_for(given)}
     return {**model, "trainer.max_epochs": given.max_epochs(None)}
+
+
+def _model_for(given: GivenArguments) -> dict[str, Any]:
+    """The default model. One that classifies each step by its own output has no readout."""
+    if given.data_argument("label_per") != "step":
+        return _MODEL
+    return {**_MODEL, "init_args": {name: value for name, value in _MODEL["init_args"].items() if name != "readout"}}
 
 
 def data_choose_length(max_epochs: int | None, data: LightningDataModule) -> bool:

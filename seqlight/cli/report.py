@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqlight.callbacks.length_accuracy import AccuracyByLength
 from seqlight.common.text import one_line, show
+from seqlight.tasks.task import LabelPer
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.length_accuracy import LengthBucket
 
@@ -85,13 +86,14 @@ def _cell(value: Tensor | float | None) -> str:
 def length_tables(trainer: Trainer) -> list[str]:
     """The tables of accuracy by length of a test; none if all sequences have the same length."""
     found = [each for each in trainer.callbacks if isinstance(each, AccuracyByLength)]  # type: ignore[attr-defined]
-    return [length_table(callback.buckets) for callback in found if callback.buckets]
+    return [length_table(each.buckets, each.label_per) for each in found if each.buckets]
 
 
-def length_table(buckets: Sequence[LengthBucket]) -> str:
-    """A table of accuracy by length, one row per bucket."""
+def length_table(buckets: Sequence[LengthBucket], label_per: LabelPer = "sequence") -> str:
+    """A table of accuracy by length, or by position if steps have labels, one row per bucket."""
+    by = "position" if label_per == "step" else "length"
     rows = [f"{each.name:12}{each.num_sequences:>10}{each.accuracy:10.4f}" for each in buckets]
-    return "\n".join([f"{'length':12}{'sequences':>10}{'accuracy':>10}", *rows])
+    return "\n".join([f"{by:12}{f'{label_per}s':>10}{'accuracy':>10}", *rows])
 
 
 def result_paths(trainer: Trainer, last: Path | None, few_validation: int | None) -> str:

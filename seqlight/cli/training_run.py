@@ -36,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     "model.init_args.recover": False,
     "data.init_args.missing": "refuse",
     "data.init_args.time_delta": False,
+    "data.init_args.label_per": "sequence",
     "model.init_args.optimizer.class_path": "torch.optim.Adam",
     **{
         f"model.init_args.optimizer.init_args.{name}": argument.default

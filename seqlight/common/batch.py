@@ -19,13 +19,14 @@ class Batch(NamedTuple):
     Attributes:
         inputs: features, float of shape (B, T, F), or tokens, int64 of shape (B, T).
         targets: float (B,) for binary, float (B, L) for multilabel, int64 (B,) for multiclass. An unknown
-            target in a predict split is NaN (float) or -1 (int64).
+            target in a predict split is NaN (float) or -1 (int64). If each step has a label, they are (B, T) or
+            (B, T, L), with any valid target as padding.
         lengths: number of time steps of each sequence without padding, int64 of shape (B,). They stay on the CPU
             when the batch moves to an accelerator: reading them there would stall it.
     """
 
     inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"]
-    targets: Float[Tensor, "batch *labels"] | Int64[Tensor, " batch"]
+    targets: Float[Tensor, "batch *labels"] | Int64[Tensor, "batch *time"]
     lengths: Int64[Tensor, " batch"]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
@@ -66,6 +67,7 @@ def check_batch(
     vocab_size: int | None,
     target: str,
     num_outputs: int,
+    label_per: str = "sequence",
     predict: bool = False,
 ) -> None:
     """Check a batch against the properties of its data module.
@@ -77,6 +79,7 @@ def check_batch(
         vocab_size: number of tokens; None for features.
         target: "binary", "multiclass" or "multilabel".
         num_outputs: number of classes or labels; 1 for binary.
+        label_per: "sequence" or "step", which have a target each.
         predict: whether targets can be unknown, as in a predict split.
 
     Raises:
@@ -111,12 +114,13 @@ def check_batch(
             f"{source}: lengths must be between 1 and the {num_steps} time steps of inputs, "
             f"got {int(lengths[bad])} of sequence {bad}"
         )
+    labelled = (size,) if label_per == "sequence" else (size, num_steps)
     if target == "multiclass":
-        expect("targets", targets.dtype == torch.int64 and targets.shape == (size,), f"int64 classes ({size},)")
+        expect("targets", targets.dtype == torch.int64 and targets.shape == labelled, f"int64 classes {labelled}")
         lowest = -1 if predict else 0
         expect("targets", bool(((targets >= lowest) & (targets < num_outputs)).all()), f"from 0 to {num_outputs - 1}")
     else:
-        shape = (size,) if target == "binary" else (size, num_outputs)
+        shape = labelled if target == "binary" else (*labelled, num_outputs)
         expect("targets", targets.dtype == torch.float32 and targets.shape == shape, f"float32 {shape}")
         known = (targets == 0) | (targets == 1)
         expect("targets", bool((known | targets.isnan() if predict else known).all()), "0 or 1")

@@ -46,6 +46,7 @@ class SequenceArrays(EncodedSequences):
         kind: "features" (numbers), "tokens" (text or integers, which are embedded), or "auto".
         target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
             the number of classes.
+        label_per: "step" if each time step has a label; `labels` are then N lists or arrays (T,), or one (N, T).
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
             place, or the mean before any, and two channels say whether the value was observed, and when it last was.
@@ -90,6 +91,7 @@ class SequenceArrays(EncodedSequences):
         bucketing: bool = True,
         kind: Literal["auto", "features", "tokens"] = "auto",
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
+        label_per: Literal["sequence", "step"] = "sequence",
         standardise: bool = True,
         missing: Missing = "refuse",
         time_delta: bool = False,
@@ -140,4 +142,4 @@ class SequenceArrays(EncodedSequences):
 
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
         missing = self.hparams["missing"]
-        return read_arrays(self._arrays[split], str(self.sources[split]), inputs, labelled, missing)
+        return read_arrays(self._arrays[split], str(self.sources[split]), inputs, labelled, missing, self.label_per)

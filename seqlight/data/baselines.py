@@ -10,9 +10,10 @@ from torch import Tensor
 
 from seqlight.common.batch import Batch
 from seqlight.data.logistic_regression import logistic_regression
-from seqlight.data.sequences import Sequences
+from seqlight.data.sequences import Sequences, sequences_of
+from seqlight.data.step_tables import num_affordable, step_tables
 from seqlight.data.streams import Purpose, generator
-from seqlight.tasks.task import Baselines, Target
+from seqlight.tasks.task import Baselines, LabelPer, Target
 
 MOST_SEQUENCES = 20_000
 _MOST_STEPS = 2**24  # values that are read
@@ -31,6 +32,8 @@ class MeasuredBaselines(NamedTuple):
         num_fitted: those of them to which the models were fitted.
         num_split: the sequences of the split that is shown.
         num_evaluated: those of them that the models predicted.
+        label_per: "step" if all these are time steps. The last step is then the step itself, and the bag of steps that
+            of the steps so far.
     """
 
     baselines: Baselines
@@ -38,6 +41,7 @@ class MeasuredBaselines(NamedTuple):
     num_fitted: int
     num_split: int
     num_evaluated: int
+    label_per: LabelPer = "sequence"
 
 
 class _Tables(NamedTuple):
@@ -49,7 +53,13 @@ class _Tables(NamedTuple):
 
 
 def measure_baselines(
-    train: Batch | Sequences, evaluated: Batch | Sequences, *, target: Target, num_outputs: int, vocab_size: int | None
+    train: Batch | Sequences,
+    evaluated: Batch | Sequences,
+    *,
+    target: Target,
+    num_outputs: int,
+    vocab_size: int | None,
+    label_per: LabelPer = "sequence",
 ) -> MeasuredBaselines:
     """The accuracies of simple models on one split after fitting to another.
 
@@ -62,17 +72,23 @@ def measure_baselines(
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
         vocab_size: the number of tokens; None for features.
+        label_per: whether a sequence has a label, or each of its steps.
     """
-    some, others = (_affordable(data, num_outputs, vocab_size) for data in (train, evaluated))
-    columns = None if vocab_size is None else _token_columns(some, vocab_size)
-    fitted, predicted = _tables(some, columns), _tables(others, columns)
+    if label_per == "step":
+        fitted, predicted = _tables_of_steps(train, evaluated, num_outputs, vocab_size)
+        totals = [int(data.lengths.sum()) for data in (train, evaluated)]
+    else:
+        some, others = (_affordable(data, num_outputs, vocab_size) for data in (train, evaluated))
+        columns = None if vocab_size is None else _token_columns(some, vocab_size)
+        fitted, predicted = _tables(some, columns), _tables(others, columns)
+        totals = [len(data.lengths) for data in (train, evaluated)]
     truth = _one_hot(fitted.targets, target, num_outputs)
     majority = np.broadcast_to(truth.mean(axis=0), (len(predicted.targets), truth.shape[1]))
     last = logistic_regression(fitted.last, truth, predicted.last, target)
     bag = logistic_regression(fitted.bag, truth, predicted.bag, target)
     accuracies = [_accuracy(scores, predicted.targets, target) for scores in (majority, last, bag)]
     baselines = Baselines(majority=accuracies[0], last_symbol=accuracies[1], bag_of_symbols=accuracies[2])
-    return MeasuredBaselines(baselines, len(train.lengths), len(truth), len(evaluated.lengths), len(predicted.targets))
+    return MeasuredBaselines(baselines, totals[0], len(truth), totals[1], len(predicted.targets), label_per)
 
 
 def some_of(data: Batch | Sequences, at_most: int) -> Batch | Sequences:
@@ -132,6 +148,21 @@ def _tables(data: Batch | Sequences, token_columns: np.ndarray | None) -> _Table
     last, bag = tables
     bag = np.hstack([lengths, bag] if token_columns is not None else [lengths, bag, bag / lengths])
     return _Tables(last, bag, data.targets.cpu().numpy())
+
+
+def _tables_of_steps(
+    train: Batch | Sequences, evaluated: Batch | Sequences, num_outputs: int, vocab_size: int | None
+) -> tuple[_Tables, _Tables]:
+    """Tables with one row per time step."""
+    splits = [data if isinstance(data, Sequences) else sequences_of(data, "step") for data in (train, evaluated)]
+    width = splits[0].values.shape[-1] if vocab_size is None else min(vocab_size, _MOST_COLUMNS + 1)
+    num_columns = 2 * width + 1 if vocab_size is None else width + 1
+    rows = max(100, min(MOST_SEQUENCES, _MOST_NUMBERS // num_columns, _MOST_PRODUCTS // (num_columns * num_outputs)))
+    some, others = (some_of(data, num_affordable(data, width)) for data in splits)
+    token_columns = None if vocab_size is None else _token_columns(some, vocab_size)
+    assert isinstance(some, Sequences)
+    assert isinstance(others, Sequences)
+    return _Tables(*step_tables(some, token_columns, rows)), _Tables(*step_tables(others, token_columns, rows))
 
 
 def _chunks(data: Batch | Sequences) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:

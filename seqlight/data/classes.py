@@ -74,7 +74,7 @@ def learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"]
         raise DataError(f"{path}: all sequences have the label {names[0]!r}; expected at least two classes")
     if len(names) > 50 and 2 * len(names) > len(raw.labels):
         raise DataError(
-            f"{path}: {len(names)} different labels in {len(raw.labels)} sequences, "
+            f"{path}: {len(names)} different labels in {len(raw.labels)} {raw.label_per}s, "
             f"such as {names[0]!r} and {names[1]!r}{_column(raw)}"
         )
     if target == "binary" and len(names) > 2:

@@ -13,10 +13,10 @@ from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.validation import check_at_least
 from seqlight.data.from_checkpoint import load_data_module, shared_arguments
 from seqlight.data.loader import SequenceLoader
-from seqlight.data.sequences import Sequences
+from seqlight.data.sequences import Sequences, sequences_of
 from seqlight.data.streams import STREAMS
 from seqlight.data.true_labels import LabelColumns
-from seqlight.tasks.task import Target
+from seqlight.tasks.task import LabelPer, Target
 
 Split = Literal["train", "val", "test", "predict"]
 
@@ -31,6 +31,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         vocab_size: the number of tokens, for token inputs; else None.
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
+        label_per: "sequence" if a sequence has a label, "step" if each of its time steps has one.
         class_names: the names of the two classes for binary, else of the classes or labels; None if they are numbers.
         class_weights: the factor of the loss for each class, or for each label that is 1; None for no weights.
         streams: the version of the random streams: that of the checkpoint from which the data come or a run continues.
@@ -46,6 +47,7 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     vocab_size: int | None
     target: Target
     num_outputs: int
+    label_per: LabelPer = "sequence"
     class_names: tuple[str, ...] | None = None
     class_weights: tuple[float, ...] | None = None
     streams: int = STREAMS
@@ -68,8 +70,15 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
         """The ids of a split's samples in predictions; None, the default, for their indices."""
         return None
 
+    def sample_steps(self, split: Split) -> Sequence[str] | None:
+        """The names of all time steps of a split in predictions, one sequence after the other, if each has a label.
+
+        None, the default, for their indices in the sequence.
+        """
+        return None
+
     def true_labels(self, split: Split) -> LabelColumns | None:
-        """Columns with the true labels of a split's samples, for predictions; None, the default, for its targets."""
+        """True labels of a split's samples or steps, as columns of predictions; None, the default, for the targets."""
         return None
 
     def longest_trained(self) -> int | None:
@@ -123,6 +132,8 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
                 predict=split == "predict",
                 **shared_arguments(self),
             )
+            if self.label_per == "step":
+                data = sequences_of(data, "step")
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size

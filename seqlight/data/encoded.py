@@ -12,11 +12,12 @@ import torch
 from seqlight.common.batch import Batch
 from seqlight.common.text import one_line
 from seqlight.common.unused import warn_unused
+from seqlight.common.validation import check_choice
 from seqlight.data.classes import label_doubts, learn_classes
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.from_checkpoint import load_data_module, taken_over
-from seqlight.data.given_encoding import check_arguments, reorder_features
+from seqlight.data.given_encoding import assumed_order, check_arguments, reorder_features
 from seqlight.data.leaks import leaks
 from seqlight.data.learn import learn_encoding
 from seqlight.data.reading.collect import collect
@@ -24,6 +25,7 @@ from seqlight.data.reading.elapsed import add_times
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.sequences import Sequences
+from seqlight.data.step_names import names_of_steps
 from seqlight.data.summary import (
     absent_classes,
     coarse_features,
@@ -52,6 +54,7 @@ class _Loaded:
     remarks: tuple[str, ...] = ()
     groups: Sequence[str] | None = None
     labels: LabelColumns | None = None  # those of `predict` as they were read
+    steps: Sequence[str] | None = None  # their names, if each has a label
 
 
 class EncodedSequences(SequenceDataModule):
@@ -102,6 +105,8 @@ class EncodedSequences(SequenceDataModule):
             validation: the rule by which validation sequences are taken from the training data.
             encoding: as for `SequenceFiles`.
         """
+        self.label_per = self.hparams["label_per"]
+        check_choice("label_per", self.label_per, ("sequence", "step"))
         fraction = validation.fraction
         if self.sources["val"] is not None and fraction != 0.2:
             warn_unused("val_fraction", fraction, "if `val` is given")
@@ -148,6 +153,10 @@ class EncodedSequences(SequenceDataModule):
     def sample_ids(self, split: Split) -> Sequence[int | str]:
         """The ids of the sequences, or their indices."""
         return self._load(split).ids
+
+    def sample_steps(self, split: Split) -> Sequence[str] | None:
+        """For predict, the values of the column of steps, or indices, if each step has a label."""
+        return self._load(split).steps
 
     def true_labels(self, split: Split) -> LabelColumns | None:
         """For predict, columns with the labels that the source has; they can be unknown to the model."""
@@ -231,11 +240,13 @@ class EncodedSequences(SequenceDataModule):
         else:
             unknown = missing_values(raw, self.encoding, path)
             sequences = self.encoding.encode(raw, path, labelled=split != "predict")
-            remarks = (*raw.remarks, *unknown, *self._assumed_order(raw, path), *unknown_tokens(sequences, path))
+            order = assumed_order(self.encoding, raw, path)
+            remarks = (*raw.remarks, *unknown, *order, *unknown_tokens(sequences, path))
             labels = None
             if split == "predict" and raw.labels is not None:
                 labels = columns_of_labels(raw.labels, self.encoding.class_names, self.target, raw.label_names)
-            self._loaded[split] = _Loaded(sequences, raw.ids, path, remarks, raw.groups, labels)
+            steps = names_of_steps(raw) if split == "predict" and self.label_per == "step" else None
+            self._loaded[split] = _Loaded(sequences, raw.ids, path, remarks, raw.groups, labels, steps)
         return self._loaded[split]
 
     def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:
@@ -252,7 +263,7 @@ class EncodedSequences(SequenceDataModule):
             )
         inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
         raw = self._read_source(source, columns, inputs, labelled)
-        if learned is None and raw.columns is not None and columns.features is None and self._has_order:
+        if learned is None and raw.columns is not None and columns.features is None and self.encoding.has_order:
             raise DataError(
                 f"{path}: the model was trained on {self.encoding.num_features} features without names. Name their "
                 'columns, in the order of training: `feature_columns=["NAME"]`'
@@ -260,20 +271,6 @@ class EncodedSequences(SequenceDataModule):
         if learned is not None and raw.columns is not None and raw.columns.features != learned.features:
             reorder_features(raw, learned.features or (), path)
         return raw
-
-    @property
-    def _has_order(self) -> bool:
-        """Whether there are several features, so that their order matters."""
-        return (self.encoding.num_features or 0) > 1
-
-    def _assumed_order(self, raw: RawSequences, path: str) -> tuple[str, ...]:
-        """A remark on features without names, if those of the training data have names."""
-        learned = self.encoding.columns
-        if learned is None or raw.columns is not None or not self._has_order:
-            return ()
-        names = [repr(name) for name in (learned.features or ())[:20]]
-        more = ", ..." if len(learned.features or ()) > 20 else ""
-        return (f"{path}: features without names are read in the order of training: {', '.join(names)}{more}",)
 
     def _divide(self, raw: RawSequences, path: str, rule: ValidationSplit) -> Rows:
         """The sequences of the training data for training, and those for validation."""

@@ -18,7 +18,7 @@ from seqlight.data.scale import chunks, standardise
 from seqlight.data.sequences import Sequences
 from seqlight.data.targets import encode_targets, unknown_targets
 from seqlight.data.validation_split import ValidationSplit
-from seqlight.tasks.task import Target
+from seqlight.tasks.task import LabelPer, Target
 
 UNKNOWN = 0  # the index of all tokens that are not in the training data
 
@@ -41,6 +41,7 @@ class SequenceEncoding:
         longest: the number of time steps of the longest training sequence; None if an earlier version learned it.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None if there are none.
         channels: what is done with missing values, and the channels that are added; None for neither.
+        label_per: whether a sequence has a label, or each of its time steps.
 
     Raises:
         ValueError: if the values contradict each other.
@@ -58,9 +59,11 @@ class SequenceEncoding:
     longest: int | None = None
     label_vectors: int | None = None
     channels: Channels | None = None
+    label_per: LabelPer = "sequence"
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, ("binary", "multiclass", "multilabel"))
+        check_choice("label_per", self.label_per, ("sequence", "step"))
         names, tokens = self.class_names, self.vocabulary or ()
         if len(set(names)) < len(names) or len(names) < (1 if self.target == "multilabel" else 2):
             raise ValueError(f"class_names of a {self.target} target must be distinct, got {list(names[:20])}")
@@ -107,6 +110,11 @@ class SequenceEncoding:
         return self.channels is not None and self.channels.delta is not None
 
     @property
+    def has_order(self) -> bool:
+        """Whether there are several features, so that their order matters."""
+        return (self.num_features or 0) > 1
+
+    @property
     def vocab_size(self) -> int | None:
         """The number of token indices, including 0 for unknown tokens."""
         return None if self.vocabulary is None else len(self.vocabulary) + 1
@@ -140,9 +148,10 @@ class SequenceEncoding:
         digests = digests_of(raw)
         values = self._encode_values(raw, path)
         starts = np.cumsum(raw.lengths) - raw.lengths
-        targets = encode_targets(self, raw, path) if labelled else unknown_targets(self, len(raw.lengths))
+        size = len(values) if self.label_per == "step" else len(raw.lengths)
+        targets = encode_targets(self, raw, path) if labelled else unknown_targets(self, size)
         lengths = torch.from_numpy(raw.lengths)
-        return Sequences(torch.from_numpy(values), torch.from_numpy(starts), lengths, targets, digests)
+        return Sequences(torch.from_numpy(values), torch.from_numpy(starts), lengths, targets, digests, self.label_per)
 
     def _encode_values(self, raw: RawSequences, path: str) -> np.ndarray:
         values = raw.values

@@ -48,6 +48,7 @@ class SequenceFiles(EncodedSequences):
         inputs: "features" (numbers), "tokens" (text or integers, which are embedded), or "auto".
         target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
             the number of classes.
+        label_per: "sequence" if a sequence has a label, "step" if each time step has one, in its row or list.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
             place, or the mean before any, and two channels say whether the value was observed, and when it last was.
@@ -89,6 +90,7 @@ class SequenceFiles(EncodedSequences):
         feature_columns: list[str] | None = None,
         inputs: Literal["auto", "features", "tokens"] = "auto",
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
+        label_per: Literal["sequence", "step"] = "sequence",
         standardise: bool = True,
         missing: Missing = "refuse",
         time_delta: bool = False,
@@ -158,6 +160,7 @@ class SequenceFiles(EncodedSequences):
             label_vectors=None if learned is None else learned.label_vectors,
             missing=self.hparams["missing"],
             elapsed=self.hparams["time_delta"],
+            label_per=self.label_per,
         )
 
 

@@ -42,6 +42,7 @@ class SequenceFrames(EncodedSequences):
         inputs: "features" (numbers), "tokens" (text or integers, which are embedded), or "auto".
         target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
             the number of classes.
+        label_per: "sequence" if a sequence has a label, "step" if each time step has one, in its row.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
             place, or the mean before any, and two channels say whether the value was observed, and when it last was.
@@ -75,6 +76,7 @@ class SequenceFrames(EncodedSequences):
         feature_columns: list[str] | None = None,
         inputs: Literal["auto", "features", "tokens"] = "auto",
         target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
+        label_per: Literal["sequence", "step"] = "sequence",
         standardise: bool = True,
         missing: Missing = "refuse",
         time_delta: bool = False,
@@ -108,4 +110,4 @@ class SequenceFrames(EncodedSequences):
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
         frame, source = self._frames[split], str(self.sources[split])
         missing, elapsed = self.hparams["missing"], self.hparams["time_delta"]
-        return read_frame(frame, source, columns, inputs, labelled, missing, elapsed)
+        return read_frame(frame, source, columns, inputs, labelled, missing, elapsed, self.label_per)

@@ -21,7 +21,7 @@ Data = TypeVar("Data")
 
 def shared_arguments(source: Any) -> dict[str, Any]:
     """The arguments that a model must share with its data module, task or encoding, by name."""
-    return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs")}
+    return {name: getattr(source, name) for name in ("input_size", "vocab_size", "target", "num_outputs", "label_per")}
 
 
 def load_data_module(

@@ -17,6 +17,8 @@ def check_arguments(encoding: SequenceEncoding, arguments: Mapping[str, Any]) ->
     changed = []
     if arguments["target"] not in ("auto", encoding.target):
         changed.append("target")
+    if arguments["label_per"] != encoding.label_per:
+        changed.append("label_per")
     kind = "kind" if "kind" in arguments else "inputs"
     if arguments[kind] not in ("auto", "features" if encoding.vocabulary is None else "tokens"):
         changed.append(kind)
@@ -58,3 +60,13 @@ def reorder_features(raw: RawSequences, names: tuple[str, ...], path: str) -> No
         return
     for chunk in chunks(raw.values):
         raw.values[chunk] = raw.values[chunk][:, places]
+
+
+def assumed_order(encoding: SequenceEncoding, raw: RawSequences, path: str) -> tuple[str, ...]:
+    """A remark on features without names, if those of the training data have names."""
+    learned = encoding.columns
+    if learned is None or raw.columns is not None or not encoding.has_order:
+        return ()
+    names = [repr(name) for name in (learned.features or ())[:20]]
+    more = ", ..." if len(learned.features or ()) > 20 else ""
+    return (f"{path}: features without names are read in the order of training: {', '.join(names)}{more}",)

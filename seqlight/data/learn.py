@@ -78,12 +78,13 @@ def learn_encoding(
             label_vectors=raw.label_vectors,
             channels=channels,
         )
-    encoding = replace(encoding, longest=int(raw.lengths[rows].max()))
+    encoding = replace(encoding, longest=int(raw.lengths[rows].max()), label_per=raw.label_per)
     if class_weights is None:
         return encoding
     weights = class_weights
     if class_weights == "balanced":
-        weights = balanced_weights(encode_targets(encoding, raw, path)[torch.from_numpy(rows)], encoding)
+        chosen = used if raw.label_per == "sequence" else np.repeat(used, raw.lengths)
+        weights = balanced_weights(encode_targets(encoding, raw, path)[torch.from_numpy(chosen)], encoding)
     return replace(encoding, class_weights=tuple(map(float, weights)))
 
 

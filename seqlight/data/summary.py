@@ -27,9 +27,10 @@ def describe(sequences: Sequences, encoding: SequenceEncoding) -> str:
     counts = _class_counts(sequences, encoding)
     classes = ""
     if counts and len(counts) <= _MOST_CLASSES:
-        classes = "; " + ", ".join(f"{_quoted(name)} {count}" for name, count in counts.items())
+        unit = "steps: " if encoding.label_per == "step" else ""
+        classes = f"; {unit}" + ", ".join(f"{_quoted(name)} {count}" for name, count in counts.items())
     elif counts:
-        classes = f"; {len(counts)} classes of {min(counts.values())} to {max(counts.values())} sequences"
+        classes = f"; {len(counts)} classes of {min(counts.values())} to {max(counts.values())} {encoding.label_per}s"
     return f"{len(lengths)} sequences of {steps}{classes}"
 
 
@@ -73,8 +74,10 @@ def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
         remarks.append(
             f"F1 and AUROC are about {rarer!r}, the rarer class; about the other: `positive_class={other!r}`"
         )
-    if encoding.target == "multilabel" and bool((sequences.targets.sum(-1) == 1).all()):
-        remarks.append('every sequence has exactly one label: if labels are classes, `target="multiclass"`')
+    if encoding.target == "multilabel" and bool((sequences.own_targets().sum(-1) == 1).all()):
+        remarks.append(
+            f'every {encoding.label_per} has exactly one label: if labels are classes, `target="multiclass"`'
+        )
     return tuple(remarks)
 
 
@@ -83,7 +86,9 @@ def absent_classes(sequences: Sequences, encoding: SequenceEncoding, split: str)
     absent = [_quoted(name) for name, count in _class_counts(sequences, encoding).items() if count == 0]
     kind = "label" if encoding.target == "multilabel" else "class"
     names = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
-    return (f"{split} has no sequence of {kind} {names}: its metrics say nothing about it",) if absent else ()
+    return (
+        (f"{split} has no {encoding.label_per} of {kind} {names}: its metrics say nothing about it",) if absent else ()
+    )
 
 
 def coarse_features(raw: RawSequences, encoding: SequenceEncoding) -> tuple[str, ...]:
@@ -183,7 +188,7 @@ def _quoted(name: str) -> str:
 
 def _class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str, int]:
     """The number of sequences of each class or label; empty if targets are unknown."""
-    targets = sequences.targets
+    targets = sequences.own_targets()
     if not bool((targets >= 0).all()):
         return {}
     if encoding.target == "multilabel":

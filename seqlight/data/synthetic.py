@@ -57,6 +57,7 @@ class SyntheticSequences(SequenceDataModule):
         self.vocab_size = task.vocab_size
         self.target = task.target
         self.num_outputs = task.num_outputs
+        self.label_per = task.label_per
         self.class_names = task.class_names
 
     def split(self, split: Split) -> Batch:

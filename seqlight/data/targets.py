@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlight.data.classes import ClassIndex, names_of
-from seqlight.data.reading.raw import DataError, RawSequences
+from seqlight.data.reading.raw import DataError, Label, RawSequences
 
 if TYPE_CHECKING:
     from seqlight.data.encoding import SequenceEncoding
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def encode_targets(
     encoding: "SequenceEncoding", raw: RawSequences, path: str
 ) -> Float[Tensor, "sequences *labels"] | Int[Tensor, "..."]:
-    """The targets of sequences, in the form of a batch's.
+    """The targets of sequences, in the form of a batch's; if each step has a label, those of all steps (S, ...).
 
     Args:
         encoding: the classes.
@@ -31,15 +31,13 @@ def encode_targets(
     classes = ClassIndex(encoding.class_names)
     rows: list[int] = []
     places: list[int] = []
+    known: dict[Label, list[int]] = {}
     for row, label in enumerate(raw.labels):
-        if isinstance(label, tuple) and len(label) != 1 and encoding.target != "multilabel":
-            raise DataError(f"{path}, sequence {raw.ids[row]!r}: expected one label, got {list(label)}")
-        for name in names_of(label):
-            position = classes.get(name)
-            if position is None:
-                raise DataError(f"{path}, sequence {raw.ids[row]!r}: {classes.unknown(name)}")
-            rows.append(row)
-            places.append(position)
+        positions = known.get(label)
+        if positions is None:
+            positions = known[label] = _positions(label, encoding, classes, f"{path}, {raw.place_of_label(row)}")
+        places += positions
+        rows += [row] * len(positions)
     if encoding.target == "multiclass":
         return torch.tensor(places, dtype=torch.int64)
     if encoding.target == "binary":
@@ -52,8 +50,20 @@ def encode_targets(
     return targets
 
 
+def _positions(label: Label, encoding: "SequenceEncoding", classes: ClassIndex, place: str) -> list[int]:
+    """The positions of a label's classes."""
+    if isinstance(label, tuple) and len(label) != 1 and encoding.target != "multilabel":
+        raise DataError(f"{place}: expected one label, got {list(label)}")
+    names = names_of(label)
+    positions = [classes.get(name) for name in names]
+    for name, position in zip(names, positions, strict=True):
+        if position is None:
+            raise DataError(f"{place}: {classes.unknown(name)}")
+    return [position for position in positions if position is not None]
+
+
 def unknown_targets(encoding: "SequenceEncoding", size: int) -> Tensor:
-    """Targets of sequences without labels: -1 for multiclass, else NaN."""
+    """Targets of sequences or steps without labels: -1 for multiclass, else NaN."""
     if encoding.target == "multiclass":
         return torch.full((size,), -1)
     return torch.full((size,) if encoding.target == "binary" else (size, encoding.num_outputs), torch.nan)

@@ -130,7 +130,6 @@ class ValidationSplit:
 
     def _taken(self, raw: RawSequences, path: str) -> np.ndarray:
         """The rows that validate."""
-        assert raw.labels is not None
         if self.time_split is not None:
             return np.flatnonzero(not_before(raw, self.time_split, path)[:, 1])
         rng = generator(Purpose.VAL_SPLIT, self.seed)
@@ -144,10 +143,10 @@ class ValidationSplit:
                     f"{path}: expected at least {max(num_folds, 2)} groups in {shown(self.group_column)}, got {number}"
                 )
             shares = [1 / num_folds] * num_folds if num_folds else [self.fraction, 1 - self.fraction]
-            return np.flatnonzero(grouped_parts(raw.labels, raw.groups, shares, rng) == fold - 1)
+            return np.flatnonzero(grouped_parts(raw.sequence_labels(), raw.groups, shares, rng) == fold - 1)
         if num_folds:
-            return stratified_fold(raw.labels, fold - 1, num_folds, rng)
-        return stratified_split(raw.labels, self.fraction, rng, self._fewest_of(raw))[1]
+            return stratified_fold(raw.sequence_labels(), fold - 1, num_folds, rng)
+        return stratified_split(raw.sequence_labels(), self.fraction, rng, self._fewest_of(raw))[1]
 
     def _fewest_of(self, raw: RawSequences) -> int:
         # Sets of labels are too many for this: with one sequence of each, validation would get half the file.
@@ -164,14 +163,13 @@ class ValidationSplit:
         return fold, num_folds
 
     def _too_few(self, raw: RawSequences, path: str, example: str) -> DataError:
-        assert raw.labels is not None
         if self.time_split is not None and raw.times is not None:
             return DataError(
                 f"{path}: expected sequences that end before {self.time_split} and others that end later; they end "
                 f"{last_times(raw)}"
             )
         helps = self.fold is None and self.group_column is None and self._fewest_of(raw) == 0
-        larger = helps and self.fraction < 0.5 and len(set(raw.labels)) < len(raw.labels)
+        larger = helps and self.fraction < 0.5 and len(set(raw.sequence_labels())) < len(raw.lengths)
         return DataError(
             f"{path}: {len(raw.lengths)} sequences are too few to take a validation split from: "
             f"give `val={example}`" + (", or a larger fraction such as `val_fraction=0.5`" if larger else "")

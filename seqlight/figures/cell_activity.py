@@ -12,8 +12,9 @@ from seqlight.cells.regularised import RegularisedCell
 from seqlight.cells.state import State, check_tensors
 from seqlight.common.batch import Batch
 from seqlight.common.random_state import random_state_kept
+from seqlight.common.steps import step_mask
 from seqlight.recurrent.layer import RecurrentLayer
-from seqlight.recurrent.lengths import CheckedLengths, check_lengths, reverse_within_lengths, step_mask
+from seqlight.recurrent.lengths import CheckedLengths, check_lengths, reverse_within_lengths
 from seqlight.recurrent.readout import read_out
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.evaluation_mode import evaluation_copy
@@ -27,7 +28,8 @@ class CellActivity(NamedTuple):
         inputs: the inputs of the model: features (B, T, F), or tokens (B, T) with any padding.
         states: by name, (B, T, H) each: the state after step t. A reverse layer reads later steps first.
         gates: by name, (B, T, H) each: the activation of the gate in step t; empty if the cell has no gates.
-        probabilities: the model's probabilities for a sequence that ends with step t: label 1 (B, T) for binary,
+        probabilities: the model's probabilities for a sequence that ends with step t, or if each step has a label, for
+            step t: label 1 (B, T) for binary,
             each label (B, T, L) for multilabel, each class (B, T, C) for multiclass.
         lengths: true time steps of each sequence, (B,).
         pre_activations: whether `gates` contains pre-activations, W_ih x_t + b_ih + W_hh h_(t-1) + b_hh, because
@@ -68,7 +70,10 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
         chosen: Any = copy.recurrent.layers[layer]
         layer_inputs, outputs = _run(copy, chosen, inputs, lengths)
         states, gates, pre_activations = _step_through(chosen, layer_inputs, checked)
-        probabilities = _running_probabilities(copy, inputs, outputs, lengths)
+        if copy.label_per == "step":
+            probabilities = to_probabilities(copy(inputs, lengths), copy.target)
+        else:
+            probabilities = _running_probabilities(copy, inputs, outputs, lengths)
     past_end = ~step_mask(lengths, inputs.shape[1], inputs.device)
 
     def blank(value: Tensor) -> Tensor:

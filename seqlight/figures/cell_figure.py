@@ -37,8 +37,10 @@ def cell_figure(
     """
     check_at_least("num_sequences", num_sequences, 1)
     check_at_least("max_steps", max_steps, 1)
-    chosen = _first_of_each_label(batch.targets)[:num_sequences]
-    inputs, targets, lengths = batch.inputs[chosen], batch.targets[chosen].cpu(), batch.lengths[chosen]
+    per_step = model.label_per == "step"
+    shown = batch.targets[torch.arange(len(batch.targets)), batch.lengths - 1] if per_step else batch.targets
+    chosen = _first_of_each_label(shown)[:num_sequences]
+    inputs, targets, lengths = batch.inputs[chosen], shown[chosen].cpu(), batch.lengths[chosen]
     num_steps = min(max_steps, int(lengths.max()))
     activity = cell_activity(model, Batch(inputs[:, :num_steps], targets, lengths.clamp(max=num_steps)), layer)
 
@@ -46,7 +48,8 @@ def cell_figure(
     figure.suptitle(_title(model, layer), fontsize=10)
     for axis, index, target, length in zip(rows[0], chosen, targets, lengths.tolist(), strict=True):
         cut = f"\nfirst {num_steps} of {length} steps" if length > num_steps else ""
-        axis.set_title(f"sequence {index}: {_label(target, model.target)}{cut}", fontsize=9)
+        last = "at the end " if per_step else ""
+        axis.set_title(f"sequence {index}: {last}{_label(target, model.target)}{cut}", fontsize=9)
     cell_panels.draw_inputs(rows[0], activity.inputs, activity.lengths)
     order = unit_order(next(iter(activity.states.values())))
     heat_maps = [(_caption(name, "state"), values, True) for name, values in activity.states.items()]

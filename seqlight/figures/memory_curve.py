@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqlight.common.batch import Batch
+from seqlight.common.steps import step_mask
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.streams import Purpose, generator
 from seqlight.data.synthetic import SyntheticSequences
-from seqlight.recurrent.lengths import step_mask
 from seqlight.tasks.task import Target
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.evaluation_mode import evaluating
@@ -27,7 +27,8 @@ def memory_curve(model: SequenceClassifier, batch: Batch) -> Float[Tensor, " tim
     Simard and Frasconi, "Learning Long-Term Dependencies with Gradient Descent is Difficult", 1994. The gradient of the
     loss would be small too where the model is right. For tokens x_t is their embedding.
 
-    The logit is that of the predicted class; for multilabel, that of the label of which the model is most certain.
+    The logit is that of the predicted class; for multilabel, that of the label of which the model is most certain. If
+    each step has a label, it is the logit of the last step.
 
     Args:
         model: evaluated without dropout; neither its mode nor the gradients of its parameters change.
@@ -45,7 +46,10 @@ def memory_quartiles(model: SequenceClassifier, batch: Batch) -> Float[Tensor, "
     batch = batch.to(model.device)
     with evaluating(model) as copy, torch.enable_grad(), torch.inference_mode(False):
         features = copy.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()
-        logits = _answer(copy.classify(features, batch.lengths), model.target)
+        logits = copy.classify(features, batch.lengths)
+        if model.label_per == "step":
+            logits = logits[torch.arange(len(logits)), batch.lengths - 1]
+        logits = _answer(logits, model.target)
         # Sequences are independent, so the gradient of the sum contains each sequence's own gradient.
         [gradient] = torch.autograd.grad(logits.sum(), features)
     num_steps, device = features.shape[1], gradient.device

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seqlight.common.text import one_line
 from seqlight.figures.canvas import Margins, integer_ticks, new_figure, text_width
+from seqlight.tasks.task import LabelPer
 from seqlight.training.length_accuracy import LengthBucket
 
 _FORGOTTEN = 0.01  # a relative influence below which a step counts as forgotten
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def confusion_figure(
-    confusion: Int64[Tensor, "*labels true predicted"], class_names: Sequence[str] | None = None, where: str = ""
+    confusion: Int64[Tensor, "*labels true predicted"],
+    class_names: Sequence[str] | None = None,
+    where: str = "",
+    label_per: LabelPer = "sequence",
 ) -> "Figure":
     """A confusion matrix, or one for each of the first 8 labels. Colours are shares of the true class.
 
@@ -27,6 +31,7 @@ def confusion_figure(
         confusion: counts, (C, C) for C classes or (L, 2, 2) for L labels; rows are true, columns predicted.
         class_names: the names of the classes or labels; numbers if None.
         where: a further line of the title, as the run and the epoch.
+        label_per: what the counts are of: sequences or time steps.
     """
     confusion = confusion.cpu()
     multilabel = confusion.ndim == 3
@@ -56,9 +61,9 @@ def confusion_figure(
         columns,
         margins=margins,
         title=f"Confusion matri{'ces' if multilabel else 'x'}: accuracy {correct / max(total, 1):.4f} "
-        f"of {total} {'labels' if multilabel else 'sequences'}"
+        f"of {total} {'labels' if multilabel else f'{label_per}s'}"
         f"{f', first 8 of {len(confusion)} labels' if len(confusion) > len(matrices) > 1 else ''}\n{where}",
-        caption="Colour: share of the row's sequences."
+        caption=f"Colour: share of the row's {label_per}s."
         f"{' Grey: a class that does not occur.' if shares.isnan().any() else ''}",
     )
     axes = [axis for row in grid for axis in row]
@@ -196,14 +201,18 @@ def _reach(curve: Float[Tensor, " time"]) -> str:
     return f"above 1 % for all {len(curve) - 1} steps back" if curve.isfinite().any() else "not measurable"
 
 
-def length_figure(buckets: Sequence[LengthBucket], chance: float | None = None, where: str = "") -> "Figure":
-    """Accuracy by length: one bar per bucket, labelled with its number of sequences.
+def length_figure(
+    buckets: Sequence[LengthBucket], chance: float | None = None, where: str = "", label_per: LabelPer = "sequence"
+) -> "Figure":
+    """Accuracy by length: one bar per bucket, labelled with its number of sequences. If steps have labels, by position.
 
     Args:
         buckets: the ranges of lengths, at least one.
         chance: the accuracy of an answer that is always the same.
         where: a further line of the title, as the run and the epoch.
+        label_per: "step" if the buckets are of time steps by their position, from 1.
     """
+    by, unit = ("position", "step, from 1") if label_per == "step" else ("length", "in time steps")
     total = sum(bucket.num_sequences for bucket in buckets)
     accuracy = sum(bucket.num_sequences * bucket.accuracy for bucket in buckets) / total
     note = "" if chance is None else f"Dashed: chance, {chance:.4f}, for always the most frequent answer. "
@@ -211,8 +220,8 @@ def length_figure(buckets: Sequence[LengthBucket], chance: float | None = None, 
         5,
         2.7,
         margins=Margins(),
-        title=f"Accuracy by length: {accuracy:.4f} of {total} sequences\n{where}",
-        caption=f"{note}On the bars: number of sequences.",
+        title=f"Accuracy by {by}: {accuracy:.4f} of {total} {label_per}s\n{where}",
+        caption=f"{note}On the bars: number of {label_per}s.",
     )
     for bucket in buckets:
         start, width = bucket.shortest - 0.5, bucket.longest - bucket.shortest + 1
@@ -222,7 +231,7 @@ def length_figure(buckets: Sequence[LengthBucket], chance: float | None = None, 
         axis.axhline(chance, color="grey", linewidth=0.8, linestyle="--")
     start, end = buckets[0].shortest - 0.5, buckets[-1].longest + 0.5
     edge = 0.04 * (end - start)
-    axis.set(xlabel="length, in time steps", ylabel="accuracy", xlim=(start - edge, end + edge), ylim=(0, 1.05))
+    axis.set(xlabel=f"{by}, {unit}", ylabel="accuracy", xlim=(start - edge, end + edge), ylim=(0, 1.05))
     integer_ticks(axis.xaxis)
     axis.grid(axis="y", alpha=0.3)
     return figure

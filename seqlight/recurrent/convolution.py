@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from seqlight.common.steps import step_mask
 from seqlight.common.validation import check_at_least
-from seqlight.recurrent.lengths import CheckedLengths, check_lengths, step_mask
+from seqlight.recurrent.lengths import CheckedLengths, check_lengths
 
 
 class ConvolutionalBranch(nn.Module):

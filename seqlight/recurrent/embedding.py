@@ -3,8 +3,9 @@
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from seqlight.common.steps import step_mask
 from seqlight.common.validation import check_at_least
-from seqlight.recurrent.lengths import CheckedLengths, step_mask
+from seqlight.recurrent.lengths import CheckedLengths
 
 
 def new_embedding(vocab_size: int, embedding_size: int) -> nn.Embedding:

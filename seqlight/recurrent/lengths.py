@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -61,13 +61,6 @@ def check_lengths(
             f"got {int(lengths[bad])} for sequence {bad}"
         )
     return None if shortest == num_steps else CheckedLengths(lengths, num_steps)
-
-
-def step_mask(
-    lengths: Int64[Tensor, " batch"], num_steps: int, device: torch.device
-) -> Bool[Tensor, "batch {num_steps}"]:
-    """Mask (B, T): True for the steps within each sequence's length."""
-    return torch.arange(num_steps, device=device) < lengths.to(device, non_blocking=True)[:, None]
 
 
 def reverse_within_lengths(

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqlight.recurrent.lengths import CheckedLengths, step_mask
+from seqlight.common.steps import step_mask
+from seqlight.recurrent.lengths import CheckedLengths
 
 Readout = Literal["last", "mean", "max", "last_mean_max"]
 READOUTS: tuple[str, ...] = get_args(Readout)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cells.state import State
-from seqlight.recurrent.lengths import CheckedLengths, check_lengths, step_mask
+from seqlight.common.steps import step_mask
+from seqlight.recurrent.lengths import CheckedLengths, check_lengths
 
 
 def unroll(

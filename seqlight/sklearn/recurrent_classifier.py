@@ -13,7 +13,7 @@ from jaxtyping import Float64, Shaped
 from seqlight.cells.cell import RecurrentCell
 from seqlight.common.unused import UnusedArgumentWarning
 from seqlight.data.arrays import SequenceArrays
-from seqlight.data.reading.arrays import on_host
+from seqlight.data.reading.array_names import on_host
 from seqlight.data.reading.columns import id_of
 from seqlight.data.reading.options import Missing
 from seqlight.data.reading.raw import DataError

@@ -13,6 +13,7 @@ from seqlight.common.batch import Batch
 from seqlight.common.description import Describable
 
 Target = Literal["binary", "multiclass", "multilabel"]
+LabelPer = Literal["sequence", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ class SequenceTask(Describable, ABC):
         vocab_size: the number of tokens, for token inputs; else None.
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
+        label_per: "sequence" if a sequence has a label, "step" if each of its time steps has one.
         class_names: the names of the classes (two for binary) or labels; None if they are numbers.
         solved_by_bag: whether adding up the steps solves the task, so that no network can beat the bag of symbols.
         measured: pairs of arguments by name and the baselines measured with them; arguments not given have their
@@ -73,6 +75,7 @@ class SequenceTask(Describable, ABC):
     vocab_size: int | None = None
     target: Target = "binary"
     num_outputs: int = 1
+    label_per: LabelPer = "sequence"
     class_names: tuple[str, ...] | None = None
     solved_by_bag: bool = False
     measured: tuple[tuple[dict[str, Any], Baselines], ...] = ()

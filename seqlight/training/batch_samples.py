@@ -6,9 +6,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from seqlight.common.steps import step_mask
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.loader import SequenceLoader
-from seqlight.recurrent.lengths import step_mask
 
 
 def samples_of(trainer: pl.Trainer, batches: Sequence[int]) -> tuple[list[str], list[str]]:

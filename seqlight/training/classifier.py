@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell, with_forget_bias
+from seqlight.cells.state import State
 from seqlight.checkpoints.load import load_model
 from seqlight.common.description import save_plain_hyperparameters
 from seqlight.common.unused import warn_unused
@@ -22,7 +23,7 @@ from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths
 from seqlight.recurrent.readout import READOUTS, Readout, read_out, readout_size
 from seqlight.recurrent.stack import Norm, RecurrentStack
-from seqlight.tasks.task import Target
+from seqlight.tasks.task import LabelPer, Target
 from seqlight.training.evaluation import Evaluation
 from seqlight.training.evaluation_mode import evaluating
 from seqlight.training.finite_check import OnNonFinite
@@ -53,6 +54,8 @@ class SequenceClassifier(ClassifierSteps):
         vocab_size: the number of tokens, for token inputs; give this or `input_size`.
         target: "binary", "multiclass" or "multilabel".
         num_outputs: 1 for binary, else the number of classes or labels.
+        label_per: "sequence" for one answer, from a summary of the outputs; "step" for one after each time step, from
+            its output alone.
         embedding_size: the number of features of a token's embedding.
         num_layers: the number of recurrent layers.
         bidirectional: whether each layer also runs backwards.
@@ -93,6 +96,7 @@ class SequenceClassifier(ClassifierSteps):
         vocab_size: int | None = None,
         target: Target = "binary",
         num_outputs: int = 1,
+        label_per: LabelPer = "sequence",
         embedding_size: int = 16,
         num_layers: int = 1,
         bidirectional: bool = False,
@@ -123,12 +127,20 @@ class SequenceClassifier(ClassifierSteps):
         check_choice("readout", readout, READOUTS)
         if convolution is not None:
             check_choice("convolution", convolution, ("fcn",))
+        check_choice("label_per", label_per, ("sequence", "step"))
+        if label_per == "step" and readout != "last":
+            warn_unused("readout", readout, 'with `label_per="step"`: each step is classified by its own output')
+        if label_per == "step" and convolution is not None:
+            raise ValueError(
+                f'convolution must be None with `label_per="step"`: it summarises a sequence; got {convolution!r}'
+            )
         cell = with_forget_bias(cell)
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
         weights = None if class_weights is None else check_class_weights(class_weights, target, num_outputs)
         self.register_buffer("class_weights", weights, persistent=False)
+        self.label_per: LabelPer = label_per
         self.readout: Readout = readout
         self.embedding = None if vocab_size is None else new_embedding(vocab_size, embedding_size)
         num_features = embedding_size if input_size is None else input_size
@@ -146,7 +158,7 @@ class SequenceClassifier(ClassifierSteps):
             backend=backend,
         )
         self.convolution = None if convolution is None else ConvolutionalBranch(num_features)
-        size = readout_size(readout, self.recurrent.output_size)
+        size = readout_size("last" if label_per == "step" else readout, self.recurrent.output_size)
         self.head = nn.Linear(size + (0 if self.convolution is None else self.convolution.output_size), num_outputs)
         self.val_evaluation = Evaluation(target, num_outputs)
         self.test_evaluation = Evaluation(target, num_outputs)
@@ -170,20 +182,25 @@ class SequenceClassifier(ClassifierSteps):
 
     def _classify(self, features: Tensor, checked: CheckedLengths | None) -> Tensor:
         outputs, final = self.recurrent(features, checked)
+        summary = outputs if self.label_per == "step" else self._summary(features, checked, outputs, final)
+        logits: Tensor = self.head(summary)
+        return logits.squeeze(-1) if self.target == "binary" else logits
+
+    def _summary(self, features: Tensor, checked: CheckedLengths | None, outputs: Tensor, final: list[State]) -> Tensor:
+        """One vector per sequence, from the outputs and the final states of the recurrent stack."""
         # The last outputs are in the final states: indexing `outputs` takes a tenth of a small model's backward pass.
         last = self.recurrent.last_outputs(final) if self.readout.startswith("last") else None
         summary = read_out(self.readout, outputs, checked, self.recurrent.num_directions, last=last)
         if self.convolution is not None:
             summary = torch.cat((summary, self.convolution(features, checked)), -1)
-        logits: Tensor = self.head(summary)
-        return logits.squeeze(-1) if self.target == "binary" else logits
+        return summary
 
     def forward(
         self,
         inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
         lengths: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch *outputs"]:
-        """Logits: (B,) for binary, else (B, num_outputs).
+        """Logits: (B,) for binary, else (B, num_outputs); if each step has a label, (B, T) or (B, T, num_outputs).
 
         Args:
             inputs: features (B, T, F) or tokens (B, T); padding may hold anything.
@@ -210,7 +227,7 @@ class SequenceClassifier(ClassifierSteps):
         The model's own mode does not change, so several threads can call this, in training too.
 
         Returns the probability of label 1, (B,), for binary; of each label, (B, L), for multilabel; of each class,
-        (B, C), for multiclass.
+        (B, C), for multiclass. If each step has a label, (B, T, ...); those of padding mean nothing.
 
         Args:
             inputs: features (B, T, F) or tokens (B, T); they are moved to the model's device and precision.

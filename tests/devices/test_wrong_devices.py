@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqlight
 from seqlight import GatedCell, RecurrentCell, SequenceClassifier
-from seqlight.recurrent.lengths import CheckedLengths, reverse_within_lengths, run_packed, step_mask
+from seqlight.common.steps import step_mask
+from seqlight.recurrent.lengths import CheckedLengths, reverse_within_lengths, run_packed
 from seqlight.training.metrics import classification_loss, count_correct
 
 # Lengths that are checked already, which only modules of seqlight pass on.

@@ -195,7 +195,7 @@ class Named(SumSign):
 def test_figures_use_the_class_names_of_the_data(written, tmp_path, monkeypatch):
     drawn = []
     for figure in ("confusion_figure", "roc_figure"):
-        monkeypatch.setattr(tensorboard_figures, figure, lambda _, names, where: drawn.append(tuple(names)))
+        monkeypatch.setattr(tensorboard_figures, figure, lambda _, names, *rest: drawn.append(tuple(names)))
     data = SyntheticSequences(Named(max_length=3), num_val=16)
     trainer(tmp_path, TensorBoardFigures()).validate(SequenceClassifier(input_size=1), data, verbose=False)
     assert drawn == 2 * [("negative", "positive")]

@@ -27,6 +27,7 @@ from seqlight import (
     Majority,
     ModularArithmetic,
     Parity,
+    RunningParity,
     SequenceTask,
     SumSign,
     SyntheticSequences,
@@ -455,7 +456,10 @@ def linear_accuracy(features, targets, more_features, more_targets):
     return model.fit(features, targets).score(more_features, more_targets)
 
 
-@pytest.mark.parametrize("task", [cls(**arguments) for cls in TASKS for arguments, _ in cls.measured], ids=str)
+PER_SEQUENCE = [cls for cls in TASKS if cls.label_per == "sequence"]
+
+
+@pytest.mark.parametrize("task", [cls(**arguments) for cls in PER_SEQUENCE for arguments, _ in cls.measured], ids=str)
 def test_baselines_equal_accuracies_of_simple_models(task):
     train, test = (draw(task, 20_000, seed) for seed in (1, 2))
     targets = [batch.targets.numpy() for batch in (train, test)]
@@ -473,6 +477,35 @@ def test_baselines_equal_accuracies_of_simple_models(task):
     kind = {"target": task.target, "num_outputs": task.num_outputs, "vocab_size": task.vocab_size}
     measured = measure_baselines(train, test, **kind).baselines
     assert dataclasses.asdict(measured) == pytest.approx(found, abs=0.02)
+
+
+def test_baselines_of_running_parity_equal_accuracies_of_simple_models():
+    task = RunningParity()
+    rows, targets = [], []
+    for batch in (draw(task, 500, 1), draw(task, 500, 2)):
+        bits, labels = batch.inputs.numpy(), batch.targets.numpy()
+        places = [(row, step) for row, size in enumerate(batch.lengths) for step in range(size)]
+        own = [(bits[row, : step + 1], labels[row, step]) for row, step in places]
+        rows.append([[part[-1], len(part), part.sum()] for part, _ in own])
+        targets.append([label for _, label in own])
+    rows, targets = [np.array(each) for each in rows], [np.array(each) for each in targets]
+    found = {
+        "majority": (targets[1] == Counter(targets[0].tolist()).most_common(1)[0][0]).mean(),
+        "last_symbol": linear_accuracy(rows[0][:, :1], targets[0], rows[1][:, :1], targets[1]),
+        "bag_of_symbols": linear_accuracy(rows[0][:, 1:], targets[0], rows[1][:, 1:], targets[1]),
+    }
+    assert dataclasses.asdict(task.baselines) == pytest.approx(found, abs=0.03)
+    kind = {"target": "binary", "num_outputs": 1, "vocab_size": 2, "label_per": "step"}
+    measured = measure_baselines(draw(task, 500, 1), draw(task, 500, 2), **kind)
+    assert dataclasses.asdict(measured.baselines) == pytest.approx(found, abs=1e-3)
+    assert (measured.num_train, measured.num_evaluated) == (len(targets[0]), len(targets[1]))
+
+
+def test_running_parity_ends_with_the_label_of_parity_and_changes_at_ones():
+    batch = draw(RunningParity(max_length=12))
+    for bits, labels, length in zip(batch.inputs, batch.targets, batch.lengths, strict=True):
+        assert labels[:length].tolist() == [parity(bits[: step + 1].tolist()) for step in range(length)]
+        assert not labels[length:].any()
 
 
 @pytest.mark.parametrize("cls", TASKS)

@@ -186,7 +186,8 @@ def test_counts_go_beyond_the_integers_of_float32(without_type_checks):
     assert count_correct(ones, ones, "binary").item() == LARGE + 3
     labels = torch.ones(1, 2).expand(LARGE + 3, 2)
     assert count_correct(labels, labels, "multilabel").item() == LARGE + 3
-    sequences, encoding = SimpleNamespace(targets=labels), SimpleNamespace(target="multilabel", class_names="ab")
+    sequences = SimpleNamespace(own_targets=lambda: labels)
+    encoding = SimpleNamespace(target="multilabel", class_names="ab")
     assert _class_counts(sequences, encoding) == {"a": LARGE + 3, "b": LARGE + 3}
 
 

@@ -10,14 +10,16 @@ import numpy as np
 from jaxtyping import Shaped
 
 from seqlight.data.reading.array_labels import read_labels
+from seqlight.data.reading.array_names import ids_of, names_for, on_host
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.elapsed import add_times
 from seqlight.data.reading.inputs import Inputs
-from seqlight.data.reading.missing import is_missing_value, without_objects
-from seqlight.data.reading.names import as_text
+from seqlight.data.reading.missing import without_objects
 from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.raw import DataError, RawSequences
+from seqlight.data.reading.step_labels import read_step_labels
+from seqlight.tasks.task import LabelPer
 
 _NUMBERS = "biuf"  # the kinds of NumPy's types
 
@@ -29,7 +31,8 @@ class Arrays:
     Attributes:
         inputs: arrays, tensors or lists: one of shape (T, F) or (T,) for each sequence, or one of shape (N, T, F) or
             (N, T) for all.
-        labels: N classes, or (N, L) values of 0 and 1, or N lists of label names; None if they are unknown.
+        labels: N classes, or (N, L) values of 0 and 1, or N lists of label names; or the labels of each step, N arrays
+            or lists (T,), or an array (N, T); None if they are unknown.
         lengths: the number of time steps of each sequence, (N,), if sequences are padded at their end.
         ids: N distinct names; None for the indices.
         groups: the group of each sequence, N names.
@@ -70,7 +73,12 @@ class Arrays:
 
 
 def read_arrays(
-    arrays: Arrays, source: str, inputs: Inputs = "auto", labelled: bool = True, missing: Missing = "refuse"
+    arrays: Arrays,
+    source: str,
+    inputs: Inputs = "auto",
+    labelled: bool = True,
+    missing: Missing = "refuse",
+    label_per: LabelPer = "sequence",
 ) -> RawSequences:
     """Read sequences from memory. Their values are copied.
 
@@ -81,12 +89,13 @@ def read_arrays(
             as tokens, which is noted in `guesses`.
         labelled: whether each sequence must have a label.
         missing: as in `Options`.
+        label_per: as in `Options`.
 
     Raises:
         DataError: they can't be used; the message gives the reason.
     """
     sequences = _listed(arrays.inputs, source)
-    ids = _ids(arrays.ids, len(sequences), source)
+    ids = ids_of(arrays.ids, len(sequences), source)
     found = [as_array(sequence, _place(source, ids[row])) for row, sequence in enumerate(sequences)]
     if arrays.lengths is not None:
         lengths = _lengths(arrays.lengths, found, ids, source)
@@ -115,7 +124,11 @@ def read_arrays(
         add_times(raw, arrays.times, arrays.lengths, source)
     if arrays.labels is None and labelled:
         raise DataError(f"{source}: expected a label for each sequence, got none")
-    if arrays.labels is not None:
+    raw.label_per = label_per
+    if arrays.labels is not None and label_per == "step":
+        padded = arrays.lengths is not None
+        raw.labels = read_step_labels(arrays.labels, raw.lengths.tolist(), ids, labelled, source, padded=padded)
+    elif arrays.labels is not None:
         raw.labels, raw.label_names = read_labels(arrays.labels, ids, labelled, source)
     return raw
 
@@ -146,15 +159,6 @@ def as_array(sequence: Any, place: str) -> Shaped[np.ndarray, "..."]:
     if array.ndim == 2 and array.shape[1] == 0:
         raise DataError(f"{place}: expected at least one feature in each step, got an array of shape {array.shape}")
     return array
-
-
-def on_host(values: Any) -> Any:
-    """A tensor as a NumPy array; anything else as it is."""
-    if not hasattr(values, "detach"):
-        return values
-    values = values.detach().cpu()
-    # NumPy has no bfloat16.
-    return (values.float() if values.is_floating_point() and values.element_size() < 4 else values).numpy()
 
 
 def _listed(inputs: Any, source: str) -> Sequence[Any]:
@@ -193,35 +197,6 @@ def _listed(inputs: Any, source: str) -> Sequence[Any]:
 
 def _place(source: str, name: str | int) -> str:
     return f"{source}: sequence {name!r}"
-
-
-def _ids(ids: Any, size: int, source: str) -> Sequence[str | int]:
-    if ids is None:
-        return range(size)
-    names = names_for(ids, size, "ids", source)
-    seen: dict[str, int] = {}
-    for row, name in enumerate(names):
-        if seen.setdefault(name, row) != row:
-            raise DataError(
-                f"{source}: ids: expected distinct ids, got {shown(name)} for sequences {seen[name]} and {row}"
-            )
-    return names
-
-
-def names_for(values: Any, size: int, argument: str, source: str) -> list[str]:
-    """A name for each sequence.
-
-    Raises:
-        DataError: there are more or fewer names than sequences, or one is missing.
-    """
-    names = np.asarray(on_host(values)).tolist()
-    if not isinstance(names, list) or len(names) != size:
-        got = f"{len(names)} values" if isinstance(names, list) else shown(values)
-        raise DataError(f"{source}: {argument}: expected {size} values, one for each sequence, got {got}")
-    for row, name in enumerate(names):
-        if is_missing_value(name) or isinstance(name, list | dict):
-            raise DataError(f"{source}: {argument}: expected a name for each sequence, got {shown(name)} for {row}")
-    return [as_text(name) for name in names]
 
 
 def _lengths(lengths: Any, found: list[np.ndarray], ids: Sequence[str | int], source: str) -> list[int]:

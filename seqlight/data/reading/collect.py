@@ -48,6 +48,7 @@ class Collector:
         self._vectors = LabelVectors(options.label_vectors)
         self._empty: list[int] = []
         self._first_empty = ""
+        self._longer = self._repeats = False  # whether lists of labels differ in length from inputs; repeat a label
         self._probed = False
         self._elapsed: list[np.ndarray] = []
         self._time_unit: str | None = None
@@ -96,7 +97,12 @@ class Collector:
             DataError: it is missing, not a class, or of another kind than earlier labels.
         """
         label: Label
+        if self._options.label_per == "step":
+            self._add_step_labels(value, place)
+            return None
         if isinstance(value, list):
+            self._longer |= len(value) != self._lengths[-1]
+            self._repeats |= len(set(value)) < len(value)
             label = tuple(to_label(part, True, partial(_error, place)) or "" for part in value)
             if label not in self._names:
                 self._vectors.add(label, partial(str, place))
@@ -124,6 +130,19 @@ class Collector:
             got = "none" if name is None else shown(name)
             raise DataError(f"{place}: expected {expected}, as in earlier sequences, got {got}")
         self._groups.append(name)
+
+    def _add_step_labels(self, value: object, place: str) -> None:
+        num_steps = self._lengths[-1]
+        if value is None and not self._options.labelled:
+            value = [None] * num_steps
+        if not isinstance(value, list) or len(value) != num_steps:
+            got = f"{len(value)} labels" if isinstance(value, list) else shown(value)
+            raise DataError(
+                f'{place}: expected a list of {num_steps} labels, one for each step (`label_per="step"`), got {got}'
+            )
+        for step, part in enumerate(value, 1):
+            label = to_label(part, self._options.labelled, partial(_error, f"{place}, label of step {step}"))
+            self._labels.append(label if label is None else self._names.setdefault(label, label))
 
     def add_empty(self, place: str) -> None:
         """Count a sequence without time steps, which is left out."""
@@ -170,6 +189,8 @@ class Collector:
             names = {label: names_of(label) for label in self._names if isinstance(label, tuple)}
             labels = [names[label] if isinstance(label, tuple) else label for label in labels]
         guesses = (*guesses, *vectors_guessed(self._path, width))
+        if width is not None and self._repeats and not self._longer:
+            guesses += (f'{self._path}: labels are as many as time steps; if each step has one: `label_per="step"`',)
         if self._tokens is not None and self._options.inputs == "auto":
             guesses += numbers_as_tokens(list(self._tokens), self._path)
         ids: Sequence[int] = range(total)
@@ -189,6 +210,7 @@ class Collector:
             groups=[group for group in self._groups if group is not None] or None,
             time_unit=self._time_unit,
             elapsed=np.concatenate(self._elapsed) if self._elapsed else None,
+            label_per=self._options.label_per,
         )
 
 

@@ -14,6 +14,7 @@ from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table
+from seqlight.tasks.task import LabelPer
 
 _ROWS = 1 << 16  # read at a time
 
@@ -26,6 +27,7 @@ def read_frame(
     labelled: bool = True,
     missing: Missing = "refuse",
     elapsed: bool = False,
+    label_per: LabelPer = "sequence",
 ) -> RawSequences:
     """Read a frame as a table.
 
@@ -38,6 +40,7 @@ def read_frame(
         labelled: whether each sequence must have a label.
         missing: as in `Options`.
         elapsed: as in `Options`.
+        label_per: as in `Options`.
 
     Raises:
         DataError: the frame can't be used; the message gives the reason.
@@ -58,7 +61,8 @@ def read_frame(
         table = Table(
             Path(source), schema.names, batches, lambda rows: max(rows, num_rows), typed=True, lists=lists_of(schema)
         )
-        return read_typed(table, columns, Options(inputs, labelled, missing=missing, elapsed=elapsed))
+        options = Options(inputs, labelled, missing=missing, elapsed=elapsed, label_per=label_per)
+        return read_typed(table, columns, options)
     except pa.ArrowException as error:
         cause = " ".join(str(argument) for argument in reversed(error.args)) or reason(error)
         raise DataError(f"{source}: can't be read as a table: {cause}") from None

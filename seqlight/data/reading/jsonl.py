@@ -32,7 +32,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 class _Line(msgspec.Struct):
     inputs: list[Step]
-    label: bool | int | float | str | list[bool | int | float | str] | None = None
+    label: bool | int | float | str | list[bool | int | float | str | None] | None = None
     id: str | int | None = None
 
 

@@ -59,6 +59,7 @@ class LabelVectors:
             raise DataError(
                 f"{place}: expected a list of distinct labels, or 0 and 1 for each label, got {got}",
                 f"{_short(self._other)} has other labels" if self._other and self._other != place else "",
+                'If each step has a label: `label_per="step"`',
             )
         return 0
 

@@ -1,11 +1,11 @@
-"""The labels of a table: one per sequence, repeated in its rows."""
+"""The labels of a table: one per sequence, repeated in its rows, or one per row."""
 
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 
 from seqlight.data.reading.arrow import is_list, is_text, plain
 from seqlight.data.reading.codes import Codes
@@ -20,7 +20,9 @@ _UNSEEN = -1
 
 
 class Labels:
-    """The labels of sequences, read batch by batch. A label must be the same in all rows of a sequence.
+    """The labels of sequences or of their steps, read batch by batch.
+
+    The label of a sequence must be the same in all its rows.
 
     Args:
         columns: one column of class names or of lists of label names, or several columns of 0 and 1.
@@ -36,6 +38,8 @@ class Labels:
         self._label_of_text = np.full(1, _UNSEEN, np.int32)  # with room; the last entry is for empty cells
         self._labels: dict[Label, int] = {}
         self._label_of_sequence = np.full(0, _UNSEEN, np.int32)
+        self._per_step = options.label_per == "step"
+        self._labels_of_rows: list[Int32[np.ndarray, " rows"]] = []
 
     def append(
         self, batch: pa.RecordBatch, sequences: Int32[np.ndarray, " rows"], ids: dict[str, int], place: Place
@@ -50,6 +54,9 @@ class Labels:
         if self._required and (index := first(codes < 0)) >= 0:
             raise place.error(index, name, "a label", "an empty cell")
         labels = self._labels_of_texts(codes, batch, place)[codes]
+        if self._per_step:
+            self._labels_of_rows.append(labels)
+            return
         self._label_of_sequence = _with_room(self._label_of_sequence, len(ids))
         rows = np.flatnonzero(labels != _UNSEEN)
         labels, sequences = labels[rows], sequences[rows]
@@ -66,11 +73,17 @@ class Labels:
                 f"the same label in all rows of sequence {list(ids)[sequences[wrong]]!r}",
                 f"{shown(known[labels[wrong]])} after {shown(before)}",
                 self._hint,
-                "A sequence has one label. If the label changes from step to step, cut the sequences where it changes",
+                'If each step has a label: `label_per="step"`',
             )
 
-    def finish(self, num_sequences: int) -> tuple[list[Label] | None, int | None]:
-        """The label of each sequence, or None if no sequence has one; and `RawSequences.label_vectors`.
+    def finish(
+        self, num_sequences: int, order: Int64[np.ndarray, " rows"] | None = None
+    ) -> tuple[list[Label] | None, int | None]:
+        """The label of each sequence or row, or None if none has one; and `RawSequences.label_vectors`.
+
+        Args:
+            num_sequences: the number of sequences.
+            order: the rows in the order of sequences and steps; None if they are in this order.
 
         Raises:
             DataError: lists of labels contradict each other.
@@ -80,8 +93,13 @@ class Labels:
             names_of(label) if width and isinstance(label, tuple) else label for label in self._labels
         ]
         known.append(None)
-        labels = [known[code] for code in self._label_of_sequence[:num_sequences].tolist()] if self._labels else None
-        return labels, width
+        if not self._labels:
+            return None, width
+        codes = self._label_of_sequence[:num_sequences]
+        if self._per_step:
+            codes = np.concatenate(self._labels_of_rows)
+            codes = codes if order is None else codes[order]
+        return [known[code] for code in codes.tolist()], width
 
     def _column(self, batch: pa.RecordBatch, place: Place) -> pa.Array:
         """One value per row: a class, or several labels joined."""

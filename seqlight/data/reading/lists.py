@@ -29,7 +29,8 @@ def read_typed(table: Table, request: Columns, options: Options) -> RawSequences
     The arguments and errors are those of `read_table`.
     """
     label = request.label or guess("label", list(table.names))
-    lists = [name for name in table.lists if name not in {*names_of(label), *names_of(request.id)}]
+    with_one_value = {*names_of(request.id), *(names_of(label) if options.label_per == "sequence" else ())}
+    lists = [name for name in table.lists if name not in with_one_value]
     if lists and (request.features is None or not set(lists).isdisjoint(request.features)):
         return _read_lists(table, lists, request, options)
     return (read_wide if options.layout == "wide" else read_table)(table, request, options)

@@ -25,6 +25,7 @@ from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, Label, RawSequences
+from seqlight.data.reading.step_labels import labels_of_steps
 
 
 def read_npz(path: Path, options: Options) -> RawSequences:
@@ -78,8 +79,15 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
     memory.require(num_sequences * (8 + (0 if "lengths" in members else num_steps * size_of_step)), path)
     ids: Sequence[str | int] = _ids(members["ids"]) if "ids" in members else range(num_sequences)
     lengths = _lengths(members.get("lengths"), ids, num_steps, options)
-    labels, label_names = _labels(members.get("targets"), ids, options.labelled, path)
     groups = None if options.group not in members else _groups(members[options.group], ids)
+    labels: list[Label] | None
+    label_names = None
+    if options.label_per == "step":
+        labels = _step_labels(members.get("targets"), ids, lengths, num_steps, options.labelled, path)
+    else:
+        labels, label_names = _labels(members.get("targets"), ids, options.labelled, path, num_steps)
+    if label_names is not None and len(label_names) == num_steps:
+        guesses += (f'{path}: targets are as many as time steps; if each step has one: `label_per="step"`',)
     total = int(lengths.sum())
     memory.require(total * size_of_step, path)
     with_steps = np.flatnonzero(lengths)
@@ -121,8 +129,9 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
     if remarks:
         lengths = lengths[with_steps]
         ids = [ids[row] for row in with_steps.tolist()]
-        labels = None if labels is None else [labels[row] for row in with_steps]
         groups = None if groups is None else [groups[row] for row in with_steps]
+        if labels is not None and options.label_per == "sequence":
+            labels = [labels[row] for row in with_steps]
     if as_tokens and options.inputs == "auto" and array.dtype.kind == "U":
         guesses += numbers_as_tokens(codes.texts, path)
     return RawSequences(
@@ -136,6 +145,7 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
         guesses=guesses,
         remarks=remarks,
         groups=groups,
+        label_per=options.label_per,
     )
 
 
@@ -202,7 +212,7 @@ def _groups(member: Member, ids: Sequence[str | int]) -> list[str]:
 
 
 def _labels(
-    member: Member | None, ids: Sequence[str | int], labelled: bool, path: Path
+    member: Member | None, ids: Sequence[str | int], labelled: bool, path: Path, num_steps: int
 ) -> tuple[list[Label] | None, tuple[str, ...] | None]:
     if member is None:
         if labelled:
@@ -215,7 +225,9 @@ def _labels(
         wrong = np.argwhere((targets != 0) & (targets != 1)) if member.dtype.kind != "U" else np.zeros((1, 2), int)
         if len(wrong):
             sequence, column = wrong[0]
-            raise member.error("0 or 1 for each label", f"{targets[sequence, column]} for sequence {ids[sequence]!r}")
+            hint = 'If each step has a label: `label_per="step"`' if member.shape[1] == num_steps else ""
+            got = f"{targets[sequence, column]} for sequence {ids[sequence]!r}" + ("." if hint else "")
+            raise member.error("0 or 1 for each label", got, hint)
         names = tuple(map(str, range(member.shape[1])))
         return [tuple(names[index] for index in np.flatnonzero(row)) for row in targets], names
     known: dict[Label, Label] = {}  # one object for equal labels saves memory
@@ -224,6 +236,32 @@ def _labels(
         label = to_label(value, labelled, partial(_wrong, member, name))
         labels.append(known.setdefault(label, label))
     return labels if known.keys() - {None} else None, None
+
+
+def _step_labels(
+    member: Member | None,
+    ids: Sequence[str | int],
+    lengths: Int64[np.ndarray, " sequences"],
+    num_steps: int,
+    labelled: bool,
+    path: Path,
+) -> list[Label] | None:
+    """The labels of all steps without padding, from `targets` (N, T)."""
+    if member is None:
+        if labelled:
+            raise DataError(f"{path}: expected an array 'targets' with a label for each step, got none")
+        return None
+    if member.dtype.kind not in "biufU":
+        raise member.error("classes: integers or text", member.dtype)
+    if member.shape != (len(ids), num_steps):
+        raise member.error(f'shape {(len(ids), num_steps)}, a label for each step (`label_per="step"`)', member.shape)
+    kept = np.arange(num_steps) < lengths[:, None]
+
+    def error(row: int, expected: str, got: object) -> DataError:
+        sequence, step = np.argwhere(kept)[row].tolist()
+        return member.error(expected, f"{got} for sequence {ids[sequence]!r}, step {step + 1}")
+
+    return labels_of_steps(member.read()[kept], labelled, error)
 
 
 def _wrong(member: Member, sequence: str | int, expected: str, got: object) -> DataError:

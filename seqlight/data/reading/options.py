@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seqlight.data.reading.inputs import Inputs
+from seqlight.tasks.task import LabelPer
 
 Missing = Literal["refuse", "mask"]
 Empty = Literal["refuse", "skip"]
@@ -22,6 +23,7 @@ class Options:
             "channels_first" arrays (N, F, T). Formats to which it does not apply are read as always.
         labels_file: the table with the labels of a folder's files; None takes `labels.csv` in the folder.
         group: the key of .jsonl, or the array of .npz, with the group of each sequence; None if there is none.
+        label_per: "sequence" for one label per sequence, "step" for one per time step.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None decides by the lists.
         missing: "mask" reads missing values of features as NaN, "refuse" raises a DataError.
         elapsed: whether to return the times of steps.
@@ -36,3 +38,4 @@ class Options:
     missing: Missing = "refuse"
     group: str | None = None
     elapsed: bool = False
+    label_per: LabelPer = "sequence"

@@ -1,5 +1,6 @@
 """The result of reading a file, the same for all formats."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
 from seqlight.common.errors import ShownError
+from seqlight.tasks.task import LabelPer
 
 Label = str | tuple[str, ...] | None
 
@@ -50,7 +52,7 @@ class RawSequences:
         lengths: time steps of each sequence, int64 (N,), all at least 1.
         ids: distinct ids of the sequences: from the file, or 0 to N-1.
         labels: the class name of each sequence, or for multilabel the names of its labels; None for a sequence without
-            a label. None if no sequence has a label.
+            a label. None if no sequence has a label. If each time step has a label, those of all S steps.
         label_names: for multilabel from several columns or a 2-D array, all label names, even of labels that no
             sequence has.
         label_vectors: the number of labels in a vector of 0 and 1, from which the labels were read; 0 if they are lists
@@ -63,6 +65,8 @@ class RawSequences:
         time_unit: NumPy's unit of these steps since 1970, in UTC, as "ns"; None if they are numbers.
         elapsed: the time of each step since the first of its sequence, float64 (S,): in seconds if there is a
             `time_unit`; None if it was not asked for or is unknown.
+        label_per: whether a sequence has a label, or each of its time steps.
+        steps: the step of each row, int64 or float64 (S,), if each has a label; None without a column of steps.
     """
 
     values: Float64[np.ndarray, "steps features"] | Int32[np.ndarray, " steps"]
@@ -79,3 +83,27 @@ class RawSequences:
     times: Int64[np.ndarray, "sequences 2"] | Float64[np.ndarray, "sequences 2"] | None = None
     time_unit: str | None = None
     elapsed: Float64[np.ndarray, " steps"] | None = None
+    label_per: LabelPer = "sequence"
+    steps: Int64[np.ndarray, " steps"] | Float64[np.ndarray, " steps"] | None = None
+
+    def place_of_label(self, row: int) -> str:
+        """The sequence, and the step if each has a label, of an entry of `labels`, for messages."""
+        if self.label_per == "sequence":
+            return f"sequence {self.ids[row]!r}"
+        ends = np.cumsum(self.lengths)
+        sequence = int(np.searchsorted(ends, row, side="right"))
+        return f"sequence {self.ids[sequence]!r}, step {row - (ends[sequence] - self.lengths[sequence]) + 1}"
+
+    def sequence_labels(self) -> list[Label]:
+        """The label of each sequence; if each step has one, the most frequent in the sequence, of several the first."""
+        assert self.labels is not None
+        if self.label_per == "sequence":
+            return self.labels
+        ends = np.cumsum(self.lengths).tolist()
+        starts = [0, *ends[:-1]]
+        return [most_frequent(self.labels[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def most_frequent(labels: Sequence[Label]) -> Label:
+    """The most frequent label; of several, the one that comes first."""
+    return Counter(labels).most_common(1)[0][0]

@@ -7,6 +7,7 @@ from pathlib import Path
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.options import Empty, Layout, Missing, Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
+from seqlight.tasks.task import LabelPer
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".npz", ".ts")
 _TABLES = SUFFIXES[:5]
@@ -42,6 +43,7 @@ def read_sequences(
     label_vectors: int | None = None,
     missing: Missing = "refuse",
     elapsed: bool = False,
+    label_per: LabelPer = "sequence",
 ) -> RawSequences:
     """Read the sequences of a file.
 
@@ -59,12 +61,15 @@ def read_sequences(
         label_vectors: as in `RawSequences`, from the training file; None decides it.
         missing: as in `Options`.
         elapsed: as in `Options`.
+        label_per: as in `Options`.
 
     Raises:
         DataError: the file can't be used; the message says where, and what was expected.
     """
     path = Path(path)
-    options = Options(inputs, labelled, empty, layout, label_vectors, labels_file, missing, columns.group, elapsed)
+    options = Options(
+        inputs, labelled, empty, layout, label_vectors, labels_file, missing, columns.group, elapsed, label_per
+    )
     suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
     is_folder = path.is_dir()
     if suffix not in SUFFIXES and not is_folder:

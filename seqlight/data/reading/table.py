@@ -132,11 +132,14 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
     since = None
     if options.elapsed and steps is not None and step_values is not None:
         since = elapsed(step_values if order is None else step_values[order], lengths, steps.unit)
+    step_of_row = None
+    if step_values is not None and options.label_per == "step":
+        step_of_row = step_values if order is None else step_values[order]
     del all_codes, step_values
     if order is not None:
         for column in [all_values] if as_tokens else all_values.T:  # one at a time, to save memory
             column[:] = np.ascontiguousarray(column)[order]  # fewer cache misses
-    found, label_vectors = (None, None) if labels is None else labels.finish(len(names))
+    found, label_vectors = (None, None) if labels is None else labels.finish(len(names), order)
     guesses += vectors_guessed(path, label_vectors)
     return RawSequences(
         values=all_values,
@@ -153,6 +156,8 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
         times=times,
         time_unit=None if steps is None else steps.unit,
         elapsed=since,
+        label_per=options.label_per,
+        steps=step_of_row,
     )
 
 

@@ -24,6 +24,8 @@ def read_ts(path: Path, options: Options) -> RawSequences:
     """
     if options.inputs == "tokens":
         raise DataError(f'{path}: expected text or integers (`inputs="tokens"`), got a .ts file, which has numbers')
+    if options.label_per == "step":
+        raise DataError(f'{path}: expected a label per step (`label_per="step"`), got a .ts file: one per sequence')
     size = os.path.getsize(path)
     sequences = Collector(path, size, options)
     header: dict[str, list[str]] = {}

@@ -44,6 +44,8 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
     path = table.path
     if options.inputs == "tokens":
         raise DataError(f'{path}: expected text or integers (`inputs="tokens"`), got a wide table, which has numbers')
+    if options.label_per == "step":
+        raise DataError(f'{path}: expected a label per step (`label_per="step"`), got a wide table: one per sequence')
     columns, guesses = resolve_wide(path, table.names, request, options.labelled, table.first_row)
     of_steps = [name for names in columns.steps.values() for name in names]
     num_features, num_steps = len(columns.steps), len(of_steps) // len(columns.steps)

@@ -117,7 +117,7 @@ TABLES = {  # the file's text, and a pattern of the message
         HEADER + "a,0,u,1,2\nb,0,v,1,2\na,1,v,1,2\n",
         "row 3, column 'label': expected the same label in all rows of sequence 'a', got 'v' after 'u'.\n"
         "That 'label' is the label was guessed by its name; no other column looks like a label. "
-        'The column with the label: `label_column="NAME"`\nA sequence has one label. .* cut the sequences where',
+        'The column with the label: `label_column="NAME"`\nIf each step has a label: `label_per="step"`',
     ),
     "step twice": (
         HEADER + "a,1,u,1,2\na,0,u,1,2\nb,1,v,1,2\na,1.0,u,1,2\n",
