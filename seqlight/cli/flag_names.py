@@ -85,7 +85,7 @@ GROUPS = {
     "resume": "resume.every_n_seconds",
     "trainer": "trainer.max_epochs",
 }
-_DATA_SUFFIXES = (".csv", ".tsv", ".gz", ".parquet", ".jsonl", ".npz", ".ts")
+_DATA_SUFFIXES = (".csv", ".tsv", ".gz", ".parquet", ".jsonl", ".npz", ".ts", ".arff")
 _CONFIGURATION_SUFFIXES = (".yaml", ".yml", ".json")
 _SPLITS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 _COMMANDS_ELSEWHERE = {"train": "fit", "eval": "test", "evaluate": "test", "val": "validate", "infer": "predict"}

@@ -24,8 +24,9 @@ class SequenceFiles(EncodedSequences):
     The suffix of a file gives its format. `.csv` and `.parquet` have one row per time step, with columns for the id of
     the sequence, the features and the label. `.jsonl` has one sequence per line, such as
     `{"inputs": [[0.1, 2.0], [0.3, 1.5]], "label": "cat"}`, or with tokens `["a", "b"]` as inputs. `.npz` has arrays
-    `inputs`, `targets` and, if sequences are padded, `lengths`. `.ts` is the format of the UCR/UEA archive. A folder
-    has a table or an array (T, F), `.npy`, for each sequence, in sub-folders named by labels, or with a table of them.
+    `inputs`, `targets` and, if sequences are padded, `lengths`. `.ts` and `.arff` are formats of the UCR/UEA archive.
+    A folder has a table or an array (T, F), `.npy`, for each sequence, in sub-folders named by labels, or with a table
+    of them.
 
     Classes, vocabulary and the scale of features are learned from the training file and stored with the model. For this
     the training file is read immediately; with an `encoding`, files are read when they are needed.

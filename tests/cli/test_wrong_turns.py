@@ -13,7 +13,7 @@ from seqlight.cli.flag_names import _COMMANDS_ELSEWHERE, _ELSEWHERE, flag_names,
 from tests.cli.commands import run
 from tests.conftest import seqlight_run
 
-DATA_FILES = ["a.csv", "a.parquet", "a.jsonl", "a.npz", "a.ts", "A.CSV", "../data/a.csv"]
+DATA_FILES = ["a.csv", "a.parquet", "a.jsonl", "a.npz", "a.ts", "a.arff", "A.CSV", "../data/a.csv"]
 
 
 def refused(*words):

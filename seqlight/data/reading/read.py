@@ -9,7 +9,7 @@ from seqlight.data.reading.options import Empty, Layout, Missing, Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.tasks.task import LabelPer
 
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".npz", ".ts")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".npz", ".ts", ".arff")
 _TABLES = SUFFIXES[:5]
 _OF_LAYOUT: dict[Layout, tuple[str, ...]] = {"wide": _TABLES, "channels_first": (".npz",)}
 _GUESS = Columns()
@@ -49,7 +49,7 @@ def read_sequences(
 
     Args:
         path: .csv, .tsv (both perhaps compressed, .csv.gz) or .parquet in long form, one row per time step; .jsonl,
-            .npz or .ts; or a folder with a table or an array, .npy, for each sequence.
+            .npz, .ts or .arff; or a folder with a table or an array, .npy, for each sequence.
         columns: names of the columns of a table. A column that is None is guessed. `step=""` means no step column.
         inputs: "features" reads integers as numbers, "tokens" as tokens, one per time step. "auto" reads text as
             tokens, and integers as tokens in .jsonl and .npz, as a feature in .csv and .parquet; `guesses` then says
@@ -101,6 +101,10 @@ def read_sequences(
             from seqlight.data.reading.npz import read_npz
 
             return read_npz(path, options)
+        if suffix == ".arff":
+            from seqlight.data.reading.arff import read_arff
+
+            return read_arff(path, columns, options)
         from seqlight.data.reading.ts import read_ts
 
         return read_ts(path, options)

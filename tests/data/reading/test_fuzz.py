@@ -32,10 +32,10 @@ class Known:
     """Random sequences: the values of each sequence (T, F) or its tokens (T,), its id and its class."""
 
     def __init__(self, rng, suffix):
-        tables = suffix not in (".jsonl", ".npz", ".ts")
+        tables = suffix not in (".jsonl", ".npz", ".ts", ".arff")
         self.num = int(rng.integers(1, 12))
         self.num_features = int(rng.integers(1, 5))
-        self.tokens = suffix != ".ts" and rng.random() < 0.4
+        self.tokens = suffix not in (".ts", ".arff") and rng.random() < 0.4
         self.integers = self.tokens and suffix in (".jsonl", ".npz") and rng.random() < 0.5
         words = [word for word in WORDS if suffix != ".ts" or word in ("a", "é", "-", "0x", "日本", "=1+1")]
         self.lengths = rng.integers(1, 9, self.num)
@@ -59,7 +59,7 @@ class Known:
 def write(known, path, rng):
     """Write the sequences with another library; returns the order of the sequences in the file."""
     order = range(known.num)
-    if path.suffix not in (".jsonl", ".npz", ".ts"):
+    if path.suffix not in (".jsonl", ".npz", ".ts", ".arff"):
         rows = [
             [known.ids[i], step, known.labels[i], *(np.atleast_1d(known.values[i][step]).tolist())]
             for i in order
@@ -92,6 +92,8 @@ def write(known, path, rng):
             inputs[row, : len(values)] = values
         save = np.savez if rng.random() < 0.5 else np.savez_compressed
         save(path, inputs=inputs, lengths=known.lengths, targets=known.labels, ids=known.ids)
+    elif path.suffix == ".arff":
+        path.write_text(as_arff(known.values, known.labels, rng), encoding="utf-8")
     else:
         classes = " ".join(dict.fromkeys(known.labels))
         lines = ["# a comment", "@problemName random", f"@classLabel true {classes}", "@data"]
@@ -99,6 +101,26 @@ def write(known, path, rng):
             lines.append(":".join([*(",".join(map(repr, column.tolist())) for column in values.T), label]))
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return order
+
+
+def quoted(text, mark="'"):
+    return mark + text.replace("\\", "\\\\").replace(mark, f"\\{mark}").replace("\n", "\\n") + mark
+
+
+def as_arff(values, labels, rng):
+    """Text in the form of the UCR/UEA archive: numeric attributes for one feature, a relational one for several."""
+    longest, mark = max(map(len, values)), str(rng.choice(["'", '"']))
+    steps = [f"@attribute att{step} numeric" for step in range(longest)]
+    if values[0].shape[1] > 1:
+        steps = ["@attribute all relational", *(f"  {step}" for step in steps), "@end all"]
+    classes = ",".join(quoted(label) for label in dict.fromkeys(labels))
+    lines = ["% a comment", "@relation random", *steps, f"@ATTRIBUTE 'the class' {{{classes}}}", "@data"]
+    for series, label in zip(values, labels, strict=True):
+        rows = [",".join(map(repr, column.tolist())) for column in series.T]
+        padding = ",?" * (longest - len(series))
+        row = quoted("\n".join(rows), mark) if len(rows) > 1 else rows[0] + padding
+        lines.append(f"{row},{quoted(label, mark)}")
+    return "\n".join(lines) + "\n"
 
 
 def small_parts(monkeypatch, rng):
@@ -120,7 +142,7 @@ def test_valid_files_have_the_values_that_were_written(tmp_path, monkeypatch, su
     expected = [known.values[i] for i in order]
     assert raw.lengths.tolist() == [len(values) for values in expected]
     assert raw.labels == [known.labels[i] for i in order]
-    assert list(raw.ids) == (list(range(known.num)) if suffix == ".ts" else [known.ids[i] for i in order])
+    assert list(raw.ids) == (list(range(known.num)) if suffix in (".ts", ".arff") else [known.ids[i] for i in order])
     if known.tokens:
         assert [raw.tokens[code] for code in raw.values] == [str(token) for values in expected for token in values]
         assert len(set(raw.tokens)) == len(raw.tokens)
