@@ -29,7 +29,7 @@ from seqlight.common.text import visible  # noqa: E402
 from seqlight.common.user_modules import import_in_child_process  # noqa: E402
 
 _HELP = """\
-usage: seqlight fit|validate|test|predict|check|cells|tasks [options]
+usage: seqlight fit|validate|test|predict|data|check|cells|tasks [options]
 
 Train, evaluate and use recurrent sequence classifiers.
 
@@ -37,6 +37,7 @@ Train, evaluate and use recurrent sequence classifiers.
   seqlight fit --model.cell GRUCell --model.cell.hidden_size 64 --name gru
   seqlight fit --model.cell mycells.LeakyCell
                                         a cell of your own, from mycells.py here
+  seqlight data a.csv                   what would be read from a file of yours
   seqlight fit --data SequenceFiles --data.train a.csv
                                         your own sequences
   seqlight fit --config run.yaml --trainer.max_epochs 20 --device gpu

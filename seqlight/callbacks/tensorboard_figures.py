@@ -16,11 +16,14 @@ from seqlight.common.batch import Batch
 from seqlight.common.description import encodable
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_lightning import NotInEveryStep, completed_epochs
-from seqlight.common.private_torch import add_summary
+from seqlight.common.private_torch import add_summary, tree_leaves
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_at_least
+from seqlight.data.loader import SequenceLoader
+from seqlight.data.sequences import Sequences
 from seqlight.figures.canvas import to_png
 from seqlight.figures.cell_figure import cell_figure
+from seqlight.figures.data_figure import data_figure, names_of
 from seqlight.figures.memory_curve import measure_memory
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
 from seqlight.training.classifier import SequenceClassifier
@@ -69,6 +72,14 @@ def add_figures(trainer: pl.Trainer, group: str, figures: dict[str, "Figure"], s
     for logger in tensorboard_loggers(trainer):
         # Not by `add_figure`, which turns the picture into an array and back, with pyplot.
         add_summary(logger.experiment, Summary(value=values), step)
+
+
+def _splits(trainer: pl.Trainer) -> dict[str, Batch | Sequences]:
+    """The sequences for training and validation, as far as seqlight's loaders hold them."""
+    loaders = {"train": tree_leaves(trainer.train_dataloader), "val": tree_leaves(trainer.val_dataloaders)}
+    return {
+        split: held[0].data for split, held in loaders.items() if len(held) == 1 and isinstance(held[0], SequenceLoader)
+    }
 
 
 class SplitResults:
@@ -123,7 +134,8 @@ class SplitResults:
 class TensorBoardFigures(NotInEveryStep, pl.Callback):
     """Figures of validations: confusion matrix, ROC curves, and how far back the model's memory reaches.
 
-    A test has confusion matrix and ROC curves.
+    A figure of the data is drawn before training: some sequences of each class, lengths and classes. A test has
+    confusion matrix and ROC curves.
 
     Args:
         every_n_epochs: number of epochs between two sets of figures, with another set after the last validation; 0
@@ -173,8 +185,13 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         self.on_validation_end(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget an earlier training, which may have ended by an error."""
+        """Draw the data, unless training continues; forget an earlier training, which may have ended by an error."""
         self._results = None
+        draws = self.every_n_epochs != 0 and trainer.global_step == 0 and tensorboard_loggers(trainer)
+        data, splits = datamodule_of(trainer), _splits(trainer)
+        if draws and trainer.is_global_zero and data is not None and "train" in splits:
+            figure = data_figure(splits, names_of(data), run_and_epoch(trainer))
+            add_figures(trainer, "val_figures", {"data": figure}, step=0)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start to collect results."""

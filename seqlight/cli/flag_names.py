@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 FILE = Path(__file__).with_name("flag_names.txt")
-COMMANDS = ("fit", "validate", "test", "predict", "check", "cells", "tasks")
+COMMANDS = ("fit", "validate", "test", "predict", "data", "check", "cells", "tasks")
 # Arguments of the model that the data determine.
 FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "label_per", "class_weights")
 # The flags that name a class, and its base class in seqlight or torch.optim.
@@ -158,9 +158,13 @@ def wrong_word(arguments: Sequence[str]) -> str:
         near = _COMMANDS_ELSEWHERE.get(said, said)
         hint = f"; did you mean {near}?" if near else ""
         return f"there is no command {command!r}{hint}\nThe commands are {', '.join(COMMANDS)}"
+    if command == "data":
+        from seqlight.cli.data_words import data_flags
+
+        return "" if {"-h", "--help"} & {*words} else data_flags(words)[1]
     if command not in ("fit", "validate", "test", "predict"):
         return ""
-    chosen = {_name(word) for word in words if _is_flag(word)}
+    chosen = {_name(word) for word in words if is_flag(word)}
     for flag, value in _with_values(words):
         name = _name(flag)
         if not flag:
@@ -183,17 +187,17 @@ def _with_values(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     words = [*words]
     while words:
         word = words.pop(0)
-        if not _is_flag(word):
+        if not is_flag(word):
             yield "", word
             continue
         flag, equals, value = word.partition("=")
-        if not equals and words and not _is_flag(words[0]) and flag != "--print_config":
+        if not equals and words and not is_flag(words[0]) and flag != "--print_config":
             yield flag, words.pop(0)
         else:
             yield flag, value if equals else None
 
 
-def _is_flag(word: str) -> bool:
+def is_flag(word: str) -> bool:
     """Whether argparse takes a word for a flag, and not for a value."""
     is_value = word == "-" or " " in word.partition("=")[0] or re.fullmatch(r"-(\d+|\d*\.\d+)", word)
     return word.startswith("-") and not is_value

@@ -9,6 +9,7 @@ import inspect
 import json
 import re
 import shlex
+import sys
 from collections.abc import Collection
 
 from seqlight.common.description import subclasses
@@ -16,6 +17,11 @@ from seqlight.common.description import subclasses
 # Users' data can look like an argument too: a folder `seed=3`, a column `inputs=tokens`. The backticks tell them apart.
 # A cell that has backticks itself is shown with quotes around them, so a backtick next to a quote does not count.
 _ARGUMENT = re.compile(r"(?<![^\s(])`(\w+)=([^`\n]{1,80})`(?![^\s).,:;])")
+# The beginning of flags, and the class whose arguments they are.
+_BASES = (
+    ("data", "seqlight.data.datamodule", "SequenceDataModule"),
+    ("model", "seqlight.training.classifier", "SequenceClassifier"),
+)
 
 
 def name_flags(message: str, prefix: str, names: Collection[str]) -> str:
@@ -49,11 +55,10 @@ def with_flags(message: str) -> str:
     """
     if not _ARGUMENT.search(message):
         return message
-    # Imported here, because `seqlight cells` starts without Lightning.
-    from seqlight.data.datamodule import SequenceDataModule
-    from seqlight.training.classifier import SequenceClassifier
-
-    for prefix, base in (("data", SequenceDataModule), ("model", SequenceClassifier)):
-        names = {name for cls in subclasses(base) for name in inspect.signature(cls).parameters}
+    for prefix, module, base in _BASES:
+        if module not in sys.modules:  # then there is no such message; `seqlight cells` starts without Lightning
+            continue
+        cls = getattr(sys.modules[module], base)
+        names = {name for each in subclasses(cls) for name in inspect.signature(each).parameters}
         message = name_flags(message, prefix, names)
     return message

@@ -1,4 +1,4 @@
-"""The help of fit, validate, test, predict and check, printed without importing torch.
+"""The help of fit, validate, test, predict, data and check, printed without importing torch.
 
 `flag_texts.txt` has the flags, their defaults and texts. `python -m tests.cli.test_help` writes it from docstrings.
 """
@@ -51,6 +51,26 @@ Exit status: 0 if no property is broken, 1 if one is, 2 for wrong usage.
 """
 
 
+_DATA = """usage: seqlight data FILE [--FLAG VALUE ...]
+
+Say what would be read from a file, without training: sizes, features, lengths,
+classes, what was guessed, and doubts, each with the flag that answers it.
+The flags are those of `seqlight fit --data SequenceFiles`, with or without
+`--data.`:
+
+  --val FILE, --test FILE         other splits; sequences that are in two of
+                                  them are counted
+  --label_column NAME             the column with the label; also --id_column,
+                                  --step_column, --feature_columns
+  --layout wide                   a table with a row per sequence
+  --figure data.png               draw some sequences of each class, lengths and
+                                  classes; also .svg and .pdf
+
+`seqlight fit --data.help SequenceFiles` lists all flags.
+Exit status: 0 if the file can be read, 2 if not.
+"""
+
+
 class FlagText(NamedTuple):
     """The line of the help about a flag.
 
@@ -72,8 +92,8 @@ def help_page(arguments: Sequence[str]) -> str:
     command = "".join(arguments[:1])
     if {"-h", "--help"}.isdisjoint(arguments):
         return ""
-    if command == "check":
-        return _CHECK
+    if command in ("check", "data"):
+        return _CHECK if command == "check" else _DATA
     if command not in _COMMANDS:
         return ""
     needed = "" if command == "fit" else " --ckpt_path runs/.../best.ckpt"

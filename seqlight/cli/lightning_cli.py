@@ -27,6 +27,7 @@ from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
 from seqlight.cli.report import events, length_tables, metrics_table, result_paths, run_line, say
+from seqlight.cli.terminal import fitted
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, has_own_bar
 from seqlight.cli.training_run import describe_run, few_validation, record_backend
@@ -248,7 +249,7 @@ class SeqlightCLI(LightningCLI):
         self._threads.enter_context(limit_threads(num_threads))
         text = self.datamodule.report(splits)  # it also checks them
         if text and not self.config_init[self.subcommand].quiet:
-            say(self.trainer, f"{with_flags(text)}\n")
+            say(self.trainer, f"{fitted(with_flags(text))}\n")
 
     def predict(self, **kwargs: Any) -> None:
         """Predict; `PredictionWriter` writes the file."""

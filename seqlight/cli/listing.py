@@ -15,6 +15,7 @@ import torch
 from seqlight import cells, tasks
 from seqlight.cells.cell import GatedCell, RecurrentCell
 from seqlight.cli.flag_errors import UsageError
+from seqlight.cli.terminal import wrapped
 from seqlight.common.description import class_path, subclasses
 from seqlight.common.text import show
 from seqlight.tasks.task import SequenceTask, TaskExample
@@ -50,16 +51,20 @@ def list_classes(command: str, arguments: list[str]) -> None:
 
 
 def cell_table() -> str:
-    """A header and one line per imported cell: seqlight's cells first, then the user's."""
-    sizes = f"input_size {INPUT_SIZE} and hidden_size {HIDDEN_SIZE}"
-    header = ("cell", "parameters", "states", "gates", f"(parameters at {sizes})")
-    rows: list[tuple[str, ...]] = [header]
+    """A header and two lines per imported cell, the second a summary: seqlight's cells first, then the user's."""
+    sizes = f"input_size {INPUT_SIZE}, hidden_size {HIDDEN_SIZE}"
+    rows: list[tuple[str, ...]] = [("cell", "parameters", "states", "gates", f"({sizes})")]
+    texts = [""]
     for path, cls, summary in _classes(RecurrentCell):
         try:
-            rows.append((path, *_describe_cell(cls), summary))
+            rows.append((path, *_describe_cell(cls)))
         except Exception as error:  # a user's class may need arguments, or raise anything
-            rows.append((path, "-", "-", "-", _why_not(error)))
-    return "\n".join(_aligned(rows, num_numbers=3))
+            rows.append((path, "-", "-", "-"))
+            summary = _why_not(error)
+        texts.append(wrapped(f"  {summary}", WIDTH))
+    rows = [(*row, *[""] * (5 - len(row))) for row in rows]
+    lines = _aligned(rows, num_numbers=3)
+    return "\n".join(text for line in zip(lines, texts, strict=True) for text in line if text)
 
 
 def task_table() -> str:

@@ -98,9 +98,18 @@ def _run_command(arguments: list[str], started: float) -> int:
 
     from jsonargparse import ArgumentError
 
+    quiet_lightning()
+    if arguments[:1] == ["data"]:
+        from seqlight.cli.data import show_data
+
+        try:
+            show_data(arguments[1:])
+        except ArgumentError as error:
+            raise usage_error(error) from error
+        return DONE
+
     for name in seqlight.__all__:  # a class must be imported to have a short name
         getattr(seqlight, name)
-    quiet_lightning()
     if any(argument.startswith(_LOGGED_BY_LIGHTNING) for argument in arguments):
         logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
     _import_modules(arguments)

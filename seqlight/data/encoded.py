@@ -2,15 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
 
 from seqlight.common.batch import Batch
-from seqlight.common.text import one_line
 from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
 from seqlight.data.classes import label_doubts, learn_classes
@@ -25,36 +24,14 @@ from seqlight.data.reading.elapsed import add_times
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.sequences import Sequences
+from seqlight.data.split_report import LoadedSplit, SplitReport, report_on
 from seqlight.data.step_names import names_of_steps
-from seqlight.data.summary import (
-    absent_classes,
-    coarse_features,
-    describe,
-    describe_encoding,
-    doubts,
-    missing_values,
-    overlaps,
-    shared_groups,
-    unknown_tokens,
-)
+from seqlight.data.summary import absent_classes, coarse_features, doubts, missing_values, unknown_tokens
 from seqlight.data.true_labels import LabelColumns, columns_of_labels
 from seqlight.data.validation_split import Rows, ValidationSplit, rule_of
 
 # Arguments that `learn_encoding` takes.
 _LEARNING = ("target", "standardise", "class_weights", "positive_class", "missing", "time_delta")
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """A split in memory, with remarks for the report."""
-
-    sequences: Sequences
-    ids: Sequence[int | str]
-    source: str
-    remarks: tuple[str, ...] = ()
-    groups: Sequence[str] | None = None
-    labels: LabelColumns | None = None  # those of `predict` as they were read
-    steps: Sequence[str] | None = None  # their names, if each has a label
 
 
 class EncodedSequences(SequenceDataModule):
@@ -113,7 +90,7 @@ class EncodedSequences(SequenceDataModule):
         self.val_fraction, self._validation = fraction, validation
         self._columns = columns
         self._inputs: Inputs = inputs
-        self._loaded: dict[str, _Loaded] = {}
+        self._loaded: dict[str, LoadedSplit] = {}
         if encoding is not None:
             self.encoding = SequenceEncoding.from_plain(encoding)
             check_arguments(self.encoding, self.hparams)
@@ -188,19 +165,42 @@ class EncodedSequences(SequenceDataModule):
 
         A test split is also compared with the training data, if those can still be read.
         """
-        loaded = {split: self._load(split) for split in splits if self._has(split)}
-        lines = [f"{split:8}{each.source}: {describe(each.sequences, self.encoding)}" for split, each in loaded.items()]
-        lines += [remark for each in loaded.values() for remark in each.remarks]
-        lines += [describe_encoding(self.encoding)]
-        if "test" in loaded and "train" not in loaded:
+        return str(self.report_parts(splits))
+
+    def report_parts(self, splits: Sequence[Split]) -> SplitReport:
+        """The parts of `report`."""
+        shown: dict[str, LoadedSplit] = {split: self._load(split) for split in splits if self._has(split)}
+        compared, not_compared = shown, []
+        if "test" in shown and "train" not in shown:
             try:
                 others: tuple[Split, ...] = ("train", "val") if self._has("val") else ("train",)
-                loaded = {**{split: self._load(split) for split in others}, **loaded}
+                compared = {**{split: self._load(split) for split in others}, **shown}
             except DataError as error:
-                lines += [f"not compared with the training data: {error.args[0]}"]
-        lines += overlaps({split: each.sequences for split, each in loaded.items()})
-        lines += shared_groups({split: each.groups for split, each in loaded.items()}, self._columns.group)
-        return "\n".join(map(one_line, lines))
+                not_compared = [f"not compared with the training data: {error.args[0]}"]
+        return report_on(shown, compared, self.encoding, self._columns.group, not_compared)
+
+    def read_again(self, split: Split) -> RawSequences:
+        """The contents of a split's source, as they are before encoding. They are read anew, and not kept.
+
+        Raises:
+            DataError: if there is no such source, or if it can't be used.
+        """
+        source = self._source(split)
+        return self._read(source, self._require(source), labelled=split != "predict")
+
+    @property
+    def splits(self) -> list[Split]:
+        """The splits for which there are sequences."""
+        return [split for split in get_args(Split) if self._has(split)]
+
+    @property
+    def guessed_columns(self) -> Columns | None:
+        """The columns of a table that were guessed; None for each that was named, and for data without names."""
+        found, asked = self.encoding.columns, self._columns
+        if found is None:
+            return None
+        parts = {name: getattr(found, name) for name in ("id", "step", "label", "features")}
+        return Columns(**{name: None if getattr(asked, name) is not None else part for name, part in parts.items()})
 
     def _has(self, split: Split) -> bool:
         """Whether there is a source for a split."""
@@ -224,7 +224,7 @@ class EncodedSequences(SequenceDataModule):
         self.hparams["encoding"] = self.encoding.to_plain()
         self._keep(raw, path, train_rows, val_rows)
 
-    def _load(self, split: Split) -> _Loaded:
+    def _load(self, split: Split) -> LoadedSplit:
         """Read a split, once."""
         if split in self._loaded:
             return self._loaded[split]
@@ -246,7 +246,7 @@ class EncodedSequences(SequenceDataModule):
             if split == "predict" and raw.labels is not None:
                 labels = columns_of_labels(raw.labels, self.encoding.class_names, self.target, raw.label_names)
             steps = names_of_steps(raw) if split == "predict" and self.label_per == "step" else None
-            self._loaded[split] = _Loaded(sequences, raw.ids, path, remarks, raw.groups, labels, steps)
+            self._loaded[split] = LoadedSplit(sequences, raw.ids, path, remarks, raw.groups, labels, steps)
         return self._loaded[split]
 
     def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:
@@ -287,11 +287,14 @@ class EncodedSequences(SequenceDataModule):
         for split, rows, source in (("train", train_rows, path), ("val", val_rows, f"taken from {path}{chosen}")):
             if len(rows):
                 part = sequences.subset(torch.from_numpy(rows))
+                guesses: tuple[str, ...] = ()
                 remarks = (*begun, *absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
                 if split == "train":
                     assert raw.labels is not None
                     about_labels = label_doubts(raw.labels, self.encoding.class_names, path)
-                    remarks = (*raw.guesses, *raw.remarks, *about_labels, *before, *doubts(part, self.encoding))
+                    guesses = raw.guesses
+                    remarks = (*raw.remarks, *about_labels, *before, *doubts(part, self.encoding))
                     remarks += leaks(sequences, self.encoding, grouped=self._columns.group is not None)
                 groups = None if raw.groups is None else [raw.groups[row] for row in rows]
-                self._loaded[split] = _Loaded(part, [raw.ids[row] for row in rows], source, remarks, groups)
+                ids = [raw.ids[row] for row in rows]
+                self._loaded[split] = LoadedSplit(part, ids, source, remarks, groups, guesses=guesses)

@@ -24,7 +24,7 @@ def describe(sequences: Sequences, encoding: SequenceEncoding) -> str:
     steps = f"{longest} steps"
     if shortest < longest:
         steps = f"{shortest} to {longest} steps (median {int(lengths.median())})"
-    counts = _class_counts(sequences, encoding)
+    counts = class_counts(sequences, encoding)
     classes = ""
     if counts and len(counts) <= _MOST_CLASSES:
         unit = "steps: " if encoding.label_per == "step" else ""
@@ -67,8 +67,10 @@ def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
         equal = (lowest == highest).nonzero().flatten().tolist()
         constant = [feature_name(feature, encoding) for feature in equal]
         if constant:
-            remarks.append(f"constant feature: {', '.join(constant[:10])}")
-    counts = _class_counts(sequences, encoding)
+            remarks.append(
+                f'constant feature: {", ".join(constant[:10])}; to choose the features: `feature_columns=["NAME"]`'
+            )
+    counts = class_counts(sequences, encoding)
     if encoding.target == "binary" and counts[encoding.class_names[1]] < counts[encoding.class_names[0]]:
         other, rarer = encoding.class_names
         remarks.append(
@@ -83,7 +85,7 @@ def doubts(sequences: Sequences, encoding: SequenceEncoding) -> tuple[str, ...]:
 
 def absent_classes(sequences: Sequences, encoding: SequenceEncoding, split: str) -> tuple[str, ...]:
     """A remark on classes or labels that a split lacks, so that its metrics say nothing about them."""
-    absent = [_quoted(name) for name, count in _class_counts(sequences, encoding).items() if count == 0]
+    absent = [_quoted(name) for name, count in class_counts(sequences, encoding).items() if count == 0]
     kind = "label" if encoding.target == "multilabel" else "class"
     names = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
     return (
@@ -186,7 +188,7 @@ def _quoted(name: str) -> str:
     return name if name.strip() == name == one_line(name) and name and "," not in name else repr(name)
 
 
-def _class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str, int]:
+def class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str, int]:
     """The number of sequences of each class or label; empty if targets are unknown."""
     targets = sequences.own_targets()
     if not bool((targets >= 0).all()):

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seqlight.common.text import one_line
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -113,6 +115,13 @@ def _any_script() -> Iterator[None]:
         yield
 
 
+def short_name(name: str) -> str:
+    """Shorten a class name so that it fits on an axis."""
+    name = one_line(" ".join(name.split()))
+    # Keep the end too: long names often begin with the same words.
+    return name if len(name) <= 16 else f"{name[:9]}\N{HORIZONTAL ELLIPSIS}{name[-6:]}"
+
+
 def wrap(text: str, width: float, size: float) -> list[str]:
     """The lines of a text, broken so that each is at most `width` inches wide at this font size."""
     lines = []
@@ -122,6 +131,15 @@ def wrap(text: str, width: float, size: float) -> list[str]:
             most -= 1 + most // 20
         lines += textwrap.wrap(line, most)
     return lines
+
+
+def to_file(figure: "Figure", suffix: str) -> bytes:
+    """The figure as a file that ends in `suffix`: png, svg or pdf."""
+    if suffix == "png":
+        return to_png(figure)
+    with _any_script():
+        figure.savefig(file := io.BytesIO(), format=suffix)
+    return file.getvalue()
 
 
 def to_png(figure: "Figure", scale: float = 2) -> bytes:

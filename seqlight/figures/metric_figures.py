@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from seqlight.common.text import one_line
-from seqlight.figures.canvas import Margins, integer_ticks, new_figure, text_width
+from seqlight.figures.canvas import Margins, integer_ticks, new_figure, short_name, text_width
 from seqlight.tasks.task import LabelPer
 from seqlight.training.length_accuracy import LengthBucket
 
@@ -37,7 +36,7 @@ def confusion_figure(
     multilabel = confusion.ndim == 3
     matrices = confusion[:8] if multilabel else confusion[None]
     num_classes = confusion.shape[-1]
-    names = [_short(name) for name in class_names or map(str, range(len(confusion)))]
+    names = [short_name(name) for name in class_names or map(str, range(len(confusion)))]
     rows, columns = -(-len(matrices) // 4), min(len(matrices), 4)
     every = -(-num_classes // 50)  # there is room for 50 names
     labels = ["0", "1"] if multilabel else names[::every]
@@ -88,13 +87,6 @@ def confusion_figure(
     return figure
 
 
-def _short(name: str) -> str:
-    """Shorten a class name so that it fits on an axis."""
-    name = one_line(" ".join(name.split()))
-    # Keep the end too: long names often begin with the same words.
-    return name if len(name) <= 16 else f"{name[:9]}\N{HORIZONTAL ELLIPSIS}{name[-6:]}"
-
-
 def roc_figure(roc: Sequence[Any], class_names: Sequence[str] = (), where: str = "") -> "Figure":
     """ROC curves with the area under each.
 
@@ -115,7 +107,7 @@ def roc_figure(roc: Sequence[Any], class_names: Sequence[str] = (), where: str =
     if 0 < len(defined) < len(curves):
         number += f" of {len(defined)}, the others are undefined"
     many = len(curves) > 3  # then the legend is beside the axes
-    names = [f"{_short(name)}: " for name in class_names] if len(curves) > 1 else [""]
+    names = [f"{short_name(name)}: " for name in class_names] if len(curves) > 1 else [""]
     entries = [
         f"{name}{'undefined' if area is None else f'area {area:.4f}'}" for name, area in zip(names, areas, strict=True)
     ]

@@ -147,10 +147,10 @@ def test_text_is_the_configuration(server):
 
 def test_images(server):
     tags = server.get("/data/plugin/images/tags")[RUN]
-    assert set(tags) == {"val_figures/confusion_matrix", "val_figures/roc", "val_figures/memory"}
+    assert set(tags) == {f"val_figures/{name}" for name in ("confusion_matrix", "roc", "memory", "data")}
     for tag in tags:
         images = server.get("/data/plugin/images/images", run=RUN, tag=tag, sample="0")
-        assert [image["step"] for image in images] == [STEPS_PER_EPOCH * EPOCHS]
+        assert [image["step"] for image in images] == [0 if tag.endswith("data") else STEPS_PER_EPOCH * EPOCHS]
         with urlopen(f"{server.url}/data/plugin/images/individualImage?{images[-1]['query']}", timeout=30) as response:
             image = matplotlib.image.imread(io.BytesIO(response.read()), format="png")
         assert image.std() > 0.05  # not blank

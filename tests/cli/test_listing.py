@@ -79,14 +79,16 @@ def cells(*arguments):
     status, out, err = seqlight_run("cells", *arguments)
     assert status == 0, err
     header, *lines = out.splitlines()
-    rows = [re.match(r"(\S+) +(\S+) +(\S+) +(\S+)(?:  (.*))?$", line).groups() for line in lines]
+    text = re.sub(r"\n  +", "  ", "\n".join(lines))  # the summary follows in lines of its own
+    rows = [re.match(r"(\S+) +(\S+) +(\S+) +(\S+)  (.*)$", line).groups() for line in text.splitlines()]
+    rows = [(*row[:4], re.sub(" +", " ", row[4])) for row in rows]
     # Other tests define cells too.
     return header, {row[0]: row[1:] for row in rows if "." not in row[0] or row[0].startswith("listed_cells.")}
 
 
 def test_each_cell_has_a_line():
     header, rows = cells()
-    assert header.endswith("(parameters at input_size 1 and hidden_size 32)")
+    assert header.endswith("(input_size 1, hidden_size 32)")
     assert {name: (int(row[0]), int(row[1]), row[2]) for name, row in rows.items()} == EXPECTED
     for name, row in rows.items():
         assert row[3] == inspect.getdoc(getattr(seqlight, name)).splitlines()[0]
@@ -173,8 +175,9 @@ def test_each_task_has_its_baselines():
         assert texts[name][0] == f"  {inspect.getdoc(type(task)).splitlines()[0]}"
 
 
-def test_table_of_tasks_fits_into_80_columns(tmp_path):
-    status, out, _ = Command(tmp_path, "tasks").wait()  # without the classes of other tests
+@pytest.mark.parametrize("command", ["cells", "tasks"])
+def test_table_fits_into_80_columns(command, tmp_path):
+    status, out, _ = Command(tmp_path, command).wait()  # without the classes of other tests
     assert status == 0
     assert max(map(len, out.splitlines())) <= 80
 

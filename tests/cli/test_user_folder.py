@@ -62,6 +62,7 @@ def test_no_command_runs_a_file_that_it_does_not_name(foreign_folder, tmp_path):
         ["check", "MGUCell"],
         ["cells"],
         ["tasks"],
+        ["data", "steps.csv", "--figure", "data.png"],
         ["fit", "--help"],
         ["fit", "--print_config"],
     ]

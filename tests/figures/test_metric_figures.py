@@ -40,11 +40,11 @@ SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
 
 @pytest.fixture
 def written(monkeypatch):
-    """Names and steps of the figures written to TensorBoard."""
+    """Names and steps of the figures written to TensorBoard, besides that of the data."""
     written = []
 
     def add(trainer, group, figures, step):
-        written.extend((f"{group}/{name}", step) for name in figures)
+        written.extend((f"{group}/{name}", step) for name in figures if name != "data")
 
     monkeypatch.setattr(tensorboard_figures, "add_figures", add)
     return written
@@ -52,7 +52,7 @@ def written(monkeypatch):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    for name in ("confusion_figure", "roc_figure", "memory_figure"):
+    for name in ("confusion_figure", "roc_figure", "memory_figure", "data_figure"):
         monkeypatch.setattr(tensorboard_figures, name, lambda *_: None)
 
 
