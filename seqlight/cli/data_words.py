@@ -50,6 +50,6 @@ def data_flags(words: Sequence[str], known: Collection[str] = ()) -> tuple[list[
 
 def _unknown(flag: str, name: str, known: Collection[str]) -> str:
     leaf = name.rpartition(".")[2].lower()
-    near = difflib.get_close_matches(leaf, [*known, FIGURE], n=1)
-    near = near or [each for each in known if leaf in (each.partition("_")[0], each.rpartition("_")[2])]
+    near = [each for each in known if leaf in (each.partition("_")[0], each.rpartition("_")[2])]
+    near = near or difflib.get_close_matches(leaf, [*known, FIGURE], n=1)
     return f"{flag}: there is no such argument of data{f'; did you mean --{near[0]}?' if near else ''}"

@@ -228,7 +228,7 @@ def _draw_classes(axis: Any, counts: Mapping[str, np.ndarray], names: DataNames)
     texts = [short_name(names.classes[place]) for place in shown.tolist()]
     axis.set_yticks(range(len(shown)), texts, fontsize=7, parse_math=False)
     kind = "labels" if names.target == "multilabel" else "classes"
-    number = f"{len(shown)} most frequent of {len(totals)} {kind}" if len(totals) > len(shown) else kind
+    number = f"{len(shown)} of {len(totals)} {kind}" if len(totals) > len(shown) else kind
     axis.set_title(f"{number}: sequences", fontsize=8, loc="left")
     integer_ticks(axis.xaxis)
 

@@ -70,6 +70,19 @@ def test_features_have_the_range_of_the_file():
         assert found[name] == [kind, *numbers, "0"]
 
 
+def test_missing_values_are_counted():
+    frame = write()
+    frame.loc[frame.index % 9 == 0, "x"] = np.nan
+    frame.to_csv("a.csv", index=False)
+    status, _, err = seqlight_run("data", "a.csv")
+    assert status == 2
+    assert "--data.missing mask" in err
+    out = run("data", "a.csv", "--missing", "mask", "--figure", "a.png")
+    assert table(out, "feature")["x"][0] == "number"
+    assert table(out, "feature")["x"][-1] == "10"
+    assert table(out, "feature")["x"][2] == f"{frame['x'].mean():.4g}"
+
+
 def test_lengths_have_the_quartiles_of_each_split():
     write()
     write("b.csv", seed=1, num_sequences=7)
@@ -195,7 +208,7 @@ def test_every_argument_of_the_data_module_is_a_flag():
         ("a.csv --label_column q", "a.csv: expected a column 'q' \\(--data.label_column NAME\\), got columns .*"),
         ("a.csv --figure a.jpg", "--figure: expected a file that ends in .png, .svg, .pdf, got 'a.jpg'"),
         ("missing.csv", "missing.csv: can't read it: No such file or directory"),
-        (".", "\\.: expected a file.*"),
+        ("a.doc", "a.doc: expected a file that ends in .*"),
     ],
 )
 def test_wrong_words_are_refused(words, answer):

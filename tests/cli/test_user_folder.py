@@ -66,6 +66,8 @@ def test_no_command_runs_a_file_that_it_does_not_name(foreign_folder, tmp_path):
         ["fit", "--help"],
         ["fit", "--print_config"],
     ]
+    rows = [f"{i},{step},{i % 2},{'ab'[i % 2]}" for i in range(10) for step in range(2)]
+    Path("steps.csv").write_text("\n".join(["id,step,x,label", *rows]))
     (tmp_path / "program.py").write_text(PROGRAM.format(commands=commands))
     subprocess.run([sys.executable, "../program.py"], check=True, timeout=200, capture_output=True)
     assert executed(foreign_folder) == []

@@ -9,7 +9,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from seqlight import Batch, SequenceArrays, SumSign, SyntheticSequences
-from seqlight.figures.canvas import to_file, to_png
+from seqlight.figures.canvas import text_width, to_file, to_png
 from seqlight.figures.data_figure import DataNames, data_figure, names_of
 from seqlight.figures.sequence_bands import Entry, bands_of, legend_lines, scaled, token_colours
 
@@ -196,5 +196,6 @@ def test_places_and_legend():
     bands = bands_of([2, 1])
     assert bands.tops == pytest.approx([0, 1.1, 2.6])
     assert bands.centres == pytest.approx([1.05, 3.1])
-    lines = legend_lines([Entry(10 * "w", "C0"), Entry(10 * "w", "C1"), Entry("i", "C2")], 1.0)
+    width = text_width(10 * "w", 8) + 0.19 + text_width("i", 8)
+    lines = legend_lines([Entry(10 * "w", "C0"), Entry(10 * "w", "C1"), Entry("i", "C2")], width)
     assert [[entry.colour for _, entry in line] for line in lines] == [["C0"], ["C1", "C2"]]

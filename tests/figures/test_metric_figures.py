@@ -414,6 +414,9 @@ def test_titles_name_run_and_epoch(drawn, tmp_path):
     model = SequenceClassifier(vocab_size=2)
     owner.fit(model, data)
     found = titles_of(drawn)
+    title, step = found.pop("val_figures/data")
+    assert title.endswith(" 16 of train name/version_3")
+    assert step == 0
     assert set(found) == {*SET, "val_figures/inside_cell"}
     assert all(title.endswith("name/version_3, epoch 2") and step == 8 for title, step in found.values())
     assert f"accuracy {owner.callback_metrics['val/accuracy']:.4f} of 16" in found["val_figures/confusion_matrix"][0]
@@ -487,3 +490,23 @@ def test_results_of_an_earlier_checkpoint_are_drawn_at_its_step(written, tmp_pat
         assert {each for _, each in written} == {step}
     events = EventAccumulator(str(tmp_path / "name" / "version_0")).Reload()
     assert {event.step for event in events.Scalars("test/accuracy")} == {4, 12}
+
+
+@pytest.mark.parametrize(("every", "drawn"), [(None, [("data", 0)]), (0, [])])
+@pytest.mark.usefixtures("undrawn")
+def test_data_are_drawn_once_before_training(every, drawn, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(tensorboard_figures, "data_figure", lambda splits, *_: figures.append([*splits]))
+    added = []
+    monkeypatch.setattr(
+        tensorboard_figures, "add_figures", lambda _, __, figures, step: added.extend((name, step) for name in figures)
+    )
+    data = SyntheticSequences(SumSign(max_length=3), num_train=16, num_val=16, batch_size=4)
+    model = SequenceClassifier(input_size=1)
+    owner = trainer(tmp_path, TensorBoardFigures(every), max_epochs=2)
+    owner.fit(model, data)
+    assert [each for each in added if each[0] == "data"] == drawn
+    assert figures == [["train", "val"]] * len(drawn)
+    owner.fit_loop.max_epochs = 3
+    owner.fit(model, data)  # goes on
+    assert len(figures) == len(drawn)
