@@ -69,7 +69,10 @@ def _parts(data: SequenceFiles, report: SplitReport) -> list[str]:
     parts.append(length_table({split: each.lengths.numpy() for split, each in loaded.items()}))
     counts = {split: found for split, each in loaded.items() if (found := class_counts(each, encoding))}
     kind = "label" if encoding.target == "multilabel" else "class"
-    parts.append(class_table(counts, {split: len(loaded[split].lengths) for split in counts}, kind))
+    totals = {split: len(loaded[split].lengths) for split in counts}
+    if encoding.label_per == "step":
+        totals = {split: int(loaded[split].lengths.sum()) for split in counts}
+    parts.append(class_table(counts, totals, kind, f"{encoding.label_per}s"))
     guessed, guesses = data.guessed_columns, report.guesses
     if guessed is not None and guesses and guess_table(guessed):
         parts.append(with_flags(guess_table(guessed)))

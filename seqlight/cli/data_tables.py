@@ -54,17 +54,18 @@ def length_table(lengths: Mapping[str, np.ndarray]) -> str:
     return "\n".join(f"{row[0]:12}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in [header, *rows])
 
 
-def class_table(counts: Mapping[str, Mapping[str, int]], totals: Mapping[str, int], kind: str) -> str:
-    """For each class, the most frequent first, its sequences in each split.
+def class_table(counts: Mapping[str, Mapping[str, int]], totals: Mapping[str, int], kind: str, unit: str) -> str:
+    """For each class, the most frequent first, its sequences or steps in each split.
 
     Args:
-        counts: for each split, the sequences of each class.
-        totals: for each split, its sequences.
+        counts: for each split, the sequences or steps of each class.
+        totals: for each split, its sequences or steps.
         kind: "class" or "label".
+        unit: "sequences" or "steps".
     """
     sums = {name: sum(of_split[name] for of_split in counts.values()) for name in next(iter(counts.values()))}
     names = sorted(sums, key=lambda name: -sums[name])
-    lines = [f"{kind:{_NAME}}" + "".join(f"{split:>16}" for split in counts)]
+    lines = [f"{kind + ' (' + unit + ')':{_NAME}}" + "".join(f"{split:>16}" for split in counts)]
     for name in names[:_MOST_ROWS]:
         cells = (f"{of[name]:>8} {of[name] / max(totals[split], 1):>5.1%}" for split, of in counts.items())
         lines.append(f"{short(name):{_NAME}}" + "".join(f"{cell:>16}" for cell in cells))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqlight.common.batch import Batch
 from seqlight.common.description import encodable
+from seqlight.common.steps import true_steps
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.encoded import EncodedSequences
 from seqlight.data.sequences import Sequences
@@ -19,14 +20,16 @@ from seqlight.figures.sequence_bands import (
     Entry,
     bands_of,
     draw_heat_maps,
+    draw_labels,
     draw_lines,
     draw_tokens,
+    label_colour,
     legend_lines,
     scaled,
+    step_mask_of,
     token_colours,
-    true_steps,
 )
-from seqlight.tasks.task import Target
+from seqlight.tasks.task import LabelPer, Target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +49,7 @@ class DataNames(NamedTuple):
         tokens: the names of tokens, from index 0 on, if they have names.
         mean: the mean that was subtracted from each feature; None if none was.
         scale: the divisor of each feature.
+        label_per: whether a sequence has a label, or each of its steps.
         num_features: the number of features that were read, which come first; None for all. Others are not drawn.
     """
 
@@ -56,6 +60,7 @@ class DataNames(NamedTuple):
     mean: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
     num_features: int | None = None
+    label_per: LabelPer = "sequence"
 
 
 def names_of(data: SequenceDataModule) -> DataNames:
@@ -64,11 +69,20 @@ def names_of(data: SequenceDataModule) -> DataNames:
     classes = tuple(map(encodable, data.class_names or ()))
     classes = classes if len(classes) == number else tuple(map(str, range(number)))
     if not isinstance(data, EncodedSequences):
-        return DataNames(data.target, classes)
+        return DataNames(data.target, classes, label_per=data.label_per)
     encoding = data.encoding
     features = () if encoding.columns is None else encoding.columns.features or ()
     tokens = () if encoding.vocabulary is None else ("(unknown)", *encoding.vocabulary)
-    return DataNames(data.target, classes, features, tokens, encoding.mean, encoding.scale, encoding.num_features)
+    return DataNames(
+        data.target,
+        classes,
+        features,
+        tokens,
+        encoding.mean,
+        encoding.scale,
+        encoding.num_features,
+        data.label_per,
+    )
 
 
 def data_figure(splits: Mapping[str, Batch | Sequences], names: DataNames, where: str = "") -> "Figure":
@@ -80,8 +94,8 @@ def data_figure(splits: Mapping[str, Batch | Sequences], names: DataNames, where
         where: a further line of the title, as the run.
     """
     first, data = next(iter(splits.items()))
-    counts = {split: _counts(each.targets, names) for split, each in splits.items()}
-    groups = _chosen(data.targets.cpu(), names)
+    counts = {split: _counts(_targets(each, names), names) for split, each in splits.items()}
+    groups = _chosen(data, names)
     rows = torch.tensor([row for _, rows in groups for row in rows])
     batch = data.take(rows, rows.to(data.targets.device))
     bands = bands_of([len(rows) for _, rows in groups])
@@ -103,6 +117,8 @@ def data_figure(splits: Mapping[str, Batch | Sequences], names: DataNames, where
         caption=_caption(batch, names),
     )
     draw(axis)
+    if names.label_per == "step" and names.target != "multilabel":
+        draw_labels(axis, batch, bands, len(names.classes))
     _finish(axis, batch, bands, labels, lines, height)
     width, whole = figure.get_size_inches()
     box = axis.get_position()
@@ -131,7 +147,7 @@ def _contents(batch: Batch, bands: Bands, names: DataNames) -> tuple[list[Entry]
     values = batch.inputs[..., : names.num_features].double().cpu().numpy()
     if names.mean is not None:
         values = values * np.array(names.scale) + np.array(names.mean)
-    scaled_values, ranges = scaled(values, true_steps(batch))
+    scaled_values, ranges = scaled(values, step_mask_of(batch))
     count = values.shape[2]
     if count > MOST_LINES:
         text = f"{count} features as rows, the first on top, each from its smallest (dark) to its largest value"
@@ -145,8 +161,10 @@ def _contents(batch: Batch, bands: Bands, names: DataNames) -> tuple[list[Entry]
 
 
 def _title(first: str, data: Batch | Sequences, groups: list[Any], names: DataNames, where: str) -> str:
-    kind = "label" if names.target == "multilabel" else "class"
-    several = f"{kind}es" if kind == "class" else f"{kind}s"
+    if names.label_per == "step":
+        number = sum(len(rows) for _, rows in groups)
+        return f"Data: {number} of {len(data.lengths)} sequences of {first}, the label of each step below it\n{where}"
+    several = "labels" if names.target == "multilabel" else "classes"
     chosen = f"{len(groups)} of {len(names.classes)} {several}"
     if len(groups) == len(names.classes):
         chosen = f"each of {len(groups)} {several}"
@@ -160,7 +178,7 @@ def _caption(batch: Batch, names: DataNames) -> str:
         kind = "Each feature is scaled to the range that is written above."
     else:
         kind = "Rows: features."
-    return f"{kind} Right: the number of sequences in each split."
+    return f"{kind} Right: the number of sequences{' and steps' * (names.label_per == 'step')} in each split."
 
 
 def _finish(axis: Any, batch: Batch, bands: Bands, labels: list[str], lines: list[Any], height: float) -> None:
@@ -227,9 +245,12 @@ def _draw_classes(axis: Any, counts: Mapping[str, np.ndarray], names: DataNames)
     axis.set_ylim(len(shown) - 0.4, -0.6)
     texts = [short_name(names.classes[place]) for place in shown.tolist()]
     axis.set_yticks(range(len(shown)), texts, fontsize=7, parse_math=False)
+    if names.label_per == "step" and names.target != "multilabel":
+        for text, place in zip(axis.get_yticklabels(), shown.tolist(), strict=True):
+            text.set_color(label_colour(place, len(names.classes)))
     kind = "labels" if names.target == "multilabel" else "classes"
     number = f"{len(shown)} of {len(totals)} {kind}" if len(totals) > len(shown) else kind
-    axis.set_title(f"{number}: sequences", fontsize=8, loc="left")
+    axis.set_title(f"{number}: {names.label_per}s", fontsize=8, loc="left")
     integer_ticks(axis.xaxis)
 
 
@@ -244,18 +265,32 @@ def _counts(targets: Tensor, names: DataNames) -> np.ndarray:
     return torch.bincount(targets.long().cpu(), minlength=number).numpy()
 
 
-def _chosen(targets: Tensor, names: DataNames) -> list[tuple[str, list[int]]]:
+def _targets(data: Batch | Sequences, names: DataNames) -> Tensor:
+    """The targets of all sequences, or of their steps if each has one."""
+    if isinstance(data, Sequences):
+        return data.own_targets()
+    return true_steps(data.targets, data.lengths) if names.label_per == "step" else data.targets
+
+
+def _chosen(data: Batch | Sequences, names: DataNames) -> list[tuple[str, list[int]]]:
     """The most frequent classes, in their order, and the indices of some sequences of each, spread over the split."""
+    if names.label_per == "step":
+        return [("", _spread(torch.arange(len(data.lengths)), _MOST_CLASSES))]
+    targets = data.targets.cpu()
     counts = _counts(targets, names)
     present = sorted(np.argsort(-counts, kind="stable")[:_MOST_CLASSES].tolist())
     present = [place for place in present if counts[place]]
     if not present:  # unknown, or no label in any sequence
         return [("no label", list(range(min(3, len(targets)))))]
-    each = max(_MOST_SEQUENCES // len(present), 1)
+    each = min(_MOST_SEQUENCES // len(present), 4)
     groups = []
     for place in present:
         member = targets[:, place] > 0 if names.target == "multilabel" else targets.long() == place
-        rows = member.nonzero().flatten()
-        spread = torch.linspace(0, len(rows) - 1, min(min(each, 4), len(rows))).long()
-        groups.append((names.classes[place], rows[spread].tolist()))
+        groups.append((names.classes[place], _spread(member.nonzero().flatten(), each)))
     return groups
+
+
+def _spread(rows: Tensor, number: int) -> list[int]:
+    """At most this many of the rows, from the first to the last."""
+    chosen: list[int] = rows[torch.linspace(0, len(rows) - 1, min(number, len(rows))).long()].tolist()
+    return chosen

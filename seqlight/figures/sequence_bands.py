@@ -46,10 +46,10 @@ def bands_of(sizes: Sequence[int]) -> Bands:
         tops += [top + 1.1 * place for place in range(size)]
         centres.append(top + (1.1 * size - 0.1) / 2)
         top += 1.1 * size + 0.4
-    return Bands(tops, centres, max(top - 0.5, 1.0))
+    return Bands(tops, centres, max(top - 0.4, 1.1))
 
 
-def true_steps(batch: Batch) -> Bool[np.ndarray, "batch time"]:
+def step_mask_of(batch: Batch) -> Bool[np.ndarray, "batch time"]:
     """Which steps are not padding."""
     mask: np.ndarray = np.arange(batch.inputs.shape[1]) < batch.lengths.numpy()[:, None]
     return mask
@@ -93,7 +93,7 @@ def token_colours(batch: Batch, names: Sequence[str]) -> tuple[list[Entry], Int[
         names: the name of each token.
     """
     tokens = batch.inputs.cpu().numpy()
-    shown = tokens[true_steps(batch)]
+    shown = tokens[step_mask_of(batch)]
     counts = np.bincount(shown, minlength=len(names))
     frequent = [int(token) for token in np.argsort(-counts, kind="stable")[:_MOST_TOKENS] if counts[token]]
     places = np.full(len(counts), _MOST_TOKENS)
@@ -118,7 +118,7 @@ def draw_tokens(
     from matplotlib.colors import ListedColormap
 
     tokens = batch.inputs.cpu().numpy()
-    shown = tokens[true_steps(batch)]
+    shown = tokens[step_mask_of(batch)]
     with_text = len(shown) <= _MOST_TEXTS and max(len(names[token]) for token in np.unique(shown)) <= 4
     for sequence, length, top in zip(tokens, batch.lengths.tolist(), bands.tops, strict=True):
         axis.imshow(
@@ -135,6 +135,32 @@ def draw_tokens(
         for step in range(length if with_text else 0):
             text = names[sequence[step]]
             axis.text(step + 1, top + 0.5, text, ha="center", va="center", fontsize=7, parse_math=False)
+
+
+def draw_labels(axis: Any, batch: Batch, bands: Bands, num_classes: int) -> None:
+    """Draw the class of each step as a colour below its sequence."""
+    from matplotlib.colors import ListedColormap
+
+    colours = ListedColormap([label_colour(place, num_classes) for place in range(num_classes)])
+    targets = batch.targets.long().cpu().numpy()
+    for sequence, length, top in zip(targets, batch.lengths.tolist(), bands.tops, strict=True):
+        axis.imshow(
+            sequence[None, :length],
+            aspect="auto",
+            interpolation="nearest",
+            vmin=-0.5,
+            vmax=num_classes - 0.5,
+            cmap=colours,
+            extent=(0.5, length + 0.5, top + 1.07, top + 0.97),
+            zorder=2,
+        )
+
+
+def label_colour(place: int, num_classes: int) -> Any:
+    """The colour of a class, as matplotlib knows it: dark to light."""
+    from matplotlib import colormaps
+
+    return colormaps["plasma"](0.85 * place / max(num_classes - 1, 1))
 
 
 def scaled(

@@ -98,7 +98,7 @@ def test_lengths_have_the_quartiles_of_each_split():
 def test_classes_have_their_numbers_and_shares():
     write(labels=("cat", "dog", "dog"), num_sequences=30)
     write("b.csv", labels=("cat",), num_sequences=5, seed=1)
-    found = table(run("data", "a.csv", "--test=b.csv"), "class")
+    found = table(run("data", "a.csv", "--test=b.csv"), "class (sequences)")
     assert found == {
         "dog": ["16", "66.7%", "4", "66.7%", "0", "0.0%"],
         "cat": ["8", "33.3%", "2", "33.3%", "5", "100.0%"],
@@ -108,8 +108,19 @@ def test_classes_have_their_numbers_and_shares():
 def test_labels_of_several_are_counted_each():
     lines = [{"inputs": [[float(i)]], "label": ["loud"] * (i % 2) + ["fast"] * (i % 4 == 0)} for i in range(20)]
     Path("a.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    found = table(run("data", "a.jsonl", "--val_fraction", "0"), "label")
+    found = table(run("data", "a.jsonl", "--val_fraction", "0"), "label (sequences)")
     assert found == {"loud": ["10", "50.0%"], "fast": ["5", "25.0%"]}
+
+
+def test_labels_of_steps_are_counted():
+    frame = write()
+    frame["label"] = ["ab"[step % 2] for step in frame["step"]]
+    frame.to_csv("a.csv", index=False)
+    out = run("data", "a.csv", "--label_per", "step", "--val_fraction", "0", "--figure", "f.png")
+    counts = frame["label"].value_counts()
+    assert table(out, "class (steps)") == {
+        name: [str(count), f"{count / len(frame):.1%}"] for name, count in counts.items()
+    }
 
 
 def test_tokens_are_counted():
@@ -178,7 +189,7 @@ def test_sequences_in_several_splits_are_counted():
 def test_flags_have_the_names_of_fit_or_short_ones(words):
     frame = write()
     frame.assign(y=[f"c{row % 2}" for row in frame["id"]]).drop(columns="label").to_csv("a.csv", index=False)
-    assert table(run("data", *words), "class").keys() == {"c0", "c1"}
+    assert table(run("data", *words), "class (sequences)").keys() == {"c0", "c1"}
 
 
 def test_every_argument_of_the_data_module_is_a_flag():

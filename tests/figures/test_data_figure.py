@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from seqlight import Batch, SequenceArrays, SumSign, SyntheticSequences
+from seqlight import Batch, RunningParity, SequenceArrays, SumSign, SyntheticSequences
 from seqlight.figures.canvas import text_width, to_file, to_png
 from seqlight.figures.data_figure import DataNames, data_figure, names_of
 from seqlight.figures.sequence_bands import Entry, bands_of, legend_lines, scaled, token_colours
@@ -178,6 +178,18 @@ def test_task_and_unknown_targets_can_be_drawn():
     assert "train" in drawn(figure)
     unknown = data.split("train")._replace(targets=torch.full((40,), torch.nan))
     assert "no label" in drawn(data_figure({"predict": unknown}, names_of(data)))
+
+
+def test_labels_of_steps_are_drawn_below_them():
+    data = SyntheticSequences(RunningParity(min_length=3, max_length=9), num_train=40, num_val=20)
+    figure = data_figure({split: data.split(split) for split in ("train", "val")}, names_of(data))
+    assert "classes: steps" in drawn(figure)
+    steps = data.split("train").lengths.sum() + data.split("val").lengths.sum()
+    assert sum(bar.get_width() for bar in figure.axes[2].patches) == steps
+    strips = [image for image in figure.axes[0].images if image.get_zorder() == 2]
+    batch = data.split("train")
+    assert len(strips) == 6
+    assert strips[0].get_array()[0].tolist() == batch.targets[0, : batch.lengths[0]].tolist()
 
 
 def test_labels_of_several_are_drawn_each():
