@@ -123,6 +123,14 @@ class GivenArguments:
         """Whether a flag or a configuration file gives an argument of the Trainer, even if it is the default."""
         return bool(self.values_of(f"--trainer.{name}")) or name in self._trainer_arguments_in_configurations()
 
+    def names_model_argument(self, name: str) -> bool:
+        """Whether a flag or a configuration file gives an argument of the model, even if it is the default."""
+        models = [configuration.get("model") for configuration in self._contents_of_configurations()]
+        parts = [part for model in models if isinstance(model, dict) for part in (model, model.get("init_args"))]
+        return f"model.{name}" in map(_short_name, self.names) or any(
+            isinstance(part, dict) and name in part for part in parts
+        )
+
     @property
     def data_class(self) -> str | None:
         """The class path or name of the data module that flags or configuration files give; None if none does."""

@@ -20,7 +20,7 @@ from seqlight.cli.arguments import GivenArguments, check_name, check_output, nam
 from seqlight.cli.baselines import baselines_text
 from seqlight.cli.command_folder import CommandFolder
 from seqlight.cli.devices import check_device, check_strategy, device_arguments
-from seqlight.cli.file_defaults import choose_length, data_choose_length, fit_defaults
+from seqlight.cli.file_defaults import BranchChoice, choose_length, data_choose_length, fit_defaults
 from seqlight.cli.finders import describe_found
 from seqlight.cli.flag_errors import explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
@@ -52,9 +52,9 @@ class SeqlightCLI(LightningCLI):
 
     def __init__(self, arguments: list[str], started: float) -> None:
         self._arguments = arguments
-        self._names_clipping = False
-        self._data_choose_length = False
+        self._names_clipping = self._data_choose_length = False
         self._checkpoint: GivenCheckpoint | None = None
+        self._branch = BranchChoice()
         self._ckpt_path: str | None = None
         self._folder = CommandFolder(started)
         self._threads, self._limits = contextlib.ExitStack(), contextlib.ExitStack()
@@ -127,6 +127,7 @@ class SeqlightCLI(LightningCLI):
         if given.verb == "fit":
             described = None if self._checkpoint is None else self._checkpoint.defaults
             subcommand_parser(self, "fit").set_defaults(fit_defaults(given, described))
+            self._branch = BranchChoice(given if described is None else None)
 
     def before_instantiate_classes(self) -> None:
         """Restore the path of the checkpoint, which `parse_arguments` has hidden."""
@@ -146,6 +147,7 @@ class SeqlightCLI(LightningCLI):
             if checkpoint is not None:
                 self.parser.add_instantiator(checkpoint.make_model, SequenceClassifier, subclasses=True, prepend=True)
                 encoding = checkpoint.encoding_of(arguments.data.class_path)
+            self._branch.make_in(self.parser, arguments)
             if encoding is not None:
                 arguments.data.init_args.encoding = encoding
             super().instantiate_classes()
@@ -195,7 +197,6 @@ class SeqlightCLI(LightningCLI):
         )
         if self.subcommand == "predict":
             check_output(config.output, getattr(self.datamodule, "paths", {}).values())
-        if self.subcommand == "predict":
             kwargs["logger"] = False
         elif given.logger in (None, True) and not given.fast_dev_run:
             kwargs["logger"] = self._folder.logger(str(self.subcommand), config, self._run_name())
@@ -223,7 +224,7 @@ class SeqlightCLI(LightningCLI):
         self._prepare("train", "val", "test")
         if not self.config_init.fit.quiet:
             line = run_line(self.trainer, self.model, self.config_init.fit.seed_everything)
-            say(self.trainer, "\n".join(filter(None, [line, length])))
+            say(self.trainer, "\n".join(filter(None, [line, length, self._branch.line])))
 
     def before_validate(self) -> None:
         """Print the data."""
@@ -265,12 +266,16 @@ class SeqlightCLI(LightningCLI):
         for line in (found, *events(self.trainer, self.model)):
             if line:
                 say(self.trainer, f"\n{line}")
-        resume = self.config_init.fit.resume
         # If the run had no step left, the Trainer has no metrics: use those that the run saved.
+        resume = self.config_init.fit.resume
         metrics = self.trainer.callback_metrics or resume.metrics
         last = resume.folder and resume.folder / LAST
-        gap = "" if self.config_init.fit.quiet else "\n"  # below the progress
-        say(self.trainer, f"{gap}{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last, few))
+        below_progress = "" if self.config_init.fit.quiet else "\n"
+        say(
+            self.trainer,
+            f"{below_progress}{self._results(metrics, 'train', 'val')}",
+            result_paths(self.trainer, last, few),
+        )
 
     def after_validate(self) -> None:
         """Print the metrics, which must be finite."""

@@ -14,17 +14,22 @@ from tests.conftest import seqlight_run
 from tests.data.test_files import write_table
 
 FILES = ("--data=SequenceFiles", "--data.train=a.csv")
-QUICK = ("--device=cpu", "--trainer.enable_progress_bar=false", "--figures.every_n_epochs=0")
+QUIET = ("--device=cpu", "--trainer.enable_progress_bar=false", "--figures.every_n_epochs=0")
+QUICK = (*QUIET, "--model.convolution=null")
 OWN = {
     "cell": ("seqlight.GRUCell", {"hidden_size": 64}),
     "bidirectional": True,
     "readout": "last_mean_max",
+    "convolution": "fcn",
+    "learning_rate": 0.003,
     "recover": True,
 }
 OF_TASKS = {
     "cell": ("seqlight.LSTMCell", {"hidden_size": 32, "forget_bias": "auto"}),
     "bidirectional": False,
     "readout": "last",
+    "convolution": None,
+    "learning_rate": 0.01,
     "recover": False,
 }
 CONFIGURATION = """
@@ -175,3 +180,40 @@ def test_a_rate_that_is_too_high_is_halved_and_said_in_a_line(flags):
     assert (
         "diverged at steps 20, 40: went back to the best weights, and the learning rate from 50 to 12.5" in out
     ) == (not flags)
+
+
+def trained(*flags):
+    """The branch and the rate of a run of two steps, and whether a line says that there is no branch."""
+    out = run("fit", *FILES, *QUIET, "--trainer.max_steps=2", *flags)
+    [last] = Path("runs").rglob("last.ckpt")
+    described = torch.load(last, weights_only=True)["hyper_parameters"]
+    chosen = yaml.safe_load(last.parents[1].joinpath("config.yaml").read_text())["model"]["init_args"]
+    model = seqlight.load(last)
+    assert (model.convolution is None) == (described["convolution"] is None)
+    assert chosen["convolution"] == described["convolution"]
+    assert chosen["learning_rate"] == described["learning_rate"] == model.learning_rate
+    return described["convolution"], described["learning_rate"], "no convolutional branch" in out
+
+
+@pytest.mark.parametrize(
+    ("is_large", "flags", "expected"),
+    [
+        (False, (), ("fcn", 0.003, False)),
+        (True, (), (None, 0.01, True)),
+        (True, ("--model.learning_rate=0.02",), (None, 0.02, True)),
+        (True, ("--model.convolution=fcn",), ("fcn", 0.003, False)),
+        (True, ("--model.convolution=null",), (None, 0.01, False)),
+        (False, ("--model.convolution=null",), (None, 0.01, False)),
+        (False, ("--config={model: {init_args: {convolution: null}}}",), (None, 0.01, False)),
+    ],
+)
+def test_branch_is_left_out_of_large_data(is_large, flags, expected, monkeypatch):
+    lengths = seqlight.SequenceFiles(train="a.csv").split("train").lengths
+    assert len(lengths) == 32
+    monkeypatch.setattr("seqlight.cli.file_defaults.MOST_TIME_STEPS", 250 * int(lengths.sum()) - is_large)
+    assert trained(*flags) == expected
+
+
+def test_tokens_have_no_branch():
+    write_table(Path("a.csv"), 40, 0, size=0, token="word")
+    assert trained() == (None, 0.01, True)
