@@ -267,6 +267,15 @@ def test_class_weight():
     torch.testing.assert_close(classifier.model_.class_weights, torch.tensor([48 / 72, 48 / 24]))
 
 
+def test_branch_and_recovery_are_those_of_the_arguments():
+    x = drawn("ragged")
+    model = small(max_epochs=1).fit(x, CLASSES).model_
+    assert (model.convolution, model.hparams["recover"]) == (None, True)
+    model = small(max_epochs=1, convolution="fcn", recover=False).fit(x, CLASSES).model_
+    assert model.convolution is not None
+    assert not model.hparams["recover"]
+
+
 def test_integers_are_tokens_if_asked_for():
     inputs = [[row % 3 + 5, 9, 9][: 2 + row % 2] for row in range(SIZE)]
     assert small().fit(inputs, CLASSES).n_features_in_ == 1

@@ -266,16 +266,12 @@ class SeqlightCLI(LightningCLI):
         for line in (found, *events(self.trainer, self.model)):
             if line:
                 say(self.trainer, f"\n{line}")
-        # If the run had no step left, the Trainer has no metrics: use those that the run saved.
         resume = self.config_init.fit.resume
+        # If the run had no step left, the Trainer has no metrics: use those that the run saved.
         metrics = self.trainer.callback_metrics or resume.metrics
         last = resume.folder and resume.folder / LAST
-        below_progress = "" if self.config_init.fit.quiet else "\n"
-        say(
-            self.trainer,
-            f"{below_progress}{self._results(metrics, 'train', 'val')}",
-            result_paths(self.trainer, last, few),
-        )
+        gap = "" if self.config_init.fit.quiet else "\n"  # below the progress
+        say(self.trainer, f"{gap}{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last, few))
 
     def after_validate(self) -> None:
         """Print the metrics, which must be finite."""

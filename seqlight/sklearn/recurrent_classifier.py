@@ -58,6 +58,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         num_layers: the number of recurrent layers.
         bidirectional: whether each layer also runs backwards.
         readout: "last", the final output; "mean" or "max" over time; or all three joined, "last_mean_max".
+        convolution: "fcn" adds a convolutional branch, as for `SequenceClassifier`: better on signals, and slower.
         dropout: the probability of dropping outputs between layers.
         embedding_size: the number of features of a token's embedding.
         kind: "tokens" reads integers as tokens, which are embedded; "auto" and "features" as numbers. "auto" reads
@@ -93,6 +94,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         num_layers: int = 1,
         bidirectional: bool = True,
         readout: Readout = "last_mean_max",
+        convolution: Literal["fcn"] | None = None,
         dropout: float = 0.0,
         embedding_size: int = 16,
         kind: Literal["auto", "features", "tokens"] = "auto",
@@ -114,6 +116,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.readout = readout
+        self.convolution = convolution
         self.dropout = dropout
         self.embedding_size = embedding_size
         self.kind = kind
@@ -282,6 +285,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             num_layers=self.num_layers,
             bidirectional=self.bidirectional,
             readout=self.readout,
+            convolution=self.convolution,
             dropout=self.dropout,
             embedding_size=self.embedding_size,
             learning_rate=self.learning_rate,
