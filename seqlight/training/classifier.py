@@ -1,6 +1,5 @@
 """The model that a Trainer trains."""
 
-import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -29,7 +28,7 @@ from seqlight.training.evaluation_mode import evaluating
 from seqlight.training.finite_check import OnNonFinite
 from seqlight.training.finite_results import check_probabilities
 from seqlight.training.metrics import check_class_weights, check_num_outputs, to_probabilities
-from seqlight.training.recovery import Recovery
+from seqlight.training.recovery import Recovery, loss_of_guessing
 from seqlight.training.schedule import ScheduleKind
 from seqlight.training.steps import ClassifierSteps
 
@@ -117,7 +116,7 @@ class SequenceClassifier(ClassifierSteps):
         recover: bool = False,
         non_finite: OnNonFinite = "stop",
     ) -> None:
-        recovery = Recovery(math.log(num_outputs if target == "multiclass" else 2), is_on=recover)
+        recovery = Recovery(loss_of_guessing(target, num_outputs), is_on=recover)
         super().__init__(target, learning_rate, lr_schedule, warmup_steps, optimizer, non_finite, recovery)
         if (input_size is None) == (vocab_size is None):
             raise ValueError(f"give exactly one of input_size and vocab_size, got {input_size} and {vocab_size}")

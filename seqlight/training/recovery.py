@@ -16,6 +16,13 @@ FACTOR = 1.2  # times the loss of guessing
 MOST = 5  # times
 
 
+def loss_of_guessing(target: str, num_outputs: int) -> float:
+    """The loss of equal probabilities; for regression, of the mean of standardised targets."""
+    if target == "multiclass":
+        return math.log(num_outputs)
+    return 1.0 if target == "regression" else math.log(2)
+
+
 class Recovery:
     """Go back to the best weights and halve the learning rate when training diverges.
 
@@ -27,8 +34,7 @@ class Recovery:
     All of it follows from the losses, and is part of a checkpoint, so a resumed run does the same.
 
     Args:
-        guess: the loss of equal probabilities. With class weights, guessing costs what the first batch does, if that
-            is more.
+        guess: the loss of guessing. With class weights it is that of the first batch, if that is more.
         is_on: whether it does anything.
 
     Attributes:
