@@ -36,6 +36,8 @@ def read_arff(path: Path, request: Columns, options: Options) -> RawSequences:
     """
     if options.inputs == "tokens":
         raise DataError(f'{path}: expected text or integers (`inputs="tokens"`), got a .arff file, which has numbers')
+    if options.label_per == "step":
+        raise DataError(f'{path}: expected a label per step (`label_per="step"`), got a .arff file: one per sequence')
     size = os.path.getsize(path)
     sequences = Collector(path, size, options)
     header, roles = Header(path), None

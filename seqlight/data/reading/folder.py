@@ -82,6 +82,8 @@ def _label(
     """
     path = folder.path
     names = [*known.values, *own]
+    if options.label_per == "step":  # labels of steps are in the files
+        return request.label
     if request.label is not None and set(names_of(request.label)) <= set(names):
         return request.label
     if request.label is not None and request.left_out is None and options.labelled:

@@ -72,7 +72,7 @@ def read_labels(path: Path, folder: FolderFiles, request: Columns, options: Opti
     file_column = _file_column(path, table.names)
     files, unknown = _files_of(rows[file_column], folder)
     others = [name for name in table.names if name != file_column]
-    label = _label(request, others)
+    label = None if options.label_per == "step" else _label(request, others)
     known = np.flatnonzero(files >= 0)
     place = Place(path, 1, lambda row: (path, int(known[row - 1]) + 1))
     row_of_file = np.full(len(folder.ids), -1)

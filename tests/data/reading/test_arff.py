@@ -147,3 +147,8 @@ def test_files_that_can_not_be_used(tmp_path, text, message):
 def test_inputs_tokens_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"got a \.arff file, which has numbers"):
         read(tmp_path / "a.arff", HEADER, inputs="tokens")
+
+
+def test_labels_of_steps_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"got a \.arff file: one per sequence"):
+        read(tmp_path / "a.arff", HEADER, label_per="step")

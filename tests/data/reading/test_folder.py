@@ -328,3 +328,12 @@ def test_a_label_like_name_is_a_feature_of_a_trained_model(tmp_path):
     train = write(tmp_path / "train", frames(names=("x", "y")))
     new = write(tmp_path / "new", {name.replace("/", ""): frame for name, frame in frames(4, names="xy").items()})
     assert SequenceFiles(train, predict=new).split("predict").values.shape[1] == 2
+
+
+def test_labels_of_steps_are_in_the_files(tmp_path):
+    found = {name: frame.assign(label=np.arange(len(frame)) % 2) for name, frame in frames().items()}
+    folder = write(tmp_path / "a", found)
+    (folder / "labels.csv").write_text("\n".join(["file,subject", *(f"{name},{name[:3]}" for name in found)]))
+    raw = read_sequences(folder, label_per="step", columns=Columns(group="subject"))
+    assert raw.labels == [str(label) for name in sorted(found) for label in found[name].label]
+    assert raw.groups == [name[:3] for name in sorted(found)]
