@@ -3,6 +3,7 @@
 import inspect
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from seqlight.common.text import show
 from seqlight.data.datamodule import Split
 from seqlight.data.feature_summary import summarise_features, token_counts
 from seqlight.data.files import SequenceFiles
+from seqlight.data.reading.raw import Columns
 from seqlight.data.sequences import Sequences
 from seqlight.data.split_report import SplitReport
 from seqlight.data.summary import class_counts
@@ -74,7 +76,9 @@ def _parts(data: SequenceFiles, report: SplitReport) -> list[str]:
         totals = {split: int(loaded[split].lengths.sum()) for split in counts}
     parts.append(class_table(counts, totals, kind, f"{encoding.label_per}s"))
     guessed, guesses = data.guessed_columns, report.guesses
-    if guessed is not None and guesses and guess_table(guessed):
+    if guessed is not None and data.hparams["layout"] == "wide":
+        guessed = replace(guessed, step=None)  # a column is a step
+    if guesses and guessed is not None and guessed != Columns():
         parts.append(with_flags(guess_table(guessed)))
         guesses = guesses[1:]
     doubts = [*guesses, *report.remarks, *report.shared]

@@ -85,17 +85,18 @@ def token_lines(tokens: Iterable[tuple[str, int]], number: int) -> str:
 
 
 def guess_table(guessed: Columns) -> str:
-    """The columns that were guessed, and the flags that name others; empty if none was guessed."""
+    """The columns that were guessed, and the flags that name others."""
     rows = []
     for role, (text, argument) in _ARGUMENTS.items():
         found = getattr(guessed, role)
-        if found is None and role != "label":
+        if found is None:
             continue
         names = names_of(found)
-        listed = ", ".join(map(repr, names)) or "none"
+        listed = ", ".join(map(repr, names)) or "none, in the file's order"
         listed = listed if len(listed) <= _GUESS or len(names) < 2 else f"{len(names)} columns"
         rows.append((text, short(listed, _GUESS), f"`{argument}`"))
-    return "\n".join(f"{row[0]:17}{row[1]:{_GUESS}}  {row[2]}" for row in [("guessed", "", "otherwise"), *rows])
+    lines = [f"{row[0]:17}{row[1]:{_GUESS}}  {row[2]}" for row in [("guessed", "", "otherwise"), *rows]]
+    return "\n".join(lines)
 
 
 def _number(value: float) -> str:

@@ -152,10 +152,18 @@ def test_guesses_have_the_flags_that_name_another():
         ("features", "'x', 'count', 'unit'", "--data.feature_columns '[\"NAME\"]'"),
     ):
         assert re.search(f"^{text} +{name} +{re.escape(flag)}$", out, re.MULTILINE)
+    assert "label" not in run("data", "a.csv", "--label_column=label").partition("guessed")[2]
     named = ("--id_column=id", "--step_column=step", "--label_column=label", "--feature_columns", "[x, count]")
     out = run("data", "a.csv", *named)
     assert "guessed" not in out
     assert out.endswith("no doubts\n")
+
+
+def test_wide_table_has_no_guess_about_steps():
+    pd.DataFrame({"label": list("ab") * 9, "x_0": range(18), "x_1": range(3, 21)}).to_csv("w.csv", index=False)
+    out = run("data", "w.csv", "--layout", "wide").partition("guessed")[2]
+    assert re.search(r"^features +'x'", out, re.MULTILINE)
+    assert "step" not in out
 
 
 def test_doubts_have_their_flags():
