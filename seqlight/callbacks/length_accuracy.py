@@ -38,7 +38,8 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
         """Reset the collected results."""
         model = classifier_of(self, pl_module)
         self.buckets, self.label_per = [], model.label_per
-        self._accuracy = LengthAccuracy(model.target, model.head.out_features).to(model.device)
+        threshold = model.calibration.threshold
+        self._accuracy = LengthAccuracy(model.target, model.head.out_features, threshold).to(model.device)
 
     def on_test_batch_end(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import lightning.pytorch as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import RandomSampler
@@ -28,7 +28,6 @@ from seqlight.data.true_labels import LabelColumns, columns_of_targets
 from seqlight.tasks.task import Target
 from seqlight.training.batch_samples import sample_name
 from seqlight.training.finite_results import non_finite_rows
-from seqlight.training.metrics import predicted_classes
 from seqlight.training.non_finite import MOST_NAMED, NonFiniteError, listed
 from seqlight.training.trainer_data import class_names, datamodule_of
 
@@ -79,6 +78,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         if getattr(loader, "shuffle", False) or isinstance(getattr(loader, "sampler", None), RandomSampler):
             raise MisconfigurationException("PredictionWriter needs the samples in order, got a loader that shuffles")
         self._target: Target = model.target
+        self._classes_of = model.calibration.classes
         self._names = class_names(trainer, model.target, model.head.out_features)
         datamodule = datamodule_of(trainer)
         self._ids = None if datamodule is None else datamodule.sample_ids("predict")
@@ -131,7 +131,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         if self._per_step:
             outputs = true_steps(outputs, batch.lengths)
             begins = self._names_of_steps(ids, batch.lengths.tolist())
-        table = rows(outputs, self._names, self._target)
+        table = rows(outputs, self._classes_of(outputs), self._names, self._target)
         written = slice(self._num_rows, self._num_rows + len(table))
         labels = [column[written] for column in self._labels.values()]
         try:
@@ -215,16 +215,22 @@ def header(names: Sequence[str], target: Target) -> list[str]:
     return ["id", *probabilities, *predictions]
 
 
-def rows(probabilities: Float[Tensor, "batch *outputs"], names: Sequence[str], target: Target) -> list[list[str | int]]:
-    """The columns after the id, one row per sequence.
+def rows(
+    probabilities: Float[Tensor, "batch *outputs"],
+    classes: Int64[Tensor, "batch *labels"],
+    names: Sequence[str],
+    target: Target,
+) -> list[list[str | int]]:
+    """The columns of probabilities and predictions, one row per sequence.
 
     Args:
         probabilities: (B,) for binary, of class 1; (B, L) for multilabel; (B, C) for multiclass.
+        classes: the predicted classes, in the shape of targets.
         names: names of the classes or labels; two for binary.
         target: "binary", "multiclass" or "multilabel".
     """
     table = probabilities.cpu().double()
-    classes = predicted_classes(table, target).tolist()
-    predicted: list[list[str | int]] = classes if target == "multilabel" else [[names[label]] for label in classes]
+    predicted: list[list[str | int]]
+    predicted = classes.tolist() if target == "multilabel" else [[names[label]] for label in classes.tolist()]
     values = [[1 - p, p] for p in table.tolist()] if target == "binary" else table.tolist()
     return [[*(f"{p:.7g}" for p in row), *cells] for row, cells in zip(values, predicted, strict=True)]

@@ -26,6 +26,8 @@ from seqlight.figures.cell_figure import cell_figure
 from seqlight.figures.data_figure import data_figure, names_of
 from seqlight.figures.memory_curve import measure_memory
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
+from seqlight.figures.reliability import reliability_figure
+from seqlight.training.calibration_error import CalibrationBins
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.metrics import absent_classes_accepted, torchmetrics_task
 from seqlight.training.trainer_data import class_names, datamodule_of
@@ -89,6 +91,7 @@ class SplitResults:
         first_batch: the first batch of the split; None before it.
         longest_batch: the batch with the longest padded sequences.
         confusion: the confusion matrix.
+        bins: the sums of `CalibrationBins`.
         roc: false and true positive rates, from torchmetrics' ROC; None if there are too many classes to draw.
         step: the number of steps of the model.
         where: the run and the epoch.
@@ -100,8 +103,11 @@ class SplitResults:
         self.first_batch: Batch | None = None
         self.longest_batch: Batch | None = None
         self._outputs: list[tuple[Tensor, Tensor]] | None = []
+        self._has_logits = False
+        self._calibration = model.calibration
         task = torchmetrics_task(model.target, model.head.out_features)
         self._confusion: Metric = ConfusionMatrix(**task).to(model.device)
+        self._bins = CalibrationBins(model.target).to(model.device)
         few = model.head.out_features <= _MAX_ROC_CURVES
         self._roc: Metric | None = ROC(**task).to(model.device) if few else None
 
@@ -113,16 +119,22 @@ class SplitResults:
             self.first_batch = batch if self.first_batch is None else self.first_batch
             if self.longest_batch is None or batch.inputs.shape[1] > self.longest_batch.inputs.shape[1]:
                 self.longest_batch = batch
-            self._outputs.append((outputs["probabilities"], outputs["targets"].long()))
+            # While the calibration is learned, there are logits, and it is known at the end.
+            self._has_logits = "logits" in outputs
+            results = outputs["logits" if self._has_logits else "probabilities"]
+            self._outputs.append((results, outputs["targets"].long()))
 
     def compute(self) -> bool:
         """Compute the results once, in all processes; returns whether there are any."""
         if self._outputs:
             # In one call: for a small model, one in each batch takes longer than the model.
-            probabilities, targets = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
+            results, targets = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
             self._outputs = []
-            self._confusion.update(probabilities, targets)
+            probabilities = self._calibration.probabilities(results) if self._has_logits else results
+            self._confusion.update(self._calibration.classes(probabilities), targets)
             self.confusion = self._confusion.compute()
+            self._bins.update(probabilities, targets)
+            self.bins = self._bins.compute()
             if self._roc is not None:
                 self._roc.update(probabilities, targets)
                 with absent_classes_accepted():  # the figure says which they are
@@ -132,10 +144,10 @@ class SplitResults:
 
 
 class TensorBoardFigures(NotInEveryStep, pl.Callback):
-    """Figures of validations: confusion matrix, ROC curves, and how far back the model's memory reaches.
+    """Figures of validations: confusion matrix, ROC curves, reliability, and how far back the model's memory reaches.
 
     A figure of the data is drawn before training: some sequences of each class, lengths and classes. A test has
-    confusion matrix and ROC curves.
+    the first three.
 
     Args:
         every_n_epochs: number of epochs between two sets of figures, with another set after the last validation; 0
@@ -175,6 +187,14 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
                     logger.model_epoch = completed_epochs(checkpoint)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the figures if they are due. The model has learned its temperature and thresholds by now."""
+        if self._results is not None and not self._results.compute():
+            self._results = None
+        elif self._results is not None and self._are_due(trainer):
+            self._draw(trainer, pl_module)
+        self._forget_steps(trainer)
+
+    def _forget_steps(self, trainer: pl.Trainer) -> None:
         """Forget the steps of a loaded checkpoint: the Trainer may go on with other weights."""
         for logger in trainer.loggers:
             if trainer.state.fn != TrainerFn.FITTING and isinstance(logger, CurvesLogger):
@@ -182,7 +202,7 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the steps of a loaded checkpoint."""
-        self.on_validation_end(trainer, pl_module)
+        self._forget_steps(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the data, unless training continues; forget an earlier training, which may have ended by an error."""
@@ -220,17 +240,8 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         """Collect the results of a batch."""
         self.on_validation_batch_end(trainer, pl_module, *args, **kwargs)
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the figures if they are due."""
-        if self._results is None:
-            return
-        if not self._results.compute():
-            self._results = None
-        elif self._are_due(trainer):
-            self._draw(trainer, pl_module)
-
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw confusion matrix and ROC curves."""
+        """Draw confusion matrix, ROC curves and reliability."""
         results, self._results = self._results, None
         if results is not None and results.compute() and trainer.is_global_zero:
             add_figures(trainer, "test_figures", self._metric_figures(trainer, pl_module, results), results.step)
@@ -266,6 +277,8 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
         figures = {"confusion_matrix": confusion_figure(results.confusion, names, results.where, model.label_per)}
         if results.roc is not None:
             figures["roc"] = roc_figure(results.roc, names, results.where)
+        positive_class = names[1] if model.target == "binary" else ""
+        figures["reliability"] = reliability_figure(results.bins, model.target, positive_class, results.where)
         return figures
 
     def _are_due(self, trainer: pl.Trainer) -> bool:

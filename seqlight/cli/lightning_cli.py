@@ -17,7 +17,6 @@ from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.signals import stop_requests
 from seqlight.cli.arguments import GivenArguments, check_name, check_output, name_flag
-from seqlight.cli.baselines import baselines_text
 from seqlight.cli.command_folder import CommandFolder
 from seqlight.cli.devices import check_device, check_strategy, device_arguments
 from seqlight.cli.file_defaults import BranchChoice, choose_length, data_choose_length, fit_defaults
@@ -26,7 +25,8 @@ from seqlight.cli.flag_errors import explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
 from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
-from seqlight.cli.report import events, length_tables, metrics_table, result_paths, run_line, say
+from seqlight.cli.report import events, length_tables, result_paths, run_line, say
+from seqlight.cli.results import calibration_lines, results_text
 from seqlight.cli.terminal import fitted
 from seqlight.cli.threads import choose_num_threads, limit_threads
 from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, has_own_bar
@@ -248,14 +248,19 @@ class SeqlightCLI(LightningCLI):
         num_threads = self.config_init[self.subcommand].num_threads
         num_threads = num_threads or choose_num_threads(self.model, self.datamodule.batch_size)
         self._threads.enter_context(limit_threads(num_threads))
-        text = self.datamodule.report(splits)  # it also checks them
+        # A threshold or temperature that the training did not choose is chosen now.
+        is_new = self.subcommand in ("test", "predict") and not self.model.calibration.is_learned
+        text = self.datamodule.report(("val", *splits) if is_new else splits)  # it also checks them
         if text and not self.config_init[self.subcommand].quiet:
             say(self.trainer, f"{fitted(with_flags(text))}\n")
+        if is_new:
+            self.trainer.validate(self.model, self.datamodule, verbose=False)
 
     def predict(self, **kwargs: Any) -> None:
         """Predict; `PredictionWriter` writes the file."""
         self.trainer.predict(**{**kwargs, "return_predictions": False})
-        show(one_line(self.config_init.predict.output))
+        lines = calibration_lines(self.trainer, self.model)
+        show("\n".join([*lines, one_line(self.config_init.predict.output)]))
 
     def after_fit(self) -> None:
         """Mark the run as finished, and print its final metrics and paths."""
@@ -284,13 +289,7 @@ class SeqlightCLI(LightningCLI):
         check_evaluation(self.trainer.callback_metrics)
 
     def _results(self, metrics: Mapping[str, Tensor | float], *splits: Split) -> str:
-        """The metrics of the splits, with the baselines of the last one that has metrics."""
-        parts = [metrics_table(metrics, splits)]
-        shown = [split for split in splits if any(name.startswith(f"{split}/") for name in metrics)]
-        if shown:
-            weighted = self.datamodule.class_weights is not None
-            parts.append(baselines_text(self.trainer, metrics, shown[-1], weighted=weighted))
-        return "\n".join(filter(None, parts))
+        return results_text(self.trainer, self.model, self.datamodule, metrics, *splits)
 
 
 def _accepts(parser: LightningArgumentParser, arguments: list[str]) -> bool:

@@ -18,7 +18,6 @@ from seqlight.recurrent.lengths import CheckedLengths, check_lengths, reverse_wi
 from seqlight.recurrent.readout import read_out
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.evaluation_mode import evaluation_copy
-from seqlight.training.metrics import to_probabilities
 
 
 class CellActivity(NamedTuple):
@@ -160,12 +159,12 @@ def _running_probabilities(model: SequenceClassifier, inputs: Tensor, outputs: T
     if model.recurrent.num_directions == 1:
         summaries = [read_out(model.readout, outputs[:, : step + 1], None, 1) for step in range(num_steps)]
         logits = model.head(torch.stack(summaries, 1))
-        return to_probabilities(logits.squeeze(-1) if model.target == "binary" else logits, model.target)
+        return model.calibration.probabilities(logits.squeeze(-1) if model.target == "binary" else logits)
     # A backward layer starts at the end, so each prefix of a sequence needs its own run.
     ends = torch.arange(1, num_steps + 1)
     return torch.stack(
         [
-            to_probabilities(model(sequence.expand(num_steps, *sequence.shape), ends.clamp(max=length)), model.target)
+            model.calibration.probabilities(model(sequence.expand(num_steps, *sequence.shape), ends.clamp(max=length)))
             for sequence, length in zip(inputs, lengths.cpu(), strict=True)
         ]
     )

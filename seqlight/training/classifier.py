@@ -23,11 +23,13 @@ from seqlight.recurrent.lengths import CheckedLengths, check_lengths
 from seqlight.recurrent.readout import READOUTS, Readout, read_out, readout_size
 from seqlight.recurrent.stack import Norm, RecurrentStack
 from seqlight.tasks.task import LabelPer, Target
+from seqlight.training.best_threshold import DEFAULT_THRESHOLD
+from seqlight.training.calibration import Calibration, Threshold
 from seqlight.training.evaluation import Evaluation
 from seqlight.training.evaluation_mode import evaluating
 from seqlight.training.finite_check import OnNonFinite
 from seqlight.training.finite_results import check_probabilities
-from seqlight.training.metrics import check_class_weights, check_num_outputs, to_probabilities
+from seqlight.training.metrics import check_class_weights, check_num_outputs
 from seqlight.training.recovery import Recovery, loss_of_guessing
 from seqlight.training.schedule import ScheduleKind
 from seqlight.training.steps import ClassifierSteps
@@ -70,6 +72,10 @@ class SequenceClassifier(ClassifierSteps):
         backend: the implementation of a layer; see `RecurrentLayer`.
         class_weights: factors of the loss: for multiclass (C,) and binary (2,), by the sequence's class; for multilabel
             (L,), for the terms of labels that are 1. The loss is not divided by their sum. None for 1.
+        threshold: the probability above which a label is predicted, for binary and multilabel: a number, or the metric
+            that it maximises on validation, for each label: "f1" or "balanced_accuracy"; see `best_thresholds`.
+        temperature_scaling: whether probabilities are those of the logits divided by a temperature, which minimises
+            their negative log-likelihood on validation; see `fit_temperature`. The loss stays that of the logits.
         optimizer: a class of `torch.optim`, or `functools.partial(torch.optim.AdamW, weight_decay=0.01)`; or a class of
             your own that is made from parameters and a learning rate. Its fused implementation is used if it has one.
             Only matrices and embeddings have weight decay, but no biases, parameters of norms or vectors of a cell.
@@ -109,6 +115,8 @@ class SequenceClassifier(ClassifierSteps):
         convolution: Literal["fcn"] | None = None,
         backend: Backend = "auto",
         class_weights: Sequence[float] | None = None,
+        threshold: Threshold = DEFAULT_THRESHOLD,
+        temperature_scaling: bool = False,
         optimizer: Callable[[Iterable[Any], float], Optimizer] = torch.optim.Adam,
         learning_rate: float = 0.01,
         lr_schedule: ScheduleKind = "cosine",
@@ -159,8 +167,9 @@ class SequenceClassifier(ClassifierSteps):
         self.convolution = None if convolution is None else ConvolutionalBranch(num_features)
         size = readout_size("last" if label_per == "step" else readout, self.recurrent.output_size)
         self.head = nn.Linear(size + (0 if self.convolution is None else self.convolution.output_size), num_outputs)
-        self.val_evaluation = Evaluation(target, num_outputs)
-        self.test_evaluation = Evaluation(target, num_outputs)
+        self.calibration = Calibration(target, num_outputs, threshold, temperature_scaling)
+        self.val_evaluation = Evaluation(target, num_outputs, self.calibration)
+        self.test_evaluation = Evaluation(target, num_outputs, self.calibration)
 
     def features(
         self,
@@ -238,7 +247,7 @@ class SequenceClassifier(ClassifierSteps):
         weight = self.head.weight
         inputs = inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else None)
         with evaluating(self) as model:
-            probabilities = to_probabilities(model(inputs, lengths), self.target)
+            probabilities = self.calibration.probabilities(model(inputs, lengths))
         check_probabilities(probabilities)
         return probabilities
 

@@ -75,6 +75,11 @@ class LengthAccuracy(Metric):
     """The accuracy over sequences of each length, and their number, exact over all ranks.
 
     For multilabel, the fraction of correct labels.
+
+    Args:
+        target: "binary", "multiclass" or "multilabel".
+        num_outputs: 1 for binary, else the number of classes or labels.
+        threshold: as for `predicted_classes`.
     """
 
     full_state_update = False
@@ -82,9 +87,10 @@ class LengthAccuracy(Metric):
     count: Tensor
     classes: Tensor
 
-    def __init__(self, target: Target, num_outputs: int) -> None:
+    def __init__(self, target: Target, num_outputs: int, threshold: float | Tensor = 0.5) -> None:
         super().__init__()
         self.target: Target = target
+        self._threshold = threshold
         self.labels = num_outputs if target == "multilabel" else 1
         for name in ("right", "count"):
             self.add_state(name, torch.zeros(1, dtype=torch.int64), dist_reduce_fx="sum")
@@ -99,7 +105,7 @@ class LengthAccuracy(Metric):
         lengths: Int64[Tensor, " batch"],
     ) -> None:
         """Add a batch, with probabilities and targets from `SequenceClassifier.test_step`."""
-        right = (predicted_classes(probabilities, self.target) == targets).long()
+        right = (predicted_classes(probabilities, self.target, self._threshold) == targets).long()
         right = right.flatten(1).sum(1) if right.ndim > 1 else right
         labels = targets.long()
         self.classes += labels.sum(0) if self.target == "multilabel" else labels.bincount(minlength=len(self.classes))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import AUROC, Accuracy, MetricCollection, StatScores
+from torchmetrics import AUROC, Accuracy, Metric, MetricCollection, StatScores
 
 from seqlight.common.validation import check_at_least, check_choice, check_finite
 from seqlight.tasks.task import Target
@@ -71,14 +71,14 @@ def to_probabilities(logits: Float[Tensor, "batch *outputs"], target: Target) ->
 
 
 def predicted_classes(
-    scores: Float[Tensor, "batch *outputs"], target: Target, threshold: float = 0.5
+    scores: Float[Tensor, "batch *outputs"], target: Target, threshold: float | Tensor = 0.5
 ) -> Int64[Tensor, "batch *labels"]:
     """The class with the highest score, (B,), for multiclass; else 1 for scores above the threshold.
 
     Args:
         scores: probabilities; or logits, with a threshold of 0.
         target: "binary", "multiclass" or "multilabel".
-        threshold: for binary and multilabel, whose classes have the shape of the scores.
+        threshold: for binary and multilabel, whose classes have the shape of the scores; a number, or (L,).
     """
     return scores.argmax(-1) if target == "multiclass" else (scores > threshold).long()
 
@@ -116,16 +116,28 @@ def evaluation_metrics(target: Target, num_outputs: int) -> MetricCollection:
     )
 
 
-def compute_metrics(metrics: MetricCollection) -> dict[str, Tensor | None]:
+def count_decisions(target: Target, num_outputs: int) -> Metric:
+    """Counts of predicted classes, in place of those at the threshold 0.5, for `compute_metrics`."""
+    return StatScores(**torchmetrics_task(target, num_outputs), average="none")
+
+
+def compute_metrics(metrics: MetricCollection, decisions: Metric | None = None) -> dict[str, Tensor | None]:
     """Accuracy, AUROC and F1 over all batches, from `evaluation_metrics`; None for one that is undefined.
 
     Accuracy is the fraction of correct predictions; for multilabel, of correct labels. For binary, AUROC and F1 are
     those of class 1, and F1 needs sequences of class 1. Otherwise they are means over labels, or over classes, each
     against all others. AUROC leaves out a class or label that no sequence has, or all have; F1, one that no sequence
     has or is predicted to have. So F1 of several is scikit-learn's `f1_score(average="macro", zero_division=nan)`.
+
+    Args:
+        metrics: the metrics, at the threshold 0.5.
+        decisions: from `count_decisions`, of the labels that other thresholds predict; None if there are none.
     """
     with absent_classes_accepted():
         values = metrics.compute()
+    if decisions is not None:
+        counts: Tensor = decisions.compute()
+        values = {**values, "counts": counts, "accuracy": _accuracy_of(counts)}
     true_positive, false_positive, true_negative, false_negative, _ = values["counts"].reshape(-1, 5).unbind(1)
     has_both = (true_positive + false_negative > 0) & (true_negative + false_positive > 0)
     occurs = true_positive + false_positive + false_negative > 0
@@ -134,6 +146,12 @@ def compute_metrics(metrics: MetricCollection) -> dict[str, Tensor | None]:
     if len(occurs) == 1:  # without class 1, F1 would be 0 or undefined, depending on a single wrong prediction
         occurs = true_positive + false_negative > 0
     return {"accuracy": values["accuracy"], "auroc": _mean(areas), "f1": _mean(f1[occurs])}
+
+
+def _accuracy_of(counts: Int64[Tensor, "*labels 5"]) -> Float[Tensor, ""]:
+    """The fraction of correct labels, from torchmetrics' counts."""
+    true_positive, _, true_negative, _, _ = counts.reshape(-1, 5).unbind(1)
+    return (true_positive + true_negative).sum() / counts[..., :4].sum()
 
 
 def _mean(values: Float[Tensor, " classes"]) -> Tensor | None:

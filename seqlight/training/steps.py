@@ -1,14 +1,16 @@
 """The training, validation, test and prediction steps."""
 
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from seqlight.common.batch import Batch, require_batch
 from seqlight.common.processes import weigh_by_share
 from seqlight.common.steps import true_steps
 from seqlight.tasks.task import LabelPer, Target
+from seqlight.training.calibration import Calibration
 from seqlight.training.evaluation import Evaluation, log_evaluation
 from seqlight.training.lightning_hooks import TrainingHooks
-from seqlight.training.metrics import classification_loss, to_probabilities
+from seqlight.training.metrics import classification_loss
 from seqlight.training.non_finite import check_metrics
 
 
@@ -20,12 +22,14 @@ class ClassifierSteps(TrainingHooks):
         label_per: whether a sequence has a label, or each of its time steps. Loss and metrics are then those of all
             true steps, as if each were a sequence.
         class_weights: factors of the loss, as for `SequenceClassifier`.
+        calibration: temperature and thresholds.
         val_evaluation, test_evaluation: loss and metrics of the split.
     """
 
     target: Target
     label_per: LabelPer
     class_weights: Tensor | None
+    calibration: Calibration
     val_evaluation: Evaluation
     test_evaluation: Evaluation
 
@@ -50,7 +54,15 @@ class ClassifierSteps(TrainingHooks):
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities, in the shape that `probabilities` returns."""
         require_batch(batch)
-        return to_probabilities(self(batch.inputs, batch.lengths), self.target)
+        return self.calibration.probabilities(self(batch.inputs, batch.lengths))
+
+    def on_fit_start(self) -> None:
+        """Check that there are validation sequences if something is learned from them. Raises ValueError."""
+        super().on_fit_start()
+        if self.calibration.learns and not self.trainer.enable_validation:
+            metric = self.calibration.metric
+            learned = "`temperature_scaling=True`" if metric is None else f'`threshold="{metric}"`'
+            raise ValueError(f"{learned} needs validation sequences, but this training has none")
 
     def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and targets: of the sequences, (B, ...), or of their true steps, (S, ...)."""
@@ -61,8 +73,10 @@ class ClassifierSteps(TrainingHooks):
         return true_steps(logits, batch.lengths), true_steps(batch.targets, batch.lengths)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the metrics."""
-        self.val_evaluation.begin()
+        """Begin the metrics. In training, temperature and thresholds are learned, and where there are none yet."""
+        is_first = self.trainer.state.fn != TrainerFn.FITTING and not self.calibration.is_learned
+        is_trained = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        self.val_evaluation.begin(learns=is_first or is_trained)
 
     def on_test_epoch_start(self) -> None:
         """Begin the metrics."""

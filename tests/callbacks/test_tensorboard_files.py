@@ -24,7 +24,7 @@ from tests.processes import Command
 
 RUN, TINY_RUN = "main/version_0", "tiny/version_0"
 EPOCHS, STEPS_PER_EPOCH = 3, 7  # 200 samples in batches of 32
-METRICS = ("loss", "accuracy", "auroc", "f1")
+METRICS = ("loss", "accuracy", "auroc", "f1", "calibration_error")
 TRAIN_TAGS = {"train/loss", "train/accuracy", "train/learning_rate", "train/gradient_norm"}
 VAL_TAGS = {f"val/{name}" for name in (*METRICS, "best_accuracy", "best_loss")}
 CHROMIUM_FLAGS = [
@@ -147,7 +147,8 @@ def test_text_is_the_configuration(server):
 
 def test_images(server):
     tags = server.get("/data/plugin/images/tags")[RUN]
-    assert set(tags) == {f"val_figures/{name}" for name in ("confusion_matrix", "roc", "memory", "data")}
+    names = ("confusion_matrix", "roc", "reliability", "memory", "data")
+    assert set(tags) == {f"val_figures/{name}" for name in names}
     for tag in tags:
         images = server.get("/data/plugin/images/images", run=RUN, tag=tag, sample="0")
         assert [image["step"] for image in images] == [0 if tag.endswith("data") else STEPS_PER_EPOCH * EPOCHS]

@@ -71,7 +71,7 @@ def of(prefix, *names, cls=None):
 
 
 TRAINING = ("optimizer", "learning_rate", "lr_schedule", "warmup_steps", "non_finite")
-RARE = ("recover",)  # only in --model.help
+RARE = ("recover", "threshold", "temperature_scaling")  # only in --model.help
 
 
 def model_flags():

@@ -99,7 +99,9 @@ def test_results_are_drawn_at_the_step_of_the_checkpoint(verb, split, trained):
 def test_test_draws_confusion_matrix_and_roc(trained):
     run("test", "--ckpt_path", trained, QUIET[0], "--device=cpu")
     events = EventAccumulator(str(Path(trained).parents[1] / "test")).Reload()
-    assert set(events.Tags()["images"]) == {"test_figures/confusion_matrix", "test_figures/roc"}
+    assert set(events.Tags()["images"]) == {
+        f"test_figures/{name}" for name in ("confusion_matrix", "roc", "reliability")
+    }
     for tag in events.Tags()["images"]:
         [image] = events.Images(tag)
         assert image.step == torch.load(trained, weights_only=True)["global_step"]

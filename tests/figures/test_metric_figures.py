@@ -35,7 +35,7 @@ from seqlight.figures.metric_figures import confusion_figure, length_figure, mem
 from seqlight.training.length_accuracy import LengthBucket
 
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
-SET = ["val_figures/confusion_matrix", "val_figures/memory", "val_figures/roc"]
+SET = [f"val_figures/{name}" for name in ("confusion_matrix", "memory", "reliability", "roc")]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def written(monkeypatch):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    for name in ("confusion_figure", "roc_figure", "memory_figure", "data_figure"):
+    for name in ("confusion_figure", "roc_figure", "memory_figure", "reliability_figure", "data_figure"):
         monkeypatch.setattr(tensorboard_figures, name, lambda *_: None)
 
 
@@ -77,7 +77,7 @@ def trainer(folder, *more, **options):
 
 def steps_of(written):
     """The step of each set of figures."""
-    assert [name for name, _ in sorted(written)] == sorted(SET * (len(written) // 3))
+    assert [name for name, _ in sorted(written)] == sorted(SET * (len(written) // 4))
     return sorted({step for _, step in written})
 
 
@@ -175,7 +175,7 @@ def test_picture_has_twice_the_pixels(scale, tmp_path):
 def test_validate_draws_one_set_of_figures(every, sets, written, tmp_path):
     data = SyntheticSequences(SumSign(max_length=3), num_val=64)
     trainer(tmp_path, TensorBoardFigures(every)).validate(SequenceClassifier(input_size=1), data, verbose=False)
-    assert len(written) == 3 * sets
+    assert len(written) == len(SET) * sets
 
 
 def test_padding_that_is_not_a_token_is_ignored(written, tmp_path):
@@ -421,6 +421,8 @@ def test_titles_name_run_and_epoch(drawn, tmp_path):
     assert all(title.endswith("name/version_3, epoch 2") and step == 8 for title, step in found.values())
     assert f"accuracy {owner.callback_metrics['val/accuracy']:.4f} of 16" in found["val_figures/confusion_matrix"][0]
     assert f"area {owner.callback_metrics['val/auroc']:.4f}" in found["val_figures/roc"][0]
+    error = owner.callback_metrics["val/calibration_error"]
+    assert f"calibration error {error:.4f}" in found["val_figures/reliability"][0]
     assert "64 sequences of 50 steps" in " ".join(
         text.get_text().replace("\n", " ") for text in drawn["val_figures/memory"][0].texts
     )
@@ -431,7 +433,8 @@ def test_titles_name_run_and_epoch(drawn, tmp_path):
         fresh = trainer(tmp_path, *callbacks, logger=CurvesLogger(tmp_path, name="name", version=4))
         [results] = (fresh if options else owner).test(model, data, verbose=False, **options)
         found, name = titles_of(drawn), "name/version_4" if options else "name/version_3"
-        assert set(found) == {f"test_figures/{name}" for name in ("confusion_matrix", "roc", "accuracy_by_length")}
+        names = ("confusion_matrix", "roc", "reliability", "accuracy_by_length")
+        assert set(found) == {f"test_figures/{each}" for each in names}
         for title, step in found.values():
             assert (title[-len(name) - 9 :], step) == (f"{name}, epoch 2", 8)
         for name in ("confusion_matrix", "accuracy_by_length"):

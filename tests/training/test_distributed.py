@@ -136,6 +136,7 @@ def test_each_process_uses_the_requested_threads(run):
 
 # 101 = 3 steps of 2 * 16, and 5 more sequences: 2 for one process and 3 for the other.
 RAGGED = {"--data.num_train": 101, "--data.num_val": 45, "--data.num_test": 77, "--trainer.max_epochs": 3}
+LEARNED = ("--model.threshold=f1", "--model.temperature_scaling=true")
 SAME = ("--device=cpu", "--trainer.enable_progress_bar=false", "--num_threads=1", "--import=numbered")
 
 
@@ -150,6 +151,7 @@ def launched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("torchrun")
     (folder / "numbered.py").write_text(MODULE)
     fit = ["fit", *SAME, "--data.task=Ragged", *(f"{name}={value}" for name, value in RAGGED.items())]
+    fit += LEARNED
     test = ["test", *SAME, "--ckpt_path=runs/two/version_0/checkpoints/last.ckpt"]
     outputs = {}
     for name, launcher, batch_sizes in (("two", "torchrun", (16, 16)), ("one", None, (32, 77))):
@@ -166,6 +168,8 @@ def test_two_processes_train_the_same_weights_as_one(launched):
         for name in ("one", "two")
     )
     assert one["global_step"] == two["global_step"] == 12
+    assert {"calibration.f1_threshold", "calibration.temperature"} <= one["state_dict"].keys()
+    assert one["state_dict"]["calibration.num_sequences"] == 45
     torch.testing.assert_close(two["state_dict"], one["state_dict"], rtol=0, atol=2e-5)
 
 
@@ -174,7 +178,7 @@ def test_two_processes_have_the_curves_of_one(launched):
         name: EventAccumulator(str(launched[0] / "runs" / name / "version_0")).Reload() for name in ("one", "two")
     }
     tags = events["one"].Tags()["scalars"]
-    assert {"train/loss", "train/gradient_norm", "val/loss", "val/auroc"} <= set(tags)
+    assert {"train/loss", "train/gradient_norm", "val/loss", "val/auroc", "val/calibration_error"} <= set(tags)
     assert set(events["two"].Tags()["scalars"]) == set(tags)
     for tag in tags:
         one, two = ([(point.step, point.value) for point in events[name].Scalars(tag)] for name in ("one", "two"))
@@ -214,7 +218,7 @@ def test_two_launchers_on_one_file_system_write_one_run(launched, tmp_path):
     """Lightning's own launcher on two machines: `NODE_RANK` is all that the second one knows."""
     (tmp_path / "numbered.py").write_text(MODULE)
     flags = ["fit", *SAME, "--data.task=Ragged", *(f"{name}={value}" for name, value in RAGGED.items())]
-    flags += ["--name=two", "--data.batch_size=16", "--trainer.num_nodes=2", "--trainer.devices=1"]
+    flags += [*LEARNED, "--name=two", "--data.batch_size=16", "--trainer.num_nodes=2", "--trainer.devices=1"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}

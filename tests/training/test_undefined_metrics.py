@@ -75,6 +75,7 @@ def test_metrics_equal_sklearn(target, num_outputs, occurring, predicted, size):
     if num_outputs == 1 and not targets.any():  # scikit-learn's is 0 if class 1 is predicted, else undefined
         f1 = np.nan
     assert found.pop("loss") > 0
+    assert 0 <= found.pop("calibration_error") <= 1
     assert found == {
         "accuracy": pytest.approx(accuracy_score(targets.flatten(), answers.flatten())),
         "auroc": pytest.approx(mean_area(targets, to_probabilities(logits, target).numpy(), target)),
@@ -122,7 +123,7 @@ def test_undefined_metric_is_in_no_result_table_or_curve(target, num_outputs, tm
     model = Constant(input_size=1, target=target, num_outputs=num_outputs)
     owner = trainer(tmp_path, logger=CSVLogger(tmp_path, version=0))
     [results] = owner.test(model, loader(target), verbose=False)
-    defined = {"loss", "accuracy"} | ({"f1"} if target == "multiclass" else set())
+    defined = {"loss", "accuracy", "calibration_error"} | ({"f1"} if target == "multiclass" else set())
     assert set(results) == set(owner.callback_metrics) == {f"test/{name}" for name in defined}
     assert results["test/accuracy"] == 1
     check_evaluation(owner.callback_metrics)
