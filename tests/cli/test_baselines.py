@@ -26,7 +26,7 @@ def below_table(out, split):
     """
     lines = out.splitlines()
     [first] = [number for number, line in enumerate(lines) if line.startswith(f"baselines ({split}): ")]
-    assert lines[first - 1].split()[0] == split
+    assert split in [line.split()[0] for line in lines[:first] if line.strip()]
     last = lines.index("", first) if "" in lines[first:] else len(lines)
     assert all(len(line) <= WIDTH for line in lines[first:last])
     text = " ".join(lines[first:last])
