@@ -70,7 +70,7 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
         layer_inputs, outputs = _run(copy, chosen, inputs, lengths)
         states, gates, pre_activations = _step_through(chosen, layer_inputs, checked)
         if copy.label_per == "step":
-            probabilities = to_probabilities(copy(inputs, lengths), copy.target)
+            probabilities = copy.calibration.probabilities(copy(inputs, lengths))
         else:
             probabilities = _running_probabilities(copy, inputs, outputs, lengths)
     past_end = ~step_mask(lengths, inputs.shape[1], inputs.device)

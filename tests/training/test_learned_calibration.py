@@ -198,3 +198,24 @@ def test_subclass_with_another_forward(tmp_path):
     model = Linear(input_size=2, **BOTH)
     trainer(tmp_path).fit(model, data)
     assert model.calibration.is_learned
+
+
+def test_labels_per_step(tmp_path):
+    """Each true step counts as a sequence."""
+    data = seqlight.SyntheticSequences(seqlight.RunningParity(), num_train=64, num_val=40, num_test=20)
+    model = model_for(data, label_per="step", **BOTH)
+    owner = trainer(tmp_path, callbacks=[PredictionWriter(tmp_path / "p.csv")], max_epochs=1)
+    owner.fit(model, data)
+    parts = [
+        (model.eval()(batch.inputs, batch.lengths)[row, :length], batch.targets[row, :length])
+        for batch in data.val_dataloader()
+        for row, length in enumerate(batch.lengths)
+    ]
+    logits, targets = (torch.cat(each).detach() for each in zip(*parts, strict=True))
+    assert model.calibration.temperature.item() == pytest.approx(fit_temperature(logits, targets, "binary"), rel=1e-5)
+    probabilities = model.calibration.probabilities(logits)
+    torch.testing.assert_close(model.calibration.threshold, best_thresholds(probabilities, targets, "f1"))
+    assert model.calibration.num_sequences == len(targets) == data.split("val").lengths.sum()
+    owner.predict(model, data, return_predictions=False)
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert (table.prediction == (table.probability_1 > model.calibration.threshold.item())).all()
