@@ -259,8 +259,7 @@ class SeqlightCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict; `PredictionWriter` writes the file."""
         self.trainer.predict(**{**kwargs, "return_predictions": False})
-        lines = calibration_lines(self.trainer, self.model)
-        show("\n".join([*lines, one_line(self.config_init.predict.output)]))
+        show("\n".join([*calibration_lines(self.trainer, self.model), one_line(self.config_init.predict.output)]))
 
     def after_fit(self) -> None:
         """Mark the run as finished, and print its final metrics and paths."""

@@ -107,13 +107,6 @@ def text_width(text: str, size: float) -> float:
     return float(width) / 72
 
 
-def short_name(name: str) -> str:
-    """Shorten a class name so that it fits on an axis."""
-    name = one_line(" ".join(name.split()))
-    # Keep the end too: long names often begin with the same words.
-    return name if len(name) <= 16 else f"{name[:9]}\N{HORIZONTAL ELLIPSIS}{name[-6:]}"
-
-
 @contextlib.contextmanager
 def _any_script() -> Iterator[None]:
     """Ignore characters that the font lacks: names can be in any script. They are drawn as boxes."""
