@@ -171,7 +171,7 @@ def test_figures_show_the_learned_calibration(tmp_path, monkeypatch):
     found = {}
     for name in ("confusion_figure", "reliability_figure"):
         monkeypatch.setattr(tensorboard_figures, name, lambda values, *_, name=name: found.update({name: values}))
-    monkeypatch.setattr(tensorboard_figures, "add_figures", lambda *_: None)
+    monkeypatch.setattr(tensorboard_figures, "add_figures", lambda *_, **__: None)
     data, logger = data_of("binary"), pl.loggers.TensorBoardLogger(tmp_path)
     model = model_for(data, learning_rate=0.03, **BOTH)
     owner = trainer(tmp_path, log_every_n_steps=1, logger=logger, callbacks=[seqlight.TensorBoardFigures()])
