@@ -21,6 +21,7 @@ from .common.lightning_messages import quiet_lightning as quiet_lightning
 from .checkpoints.files import SealedCheckpointIO as SealedCheckpointIO
 from .training.classifier import SequenceClassifier as SequenceClassifier
 from .training.classifier import load as load
+from .training.ensemble import SequenceEnsemble as SequenceEnsemble
 from .common.batch import Batch as Batch
 from .data.arrays import SequenceArrays as SequenceArrays
 from .data.datamodule import SequenceDataModule as SequenceDataModule

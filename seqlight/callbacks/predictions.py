@@ -21,7 +21,7 @@ from seqlight.common.files import new_draft
 from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.common.steps import true_steps
 from seqlight.common.text import one_line
-from seqlight.data.datamodule import SequenceDataModule
+from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
 from seqlight.data.true_labels import LabelColumns, columns_of_targets
@@ -50,6 +50,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
     Args:
         path: the file. A missing folder is created; a link to a file is followed. An existing file keeps its
             permissions, and its group if possible.
+        split: the split whose loader the Trainer is given, for ids and labels.
 
     Raises:
         MisconfigurationException: in predict, if the module is no SequenceClassifier, there are several processes or
@@ -60,8 +61,9 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         NonFiniteError: in predict, if probabilities are NaN; it names the samples, and no file is written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], split: Split = "predict") -> None:
         self.path = Path(path)
+        self.split: Split = split
         self._file: IO[str] | None = None
         self._non_finite: list[str] = []
 
@@ -81,10 +83,10 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         self._classes_of = model.calibration.classes
         self._names = class_names(trainer, model.target, model.head.out_features)
         datamodule = datamodule_of(trainer)
-        self._ids = None if datamodule is None else datamodule.sample_ids("predict")
+        self._ids = None if datamodule is None else datamodule.sample_ids(self.split)
         self._per_step = model.label_per == "step"
-        self._steps = datamodule.sample_steps("predict") if datamodule is not None and self._per_step else None
-        self._labels = _true_labels(datamodule, loader, self._names, self._target)
+        self._steps = datamodule.sample_steps(self.split) if datamodule is not None and self._per_step else None
+        self._labels = _true_labels(datamodule, self.split, loader, self._names, self._target)
         self._num_written = self._num_rows = 0  # sequences, and rows
         self._non_finite = []
         self._place = Path(os.path.realpath(self.path))
@@ -123,7 +125,7 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
         start, stop = self._num_written, self._num_written + len(outputs)
         ids = range(start, stop) if self._ids is None else self._ids[start:stop]
         if len(ids) < len(outputs):
-            raise ValueError(f"sample_ids('predict') gives {start + len(ids)} ids, expected one for each sequence")
+            raise ValueError(f"sample_ids({self.split!r}) gives {start + len(ids)} ids, expected one for each sequence")
         self._non_finite += [sample_name(start + row, self._ids) for row in non_finite_rows(outputs)]
         if len(self._non_finite) > MOST_NAMED:
             raise self._refusal()
@@ -196,10 +198,10 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
 
 
 def _true_labels(
-    datamodule: SequenceDataModule | None, loader: Any, names: Sequence[str], target: Target
+    datamodule: SequenceDataModule | None, split: Split, loader: Any, names: Sequence[str], target: Target
 ) -> LabelColumns:
     """Columns with the true labels: those that the data module gives, or the targets in memory; none if unknown."""
-    given = None if datamodule is None else datamodule.true_labels("predict")
+    given = None if datamodule is None else datamodule.true_labels(split)
     if given is not None:
         return given
     if not isinstance(loader, SequenceLoader):

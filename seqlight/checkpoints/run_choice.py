@@ -121,19 +121,38 @@ def choose_run(
         CheckpointError: if the run has checkpoints, but none can be used.
         RunInUseError, WriteError: as `RunFolder`.
     """
-    folder, resume = None, None
-    if unfinished is not None:
+    if unfinished is None:
+        folder = new_run_folder(parent, new_parents) if first_process else None
+    else:
         folder = RunFolder(unfinished) if first_process else None
+    return _opened(folder, training, unfinished)
+
+
+def choose_part(path: Path, training: dict[str, str]) -> ChosenRun:
+    """Open a run whose folder is known, as that of a fold, to begin or continue it.
+
+    Args:
+        path: the folder.
+        training: the description from `describe_training`.
+
+    Raises:
+        CheckpointError, RunInUseError, WriteError: as `choose_run`.
+    """
+    unfinished = path if path.exists() else None
+    return _opened(RunFolder(path, None if unfinished else ()), training, unfinished)
+
+
+def _opened(folder: RunFolder | None, training: dict[str, str], unfinished: Path | None) -> ChosenRun:
+    """The run in a folder; if it is an unfinished one, with the checkpoint to continue from."""
+    resume = None
     if folder is not None:
-        folder.check_unfinished()
+        if unfinished is not None:
+            folder.check_unfinished()
         folder.describe(training, finished=False)  # so that others who find the folder locked can name this process
     if unfinished is not None:
         resume = _newest_checkpoint(unfinished)
         if resume is not None and resume.path.name == PREVIOUS and folder is not None:
             resume.path.with_name(LAST).unlink(missing_ok=True)  # else the next save would keep it as previous.ckpt
-    elif first_process:
-        folder = new_run_folder(parent, new_parents)
-        folder.describe(training, finished=False)
     if folder is not None:
         rewind(folder.path, {} if resume is None else _event_sizes(resume.contents))
     return ChosenRun(folder, unfinished, resume)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ import psutil
 from seqlight.checkpoints.numbered_folders import versions
 from seqlight.checkpoints.resume import LAST
 from seqlight.checkpoints.run_folder import STATE, finished_meanwhile, read_state
+
+BEST, ENSEMBLE = "best.ckpt", "ensemble.ckpt"
 
 
 def describe_training(
@@ -109,7 +112,8 @@ def newest_run(parent: Path) -> Path | None:
     """The folder `<parent>/<name>` with the best checkpoint that was written last; None if there is none."""
     newest, written = None, -1.0
     with contextlib.suppress(OSError):
-        for best in parent.glob("*/version_*/checkpoints/best.ckpt"):
+        found = (parent.glob(f"*/version_*/checkpoints/{name}") for name in (BEST, ENSEMBLE))
+        for best in itertools.chain(*found):
             if best.stat().st_mtime > written:
                 newest, written = best.parents[2], best.stat().st_mtime
     return newest
@@ -118,10 +122,13 @@ def newest_run(parent: Path) -> Path | None:
 def checkpoint_in(folder: Path) -> Path | None:
     """The checkpoint to use of the newest version in a run's folder, `.../<name>` or `.../<name>/version_<n>`.
 
-    It is the best one, or the last one if the run has too few validation sequences to choose the best.
+    It is that of an ensemble, or the best one, or the last one if there are too few validation sequences to choose the
+    best.
     """
     for version in [folder, *(path for _, path in sorted(versions(folder), reverse=True))]:
-        if (best := version / "checkpoints" / "best.ckpt").is_file():
+        if (ensemble := version / "checkpoints" / ENSEMBLE).is_file():
+            return ensemble
+        if (best := version / "checkpoints" / BEST).is_file():
             last = best.with_name(LAST)
             return last if last.is_file() and few_validation(last) is not None else best
     return None

@@ -65,15 +65,7 @@ class CommandFolder:
         """
         self.training = training
         is_first = global_rank(config.trainer.num_nodes) == 0
-        self._run, message = find_run(
-            Path(config.trainer.default_root_dir) / name,
-            training,
-            ckpt_path=config.ckpt_path,
-            fresh=config.fresh,
-            saves=saves,
-            first_process=is_first,
-            started=self._started,
-        )
+        self._run, message = self._find_run(Path(config.trainer.default_root_dir) / name, config, saves, is_first)
         if self._run.resume is not None:
             config.ckpt_path = str(self._run.resume.path)
             given = config.trainer
@@ -85,6 +77,18 @@ class CommandFolder:
         path = None if self._run.folder is None else self._run.folder.path  # the first process sends it to the others
         config.resume.folder = path and path / "checkpoints"
         config.checkpoint.belong_to(path)
+
+    def _find_run(self, parent: Path, config: Any, saves: bool, is_first: bool) -> tuple[ChosenRun, str]:
+        """The run, and a message about it, as `find_run`."""
+        return find_run(
+            parent,
+            self.training,
+            ckpt_path=config.ckpt_path,
+            fresh=config.fresh,
+            saves=saves,
+            first_process=is_first,
+            started=self._started,
+        )
 
     def take_contents(self) -> dict[str, dict[str, Any]]:
         """The contents of the checkpoint from which the run continues, by its path; empty if it begins.

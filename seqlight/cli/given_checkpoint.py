@@ -21,6 +21,7 @@ from seqlight.data.encoded import EncodedSequences
 from seqlight.data.files import SequenceFiles
 from seqlight.data.from_checkpoint import description_of, taken_over
 from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.ensemble import SequenceEnsemble
 
 
 class GivenCheckpoint:
@@ -54,12 +55,7 @@ class GivenCheckpoint:
             check_texts(self.defaults)
         except FileNotFoundError as error:
             if os.path.isdir(path):
-                runs = [str(each) for each in sorted(Path(path).iterdir()) if checkpoint_in(each)]
-                found = f": {' or '.join(runs[:3])}" if runs else ", as runs/SumSign-LSTMCell"
-                message = (
-                    f"--ckpt_path {path}: this folder has no best.ckpt; expected a checkpoint or the folder of a run"
-                )
-                raise UsageError(f"{message}{found}") from error
+                raise UsageError(f"--ckpt_path {path}: {_advice(Path(path))}") from error
             known = [each for each in sorted(Path(path).parent.glob("*")) if checkpoint_in(each)]
             near = difflib.get_close_matches(path, map(str, known), n=1)
             raise UsageError(f"--ckpt_path: {error}{f'; did you mean {near[0]}?' if near else ''}") from error
@@ -103,13 +99,15 @@ class GivenCheckpoint:
         return changes
 
     def make_model(self, cls: type[SequenceClassifier], **arguments: Any) -> SequenceClassifier:
-        """Build the model, if the weights in the checkpoint have its size.
+        """Build the model, if the weights in the checkpoint have its size, or a member of an ensemble.
 
         Raises:
             UsageError: if the size differs, and a flag can be the cause.
             CheckpointError: if it differs, and no flag is the cause.
         """
-        self._check_fit(partial(check_sizes, lambda: cls(**arguments), self.contents["state_dict"]))
+        is_member = self.defaults["model"]["class_path"] == class_path(SequenceEnsemble) and cls is not SequenceEnsemble
+        if not is_member:
+            self._check_fit(partial(check_sizes, lambda: cls(**arguments), self.contents["state_dict"]))
         with rebuilding():
             return cls(**arguments)
 
@@ -160,3 +158,12 @@ class GivenCheckpoint:
                     f"flags and --ckpt_path {self.path} describe different models; leave out one:", reason
                 ) from error
             raise CheckpointError(f"{self.path}: its weights do not fit the model it describes:", reason) from error
+
+
+def _advice(folder: Path) -> str:
+    """What a folder without a checkpoint has instead."""
+    if folds := sorted(folder.glob("fold_1")) or sorted(folder.glob("version_*/fold_1")):
+        return f"this folder has the runs of several folds; name one, as {folds[-1]}, or train once without --folds"
+    runs = [str(each) for each in sorted(folder.iterdir()) if checkpoint_in(each)]
+    found = f": {' or '.join(runs[:3])}" if runs else ", as runs/SumSign-LSTMCell"
+    return f"this folder has no best.ckpt; expected a checkpoint or the folder of a run{found}"

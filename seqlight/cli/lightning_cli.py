@@ -3,14 +3,12 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
-from torch import Tensor
 
 from seqlight.callbacks.profiler import NoProfiler
 from seqlight.checkpoints.files import SealedCheckpointIO
@@ -24,12 +22,13 @@ from seqlight.cli.finders import describe_found
 from seqlight.cli.flag_errors import explain, usage_error
 from seqlight.cli.flags_in_messages import with_flags
 from seqlight.cli.given_checkpoint import GivenCheckpoint
-from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, add_options
+from seqlight.cli.options import TRAINER_DEFAULTS, ShownParser, accepts, add_options
 from seqlight.cli.report import events, length_tables, result_paths, run_line, say
 from seqlight.cli.results import calibration_lines, results_text
+from seqlight.cli.series_request import check_single
 from seqlight.cli.terminal import fitted
 from seqlight.cli.threads import choose_num_threads, limit_threads
-from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, clipping_of, has_own_bar
+from seqlight.cli.trainer_parts import SaveConfiguration, callbacks_of, choose_clipping, has_own_bar
 from seqlight.cli.training_run import describe_run, few_validation, record_backend
 from seqlight.cli.unused_flags import unused_flags
 from seqlight.cli.yaml import check_files
@@ -50,13 +49,14 @@ class SeqlightCLI(LightningCLI):
     `LightningCLI.__init__` calls the methods below in their order.
     """
 
-    def __init__(self, arguments: list[str], started: float) -> None:
+    def __init__(self, arguments: list[str], folder: CommandFolder) -> None:
+        """Run the command that the words of a command line ask for, and write in `folder`."""
         self._arguments = arguments
         self._names_clipping = self._data_choose_length = False
         self._checkpoint: GivenCheckpoint | None = None
         self._branch = BranchChoice()
         self._ckpt_path: str | None = None
-        self._folder = CommandFolder(started)
+        self._folder = folder
         self._threads, self._limits = contextlib.ExitStack(), contextlib.ExitStack()
         try:
             super().__init__(
@@ -77,6 +77,9 @@ class SeqlightCLI(LightningCLI):
             self._limits.close()
             trainer = getattr(self, "trainer", None)
             self._folder.close(has_begun=trainer is not None and trainer.global_step > 0)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SeqlightCLI":
+        return self  # Lightning copies a model's arguments, and the parser's function that makes a cell refers to this
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] # a static method there
         """The given command, or all if none is given: to make the parser of one takes a tenth of a second."""
@@ -99,7 +102,7 @@ class SeqlightCLI(LightningCLI):
                 self.config = parser.parse_args(given.with_classes_of_help())
         except ArgumentError as error:
             path = given.checkpoint
-            if path is not None and not _accepts(parser, [str(given.verb), f"--ckpt_path={path}"]):
+            if path is not None and not accepts(parser, [str(given.verb), f"--ckpt_path={path}"]):
                 reason, *others = explain(str(error)).split("\n")
                 message = f"{path}: the model or data it describes can't be used: {reason}"
                 raise CheckpointError(message, *others) from error
@@ -112,9 +115,12 @@ class SeqlightCLI(LightningCLI):
         if lost := given.lost_with_classes(config.as_dict()):
             notes.append(f"a class that a flag names has its own defaults: {', '.join(lost)}")
         if notes and global_rank(config.trainer.num_nodes) == 0:
-            show("\n".join(one_line(f"seqlight: {note}") for note in notes), file=sys.stderr)
+            self._note("\n".join(one_line(f"seqlight: {note}") for note in notes))
         # Hidden until before_instantiate_classes: LightningCLI would let the checkpoint's arguments override flags.
         self._ckpt_path, config.ckpt_path = given.ckpt_path, None
+
+    def _note(self, text: str) -> None:
+        show(text, file=sys.stderr)
 
     def _set_defaults(self, given: GivenArguments) -> None:
         """Set the parser's defaults that depend on the arguments."""
@@ -130,8 +136,14 @@ class SeqlightCLI(LightningCLI):
             self._branch = BranchChoice(given if described is None else None)
 
     def before_instantiate_classes(self) -> None:
-        """Restore the path of the checkpoint, which `parse_arguments` has hidden."""
+        """Restore the path of the checkpoint, which `parse_arguments` has hidden.
+
+        Raises:
+            SeriesRequested: if the arguments ask for several runs.
+        """
         self.config[self.subcommand].ckpt_path = self._ckpt_path
+        if self.subcommand == "fit":
+            check_single(self.config.fit)
 
     def instantiate_classes(self) -> None:
         """Build model, data and Trainer.
@@ -176,7 +188,7 @@ class SeqlightCLI(LightningCLI):
         if given.profiler is None:
             kwargs["profiler"] = NoProfiler()
         if self.subcommand == "fit":
-            self._choose_clipping()
+            choose_clipping(self.model, (self.config.fit, self.config_init.fit), named=self._names_clipping)
             self._data_choose_length = data_choose_length(given.max_epochs, self.datamodule)
             if self._data_choose_length:
                 kwargs["max_epochs"] = TRAINER_DEFAULTS["max_epochs"]  # until `before_fit`
@@ -202,15 +214,6 @@ class SeqlightCLI(LightningCLI):
             kwargs["logger"] = self._folder.logger(str(self.subcommand), config, self._run_name())
         return super().instantiate_trainer(**kwargs)
 
-    def _choose_clipping(self) -> None:
-        """Leave clipping to a model with manual optimization, unless the user names a value: Lightning refuses both."""
-        before = self.config_init.fit.trainer.gradient_clip_val
-        value, message = clipping_of(self.model, before, named=self._names_clipping)
-        for config in (self.config, self.config_init):  # config.yaml should be usable again
-            config.fit.trainer.gradient_clip_val = value
-        if message and global_rank(self.config_init.fit.trainer.num_nodes) == 0:
-            show(one_line(message))
-
     def _run_name(self) -> str:
         data = self.datamodule.name or type(self.datamodule).__name__
         name: str | None = self.config_init[self.subcommand].name
@@ -222,9 +225,8 @@ class SeqlightCLI(LightningCLI):
         config = self.config.fit.trainer  # which becomes config.yaml
         length = choose_length(self.trainer, self.datamodule, config) if self._data_choose_length else ""
         self._prepare("train", "val", "test")
-        if not self.config_init.fit.quiet:
-            line = run_line(self.trainer, self.model, self.config_init.fit.seed_everything)
-            say(self.trainer, "\n".join(filter(None, [line, length, self._branch.line])))
+        line = run_line(self.trainer, self.model, self.config_init.fit.seed_everything)
+        self._announce("\n".join(filter(None, [line, length, self._branch.line])))
 
     def before_validate(self) -> None:
         """Print the data."""
@@ -251,10 +253,14 @@ class SeqlightCLI(LightningCLI):
         # A threshold or temperature that the training did not choose is chosen now.
         is_new = self.subcommand in ("test", "predict") and not self.model.calibration.is_learned
         text = self.datamodule.report(("val", *splits) if is_new else splits)  # it also checks them
-        if text and not self.config_init[self.subcommand].quiet:
-            say(self.trainer, f"{fitted(with_flags(text))}\n")
+        if text:
+            self._announce(f"{fitted(with_flags(text))}\n")
         if is_new:
             self.trainer.validate(self.model, self.datamodule, verbose=False)
+
+    def _announce(self, text: str) -> None:
+        if not self.config_init[self.subcommand].quiet:
+            say(self.trainer, text)
 
     def predict(self, **kwargs: Any) -> None:
         """Predict; `PredictionWriter` writes the file."""
@@ -275,25 +281,18 @@ class SeqlightCLI(LightningCLI):
         metrics = self.trainer.callback_metrics or resume.metrics
         last = resume.folder and resume.folder / LAST
         gap = "" if self.config_init.fit.quiet else "\n"  # below the progress
-        say(self.trainer, f"{gap}{self._results(metrics, 'train', 'val')}", result_paths(self.trainer, last, few))
+        results = results_text(self.trainer, self.model, self.datamodule, metrics, "train", "val")
+        say(self.trainer, f"{gap}{results}", result_paths(self.trainer, last, few))
 
     def after_validate(self) -> None:
         """Print the metrics, which must be finite."""
-        say(self.trainer, self._results(self.trainer.callback_metrics, "val"))
-        check_evaluation(self.trainer.callback_metrics)
+        self._say_results("val")
 
     def after_test(self) -> None:
         """Print the metrics, which must be finite, and the accuracy by length if lengths differ."""
-        say(self.trainer, self._results(self.trainer.callback_metrics, "test"), *length_tables(self.trainer))
+        self._say_results("test")
+
+    def _say_results(self, split: Split) -> None:
+        text = results_text(self.trainer, self.model, self.datamodule, self.trainer.callback_metrics, split)
+        say(self.trainer, text, *length_tables(self.trainer))
         check_evaluation(self.trainer.callback_metrics)
-
-    def _results(self, metrics: Mapping[str, Tensor | float], *splits: Split) -> str:
-        return results_text(self.trainer, self.model, self.datamodule, metrics, *splits)
-
-
-def _accepts(parser: LightningArgumentParser, arguments: list[str]) -> bool:
-    try:
-        parser.parse_args(arguments)
-    except ArgumentError:
-        return False
-    return True

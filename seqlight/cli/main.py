@@ -121,15 +121,31 @@ def _run_command(arguments: list[str], started: float) -> int:
                 return DONE if check(arguments[1:]) else FAILED
 
             from seqlight.cli.class_help import class_help
-            from seqlight.cli.lightning_cli import SeqlightCLI
 
             if text := class_help(arguments):
                 show(text.rstrip())
-                return DONE
-            SeqlightCLI(arguments, started)
+            else:
+                _run_trainer(arguments, started)
     except ArgumentError as error:
         raise usage_error(error) from error
     return DONE
+
+
+def _run_trainer(arguments: list[str], started: float) -> None:
+    """Run fit, validate, test or predict."""
+    from seqlight.cli.command_folder import CommandFolder
+    from seqlight.cli.lightning_cli import SeqlightCLI
+    from seqlight.cli.series_request import SeriesRequested
+
+    try:
+        SeqlightCLI(arguments, CommandFolder(started))
+    except SeriesRequested as request:
+        requested = request
+    else:
+        return
+    from seqlight.cli.fit_series import fit_series
+
+    fit_series(arguments, requested, started)
 
 
 def _fail(error: Exception, status: int) -> int:
@@ -154,11 +170,13 @@ def _warnings_adapted() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".* is smaller than the logging interval")
         warnings.simplefilter("always", UnusedArgumentWarning)
         show_warning = warnings.showwarning
+        shown = set()
 
         def show_unused(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if not issubclass(category, UnusedArgumentWarning):
                 show_warning(message, category, *place)
-            elif is_first_here():
+            elif is_first_here() and str(message) not in shown:  # several runs of one command have the same arguments
+                shown.add(str(message))
                 show(one_line(f"seqlight: {with_flags(str(message))}"), file=sys.stderr)
 
         warnings.showwarning = show_unused  # type: ignore[assignment]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
 from seqlight.callbacks.best_checkpoint import BestCheckpoint
@@ -53,6 +53,12 @@ def add_options(parser: ArgumentParser) -> None:
         "--name", type=str | None, default=None, help="name of the run's folder in runs/; default: TASK-CELL"
     )
     parser.add_argument(
+        "--folds", metavar="INT", type=int | None, default=None, help="train this many folds, for cross-validation"
+    )
+    parser.add_argument(
+        "--ensemble", metavar="INT", type=int | None, default=None, help="train this many models, and join them"
+    )
+    parser.add_argument(
         "--import",
         metavar="MODULE",
         type=str | None,
@@ -83,3 +89,12 @@ def add_options(parser: ArgumentParser) -> None:
     )
     for argument in FROM_DATA:
         parser.link_arguments(f"data.{argument}", f"model.init_args.{argument}", apply_on="instantiate")
+
+
+def accepts(parser: ArgumentParser, arguments: list[str]) -> bool:
+    """Whether a parser accepts arguments."""
+    try:
+        parser.parse_args(arguments)
+    except ArgumentError:
+        return False
+    return True

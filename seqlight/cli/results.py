@@ -8,10 +8,12 @@ from torch import Tensor
 
 from seqlight.cli.baselines import baselines_text
 from seqlight.cli.report import metrics_table
+from seqlight.cli.series_results import members_table
 from seqlight.common.text import one_line
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.training.best_threshold import DEFAULT_THRESHOLD
 from seqlight.training.classifier import SequenceClassifier
+from seqlight.training.ensemble import SequenceEnsemble
 from seqlight.training.trainer_data import class_names
 
 _MOST_LABELS = 20
@@ -26,7 +28,8 @@ def results_text(
 ) -> str:
     """The metrics of the splits, with the baselines of the last one that has metrics.
 
-    For a single split, also its calibration error, and the temperature and thresholds of the model.
+    For a single split, also its calibration error, and the temperature and thresholds of the model; for an ensemble,
+    the metrics of its members.
 
     Args:
         trainer: the Trainer after the run.
@@ -42,6 +45,11 @@ def results_text(
         parts += calibration_lines(trainer, model)
     if shown:
         parts.append(baselines_text(trainer, metrics, shown[-1], weighted=data.class_weights is not None))
+    if shown and isinstance(model, SequenceEnsemble):
+        ensemble = {
+            name.partition("/")[2]: float(value) for name, value in metrics.items() if name.startswith(f"{shown[-1]}/")
+        }
+        parts.append("\n" + members_table(shown[-1], model.take_members(), ensemble))
     return "\n".join(filter(None, parts))
 
 

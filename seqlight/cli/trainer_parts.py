@@ -1,6 +1,6 @@
 """Parts of the Trainer that a command adds: callbacks, the logger, clipping."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from seqlight.callbacks.predictions import PredictionWriter
 from seqlight.callbacks.progress_bar import TimedProgressBar
 from seqlight.callbacks.run_description import RunDescription
 from seqlight.cli.flag_errors import UsageError
+from seqlight.common.processes import global_rank
+from seqlight.common.text import one_line, show
 from seqlight.training.classifier import SequenceClassifier
 
 
@@ -48,6 +50,24 @@ def clipping_of(model: SequenceClassifier, clip_value: float | None, *, named: b
             "give --trainer.gradient_clip_val null",
         )
     return None, f"{name} uses manual optimization, so {own}"
+
+
+def choose_clipping(model: SequenceClassifier, configs: Sequence[Any], *, named: bool) -> None:
+    """Leave clipping to a model with manual optimization, unless the user names a value: Lightning refuses both.
+
+    Args:
+        model: the model.
+        configs: the arguments of `fit`, parsed and with built objects; config.yaml should be usable again.
+        named: whether the user gave a value.
+
+    Raises:
+        UsageError: if it can't be used.
+    """
+    value, message = clipping_of(model, configs[-1].trainer.gradient_clip_val, named=named)
+    for config in configs:
+        config.trainer.gradient_clip_val = value
+    if message and global_rank(configs[-1].trainer.num_nodes) == 0:
+        show(one_line(message))
 
 
 def callbacks_of(verb: str, config: Any, *, saves: bool, report_backend: Callable[..., None]) -> list[Callback]:

@@ -25,7 +25,7 @@ from seqlight.training.classifier import SequenceClassifier
 ENOUGH_VALIDATION = 300
 
 # Results do not depend on these arguments, so a run can continue with other values.
-_IGNORED = ("config", "fresh", "import", "num_threads", "output", "quiet", "resume")
+_IGNORED = ("config", "ensemble", "folds", "fresh", "import", "num_threads", "output", "quiet", "resume")
 _IGNORED_OF_TRAINER = ("enable_progress_bar", "default_root_dir", "profiler")
 _IGNORED_OF_EARLIER_VERSIONS = ("--trainer.profiler",)
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 _USERS = {
     "checkpoint": ("fit",),
     "data.bucketing": ("fit",),
+    "ensemble": ("fit",),
     "figures": ("fit", "validate", "test"),
+    "folds": ("fit",),
     "fresh": ("fit",),
     "model.learning_rate": ("fit",),
     "model.lr_schedule": ("fit",),

@@ -79,13 +79,16 @@ def public_class(name: str) -> Any:
 
 
 def subclasses(cls: type[object]) -> set[type[object]]:
-    """`cls` and its imported subclasses, without those that seqlight does not export or that take data in memory."""
+    """`cls` and its imported subclasses that a flag can name.
+
+    Others are not exported by seqlight, take data in memory, or have the attribute `named_by_flags = False`.
+    """
     below: list[type[object]] = type.__subclasses__(cls)
     found = {cls}.union(*map(subclasses, below))
     exported = {
         each for each in found if not each.__module__.startswith("seqlight.") or public_class(each.__name__) is each
     }
-    return {each for each in exported if not takes_memory(each)}
+    return {each for each in exported if not takes_memory(each) and getattr(each, "named_by_flags", True)}
 
 
 def takes_memory(cls: type[object]) -> bool:

@@ -66,6 +66,10 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     def split(self, split: Split) -> Batch | Sequences:
         """All samples of a split, in index order, in host memory."""
 
+    def has(self, split: Split) -> bool:
+        """Whether there is such a split; True by default."""
+        return True
+
     def sample_ids(self, split: Split) -> Sequence[int | str] | None:
         """The ids of a split's samples in predictions; None, the default, for their indices."""
         return None

@@ -169,11 +169,11 @@ class EncodedSequences(SequenceDataModule):
 
     def report_parts(self, splits: Sequence[Split]) -> SplitReport:
         """The parts of `report`."""
-        shown: dict[str, LoadedSplit] = {split: self._load(split) for split in splits if self._has(split)}
+        shown: dict[str, LoadedSplit] = {split: self._load(split) for split in splits if self.has(split)}
         compared, not_compared = shown, []
         if "test" in shown and "train" not in shown:
             try:
-                others: tuple[Split, ...] = ("train", "val") if self._has("val") else ("train",)
+                others: tuple[Split, ...] = ("train", "val") if self.has("val") else ("train",)
                 compared = {**{split: self._load(split) for split in others}, **shown}
             except DataError as error:
                 not_compared = [f"not compared with the training data: {error.args[0]}"]
@@ -191,7 +191,7 @@ class EncodedSequences(SequenceDataModule):
     @property
     def splits(self) -> list[Split]:
         """The splits for which there are sequences."""
-        return [split for split in get_args(Split) if self._has(split)]
+        return [split for split in get_args(Split) if self.has(split)]
 
     @property
     def guessed_columns(self) -> Columns | None:
@@ -202,7 +202,7 @@ class EncodedSequences(SequenceDataModule):
         parts = {name: getattr(found, name) for name in ("id", "step", "label", "features")}
         return Columns(**{name: None if getattr(asked, name) is not None else part for name, part in parts.items()})
 
-    def _has(self, split: Split) -> bool:
+    def has(self, split: Split) -> bool:
         """Whether there is a source for a split."""
         is_taken = split == "val" and self.sources["val"] is None
         return self.sources[self._source(split)] is not None and not (is_taken and self._validation.is_empty)

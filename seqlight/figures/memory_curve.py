@@ -45,8 +45,9 @@ def memory_quartiles(model: SequenceClassifier, batch: Batch) -> Float[Tensor, "
     """The quartiles of the influence over sequences, (3, T), as in `memory_curve`; NaN without sequences."""
     batch = batch.to(model.device)
     with evaluating(model) as copy, torch.enable_grad(), torch.inference_mode(False):
-        features = copy.features(batch.inputs.clone(), batch.lengths).detach().requires_grad_()
-        logits = copy.classify(features, batch.lengths)
+        lengths = batch.lengths.clone()  # a mean over time keeps them for the gradient
+        features = copy.features(batch.inputs.clone(), lengths).detach().requires_grad_()
+        logits = copy.classify(features, lengths)
         if model.label_per == "step":
             logits = logits[torch.arange(len(logits)), batch.lengths - 1]
         logits = _answer(logits, model.target)

@@ -13,7 +13,7 @@ from seqlight.cells.cell import RecurrentCell
 from seqlight.cells.lstm import LSTMCell, with_forget_bias
 from seqlight.cells.state import State
 from seqlight.checkpoints.load import load_model
-from seqlight.common.description import save_plain_hyperparameters
+from seqlight.common.description import Describable, save_plain_hyperparameters
 from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
 from seqlight.recurrent.convolution import ConvolutionalBranch
@@ -35,7 +35,7 @@ from seqlight.training.schedule import ScheduleKind
 from seqlight.training.steps import ClassifierSteps
 
 
-class SequenceClassifier(ClassifierSteps):
+class SequenceClassifier(ClassifierSteps, Describable):
     """A recurrent stack, a summary of its outputs, and a linear layer.
 
     Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass targets with
@@ -92,6 +92,8 @@ class SequenceClassifier(ClassifierSteps):
     Raises:
         TypeError, ValueError: if an argument is out of its range, naming it.
     """
+
+    described_by = "class"  # in the arguments of an ensemble
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 
 import seqlight
 from seqlight.cli import flag_names
+from seqlight.cli.command_folder import CommandFolder
 from seqlight.cli.flag_names import wrong_word
 from seqlight.cli.lightning_cli import SeqlightCLI
 from seqlight.common.description import subclasses
@@ -42,7 +43,7 @@ def all_parsers():
 
     parsers = []
     with contextlib.suppress(NotImplementedError):
-        Parsers([], 0.0)
+        Parsers([], CommandFolder(0.0))
     return parsers
 
 
