@@ -23,7 +23,8 @@ from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences
 from seqlight.figures.canvas import to_png
 from seqlight.figures.cell_figure import cell_figure
-from seqlight.figures.data_figure import data_figure, names_of
+from seqlight.figures.data_figure import data_figure
+from seqlight.figures.data_names import names_of
 from seqlight.figures.memory_curve import measure_memory
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
 from seqlight.figures.reliability import reliability_figure

@@ -74,7 +74,8 @@ def _parts(data: SequenceFiles, report: SplitReport) -> list[str]:
     totals = {split: len(loaded[split].lengths) for split in counts}
     if encoding.label_per == "step":
         totals = {split: int(loaded[split].lengths.sum()) for split in counts}
-    parts.append(class_table(counts, totals, kind, f"{encoding.label_per}s"))
+    if counts:  # none if targets are numbers
+        parts.append(class_table(counts, totals, kind, f"{encoding.label_per}s"))
     guessed, guesses = data.guessed_columns, report.guesses
     if guessed is not None and data.hparams["layout"] == "wide":
         guessed = replace(guessed, step=None)  # a column is a step
@@ -102,7 +103,8 @@ def _picture(data: SequenceFiles, suffix: str) -> bytes:
     """The figure of the sequences, as a file."""
     # Imported here, since most commands do not draw.
     from seqlight.figures.canvas import to_file
-    from seqlight.figures.data_figure import data_figure, names_of
+    from seqlight.figures.data_figure import data_figure
+    from seqlight.figures.data_names import names_of
 
     return to_file(data_figure({split: data.split(split) for split in data.splits}, names_of(data)), suffix)
 

@@ -1,19 +1,16 @@
 """A figure of data before training: some sequences of each class, lengths, and classes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from seqlight.common.batch import Batch
 from seqlight.common.description import encodable
-from seqlight.common.steps import true_steps
-from seqlight.data.datamodule import SequenceDataModule
-from seqlight.data.encoded import EncodedSequences
 from seqlight.data.sequences import Sequences
 from seqlight.figures.canvas import Margins, integer_ticks, new_figure, short_name, text_width
+from seqlight.figures.data_names import DataNames, chosen_rows, counts_of, numbers_of, targets_of
 from seqlight.figures.sequence_bands import (
     MOST_LINES,
     Bands,
@@ -29,60 +26,13 @@ from seqlight.figures.sequence_bands import (
     step_mask_of,
     token_colours,
 )
-from seqlight.tasks.task import LabelPer, Target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_CLASSES, _MOST_SEQUENCES, _MOST_BARS = 6, 12, 30
+_MOST_BARS = 30
 _COLOURS = {"train": "C0", "val": "C1", "test": "C2", "predict": "0.6"}
 _WIDTH, _RIGHT = 5.2, 2.0  # inches of the axes
-
-
-class DataNames(NamedTuple):
-    """The kind of targets, and names.
-
-    Attributes:
-        target: the kind of target.
-        classes: the names of classes or labels.
-        features: the names of features, if they have names.
-        tokens: the names of tokens, from index 0 on, if they have names.
-        mean: the mean that was subtracted from each feature; None if none was.
-        scale: the divisor of each feature.
-        label_per: whether a sequence has a label, or each of its steps.
-        num_features: the number of features that were read, which come first; None for all. Others are not drawn.
-    """
-
-    target: Target
-    classes: tuple[str, ...]
-    features: tuple[str, ...] = ()
-    tokens: tuple[str, ...] = ()
-    mean: tuple[float, ...] | None = None
-    scale: tuple[float, ...] | None = None
-    num_features: int | None = None
-    label_per: LabelPer = "sequence"
-
-
-def names_of(data: SequenceDataModule) -> DataNames:
-    """The names of a data module."""
-    number = 2 if data.target == "binary" else data.num_outputs
-    classes = tuple(map(encodable, data.class_names or ()))
-    classes = classes if len(classes) == number else tuple(map(str, range(number)))
-    if not isinstance(data, EncodedSequences):
-        return DataNames(data.target, classes, label_per=data.label_per)
-    encoding = data.encoding
-    features = () if encoding.columns is None else encoding.columns.features or ()
-    tokens = () if encoding.vocabulary is None else ("(unknown)", *encoding.vocabulary)
-    return DataNames(
-        data.target,
-        classes,
-        features,
-        tokens,
-        encoding.mean,
-        encoding.scale,
-        encoding.num_features,
-        data.label_per,
-    )
 
 
 def data_figure(splits: Mapping[str, Batch | Sequences], names: DataNames, where: str = "") -> "Figure":
@@ -94,15 +44,15 @@ def data_figure(splits: Mapping[str, Batch | Sequences], names: DataNames, where
         where: a further line of the title, as the run.
     """
     first, data = next(iter(splits.items()))
-    counts = {split: _counts(_targets(each, names), names) for split, each in splits.items()}
-    groups = _chosen(data, names)
+    counts = {split: counts_of(targets_of(each, names), names) for split, each in splits.items()}
+    groups = chosen_rows(data, names)
     rows = torch.tensor([row for _, rows in groups for row in rows])
     batch = data.take(rows, rows.to(data.targets.device))
     bands = bands_of([len(rows) for _, rows in groups])
     labels = [short_name(label) for label, _ in groups]
     num_bars = min(len(names.classes), _MOST_BARS)
     sequences = max(0.38 * bands.height, 1.2)
-    height = max(sequences, 1.9 + max(0.14 * num_bars, 0.4))
+    height = max(sequences, 1.9 + max(0.14 * num_bars, 1.0 if names.has_numbers else 0.4))
     left = 0.25 + max(text_width(label, 8) for label in labels)
     right = 0.2 + max(text_width(short_name(name), 7) for name in names.classes[:_MOST_BARS])
     entries, draw = _contents(batch, bands, names)
@@ -133,6 +83,9 @@ def data_figure(splits: Mapping[str, Batch | Sequences], names: DataNames, where
     lengths = below(0.05, 1.1)
     _draw_lengths(lengths, {split: each.lengths.numpy() for split, each in splits.items()})
     _write(lengths, legend_lines([Entry(split, _COLOURS.get(split, "0.4")) for split in splits], _RIGHT), above=18)
+    if names.has_numbers:
+        _draw_numbers(below(1.75, 1.1), {split: numbers_of(each, names) for split, each in splits.items()}, names)
+        return figure
     _draw_classes(below(1.75, min(0.3 * num_bars + 0.1, (box.y1 - bottom) * whole - 1.75)), counts, names)
     return figure
 
@@ -164,6 +117,8 @@ def _title(first: str, data: Batch | Sequences, groups: list[Any], names: DataNa
     if names.label_per == "step":
         number = sum(len(rows) for _, rows in groups)
         return f"Data: {number} of {len(data.lengths)} sequences of {first}, the label of each step below it\n{where}"
+    if names.has_numbers:
+        return f"Data: {len(groups)} of {len(data.lengths)} sequences of {first}, by their {names.classes[0]}\n{where}"
     several = "labels" if names.target == "multilabel" else "classes"
     chosen = f"{len(groups)} of {len(names.classes)} {several}"
     if len(groups) == len(names.classes):
@@ -254,43 +209,13 @@ def _draw_classes(axis: Any, counts: Mapping[str, np.ndarray], names: DataNames)
     integer_ticks(axis.xaxis)
 
 
-def _counts(targets: Tensor, names: DataNames) -> np.ndarray:
-    """The number of sequences of each class or label; zeros if targets are unknown."""
-    number = len(names.classes)
-    if not bool((targets >= 0).all()):
-        return np.zeros(number, dtype=np.int64)
-    if names.target == "multilabel":
-        counts: np.ndarray = (targets > 0).sum(0).cpu().numpy()
-        return counts
-    return torch.bincount(targets.long().cpu(), minlength=number).numpy()
-
-
-def _targets(data: Batch | Sequences, names: DataNames) -> Tensor:
-    """The targets of all sequences, or of their steps if each has one."""
-    if isinstance(data, Sequences):
-        return data.own_targets()
-    return true_steps(data.targets, data.lengths) if names.label_per == "step" else data.targets
-
-
-def _chosen(data: Batch | Sequences, names: DataNames) -> list[tuple[str, list[int]]]:
-    """The most frequent classes, in their order, and the indices of some sequences of each, spread over the split."""
-    if names.label_per == "step":
-        return [("", _spread(torch.arange(len(data.lengths)), _MOST_CLASSES))]
-    targets = data.targets.cpu()
-    counts = _counts(targets, names)
-    present = sorted(np.argsort(-counts, kind="stable")[:_MOST_CLASSES].tolist())
-    present = [place for place in present if counts[place]]
-    if not present:  # unknown, or no label in any sequence
-        return [("no label", list(range(min(3, len(targets)))))]
-    each = min(_MOST_SEQUENCES // len(present), 4)
-    groups = []
-    for place in present:
-        member = targets[:, place] > 0 if names.target == "multilabel" else targets.long() == place
-        groups.append((names.classes[place], _spread(member.nonzero().flatten(), each)))
-    return groups
-
-
-def _spread(rows: Tensor, number: int) -> list[int]:
-    """At most this many of the rows, from the first to the last."""
-    chosen: list[int] = rows[torch.linspace(0, len(rows) - 1, min(number, len(rows))).long()].tolist()
-    return chosen
+def _draw_numbers(axis: Any, numbers: Mapping[str, np.ndarray], names: DataNames) -> None:
+    """Draw the number of sequences or steps by target, one outline for each split."""
+    known = {split: each[np.isfinite(each)] for split, each in numbers.items()}
+    edges = np.histogram_bin_edges(np.concatenate([*known.values()]), 20)
+    for split, each in known.items():
+        counts, _ = np.histogram(each, edges)
+        axis.stairs(counts, edges, color=_COLOURS.get(split, "0.4"), fill=True, alpha=0.25)
+        axis.stairs(counts, edges, color=_COLOURS.get(split, "0.4"))
+    axis.set_title(f"{short_name(names.classes[0])}: {names.label_per}s", fontsize=8, loc="left", parse_math=False)
+    integer_ticks(axis.yaxis)

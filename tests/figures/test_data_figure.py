@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from seqlight import Batch, RunningParity, SequenceArrays, SumSign, SyntheticSequences
 from seqlight.figures.canvas import text_width, to_file, to_png
-from seqlight.figures.data_figure import DataNames, data_figure, names_of
+from seqlight.figures.data_figure import data_figure
+from seqlight.figures.data_names import DataNames, names_of
 from seqlight.figures.sequence_bands import Entry, bands_of, legend_lines, scaled, token_colours
 
 
@@ -190,6 +191,22 @@ def test_labels_of_steps_are_drawn_below_them():
     batch = data.split("train")
     assert len(strips) == 6
     assert strips[0].get_array()[0].tolist() == batch.targets[0, : batch.lengths[0]].tolist()
+
+
+def test_numbers_as_targets_are_drawn_in_their_own_units():
+    targets = torch.randn(50, 2)
+    batch = Batch(torch.randn(50, 6, 1), targets, torch.full((50,), 6))
+    names = DataNames("regression", ("weight", "size"), target_mean=(100.0, 0.0), target_scale=(10.0, 1.0))
+    figure = data_figure({"train": batch}, names)
+    drawn(figure)
+    values = 100 + 10 * targets[:, 0].double()
+    labels = [float(text.get_text()) for text in figure.axes[0].get_yticklabels()]
+    assert labels == sorted(labels)
+    assert labels[0] == pytest.approx(float(values.min()), rel=0.01)
+    assert labels[-1] == pytest.approx(float(values.max()), rel=0.01)
+    counts, edges, _ = figure.axes[2].patches[0].get_data()
+    assert counts.sum() == 50
+    assert (edges[0], edges[-1]) == pytest.approx((float(values.min()), float(values.max())))
 
 
 def test_labels_of_several_are_drawn_each():
