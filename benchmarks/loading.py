@@ -1,7 +1,9 @@
 """Memory and time to load users' files and train on them.
 
 For each format, a separate process makes `SequenceFiles` from a file, takes a fifth for validation, and trains for some
-steps. Its peak memory, less its memory after the imports, is divided by the size of all values in float32. Linux only.
+steps. Its peak memory, less its memory after the imports, is divided by the size of all values in float32. With
+`--rounds`, training with `in_memory=False` is compared with training in memory, in alternating runs: the peak of memory
+that no file backs, which the system can't take back, and sequences per second as a ratio. Linux only.
 """
 
 import argparse
@@ -9,8 +11,10 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -49,8 +53,21 @@ def write(path: Path, num_sequences: int, num_steps: int) -> None:
         csv.write_csv(table, path) if path.suffix == ".csv" else parquet.write_table(table, path)
 
 
-def load_and_train(path: str, num_steps: int) -> None:
-    """Print the seconds of loading, and peak memory after loading and after training; runs in its own process."""
+class AnonymousPeak(threading.Thread):
+    """Samples the memory that no file backs; `peak` is its largest size in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+
+    def run(self) -> None:
+        while True:
+            self.peak = max(self.peak, memory("RssAnon"))
+            time.sleep(0.002)
+
+
+def load_and_train(path: str, num_steps: int, in_memory: bool) -> None:
+    """Print the seconds of loading and training, and peak memory after each; runs in its own process."""
     import lightning.pytorch as pl
     import pyarrow
     import torch
@@ -60,16 +77,21 @@ def load_and_train(path: str, num_steps: int) -> None:
     torch.set_num_threads(1)
     pyarrow.set_cpu_count(1)
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = memory("VmRSS")
+    before, anonymous_before = memory("VmRSS"), memory("RssAnon")
+    anonymous = AnonymousPeak()
+    anonymous.start()
     start = time.perf_counter()
-    data = SequenceFiles(path)
+    data = SequenceFiles(path, in_memory=in_memory)
     seconds = time.perf_counter() - start
     loaded = memory("VmHWM") - before
     model = SequenceClassifier(ElmanCell, input_size=data.input_size)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(accelerator="cpu", max_steps=num_steps, limit_val_batches=10, **quiet)
+    start = time.perf_counter()
     trainer.fit(model, data)
-    print(json.dumps({"seconds": seconds, "loaded": loaded, "trained": memory("VmHWM") - before}))
+    rate = num_steps * data.batch_size / (time.perf_counter() - start)
+    peaks = {"loaded": loaded, "trained": memory("VmHWM") - before, "anonymous": anonymous.peak - anonymous_before}
+    print(json.dumps({"seconds": seconds, "rate": rate, **peaks}))
 
 
 def memory(name: str) -> int:
@@ -78,15 +100,44 @@ def memory(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def measured(path: Path, *, in_memory: bool) -> dict[str, float]:
+    """What `load_and_train` prints."""
+    command = [sys.executable, __file__, "--child", str(path), str(in_memory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print a row for each format: time steps in a file compared with those in memory."""
+    size = 4 * arguments.sequences * arguments.steps * NUM_FEATURES
+    print(f"{arguments.sequences} sequences of {arguments.steps} steps by {NUM_FEATURES}: {size / 1e6:.0f} MB")
+    columns = {"peak in memory": 16, "in a file": 11, "loading": 10, "training": 10}
+    print(f"{'format':10}" + "".join(f"{name:>{width}}" for name, width in columns.items()))
+    for suffix in arguments.formats:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"data{suffix}"
+            write(path, arguments.sequences, arguments.steps)
+            pairs = [[measured(path, in_memory=each) for each in (True, False)] for _ in range(arguments.rounds)]
+        here, there = (median(pair[each]["anonymous"] for pair in pairs) / size for each in (0, 1))
+        loading = median(other["seconds"] / one["seconds"] for one, other in pairs)
+        training = median(other["rate"] / one["rate"] for one, other in pairs)
+        print(f"{suffix:10}{here:16.2f}{there:11.2f}{loading:10.2f}{training:10.2f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sequences", type=int, default=100_000)
     parser.add_argument("--steps", type=int, default=100, help="time steps of each sequence")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=0, help="alternating runs in memory and with `in_memory=False`")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        load_and_train(arguments.child, num_steps=200)
+        path, in_memory = arguments.child
+        load_and_train(path, num_steps=200, in_memory=in_memory == "True")
+        return
+    if arguments.rounds:
+        compare(arguments)
         return
     num_values = arguments.sequences * arguments.steps * NUM_FEATURES
     print(
@@ -97,9 +148,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"data{suffix}"
             write(path, arguments.sequences, arguments.steps)
-            command = [sys.executable, __file__, "--child", str(path)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            got = json.loads(done.stdout.splitlines()[-1])
+            got = measured(path, in_memory=True)
             peaks = [got[name] / (4 * num_values) for name in ("loaded", "trained")]
             rate = num_values / got["seconds"] / 1e6
             size = path.stat().st_size / 1e6

@@ -33,6 +33,8 @@ _IGNORED_OF_EARLIER_VERSIONS = ("--trainer.profiler",)
 _DEFAULTS: dict[str, Any] = {
     "model.init_args.warmup_steps": 0,
     "model.init_args.convolution": None,
+    "data.init_args.in_memory": True,
+    "data.init_args.labels_file": None,
     "model.init_args.recover": False,
     "data.init_args.missing": "refuse",
     "data.init_args.time_delta": False,

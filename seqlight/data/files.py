@@ -61,6 +61,8 @@ class SequenceFiles(EncodedSequences):
             "channels_first" for arrays (N, F, T).
         labels_file: for folders, the table with the labels: columns with the file, its label, and perhaps its group;
             None takes `labels.csv` in the folder, if there is one.
+        in_memory: false keeps time steps in a temporary file, from which batches are read as they are needed, for files
+            larger than memory; results are the same.
         group_column: the column with the group of a sequence, as its subject, or the key of .jsonl or the array of .npz
             with it: all sequences of a group are either for training or for validation. It is no feature.
         fold: the part of the training file for validation in cross-validation: "2/5" is the second of five parts.
@@ -99,6 +101,7 @@ class SequenceFiles(EncodedSequences):
         empty: Literal["refuse", "skip"] = "refuse",
         layout: Literal["long", "wide", "channels_first"] = "long",
         labels_file: str | None = None,
+        in_memory: bool = True,
         class_weights: Literal["balanced"] | list[float] | None = None,
         positive_class: str | None = None,
         group_column: str | None = None,
@@ -123,6 +126,9 @@ class SequenceFiles(EncodedSequences):
         check_choice("empty", empty, ("refuse", "skip"))
         check_choice("missing", missing, ("refuse", "mask"))
         check_choice("layout", layout, ("long", "wide", "channels_first"))
+        if not in_memory and (missing == "mask" or time_delta):
+            other = 'missing="mask"' if missing == "mask" else "time_delta=True"
+            raise ValueError(f"in_memory must be true with `{other}`, whose channels are computed in memory")
         self._empty, self._layout, self._labels_file = empty, layout, labels_file
         if encoding is None and train is None:
             raise ValueError("train: expected a file to learn from")
@@ -162,6 +168,7 @@ class SequenceFiles(EncodedSequences):
             missing=self.hparams["missing"],
             elapsed=self.hparams["time_delta"],
             label_per=self.label_per,
+            in_memory=self.hparams["in_memory"],
         )
 
 

@@ -97,3 +97,12 @@ def test_start_runs(tmp_path):
         "Lightning",
         "seqlight fit --epochs 3",
     ]
+
+
+def test_loading_compares_memory_and_file(tmp_path):
+    flags = ["--sequences", "40", "--steps", "5", "--formats", ".npz", "--rounds", "1"]
+    status, out, err = run_program(SCRIPT.with_name("loading.py"), *flags, folder=tmp_path)
+    assert status == 0, err
+    [row] = [line.split() for line in out.splitlines() if line.startswith(".npz")]
+    assert len(row) == 5
+    assert all(float(number) > 0 for number in row[3:])

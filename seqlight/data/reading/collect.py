@@ -63,7 +63,7 @@ class Collector:
         """
         if self._values is None:
             self._width = values.shape[1]
-            self._values = Buffer(self._path, np.float64, self._width)
+            self._values = Buffer(self._path, np.float64, self._width, in_memory=self._options.in_memory)
         if values.shape[1] != self._width:
             raise DataError(f"{place}: expected {self._width} features, as in earlier sequences, got {values.shape[1]}")
 
@@ -83,7 +83,7 @@ class Collector:
     def add_tokens(self, tokens: list[str | int]) -> None:
         """Add a sequence of tokens."""
         if self._values is None or self._tokens is None:
-            self._values, self._tokens = Buffer(self._path, np.int32), {}
+            self._values, self._tokens = Buffer(self._path, np.int32, in_memory=self._options.in_memory), {}
         codes = self._tokens
         # As text, whose hashes can't be chosen: many large integers share a hash, and each would be compared with all.
         texts = map(str, tokens)
@@ -170,7 +170,8 @@ class Collector:
         if not self._probed and num_bytes >= _PROBE and self._values is not None:
             self._probed = True
             num_steps = len(self._values) * self._size // num_bytes * 51 // 50
-            memory.require(num_steps * (8 * self._width if self._width else 4), self._path)
+            size = num_steps * (8 * self._width if self._width else 4)
+            memory.require(size, self._path, in_memory=self._options.in_memory)
             self._values.reserve(num_steps)
 
     def finish(self, guesses: Iterable[str] = ()) -> RawSequences:

@@ -1,5 +1,7 @@
 """Checks that a file's contents fit into memory."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -29,18 +31,43 @@ def available() -> int:
     return max(free, 0)
 
 
-def require(num_bytes: int, path: Path) -> None:
-    """Refuse a file whose sequences need more memory than is free.
+def require(num_bytes: int, path: Path, *, in_memory: bool = True) -> None:
+    """Refuse a file whose sequences need more memory than is free, if they are to be in memory.
 
     Raises:
         DataError: gives both amounts.
     """
+    if not in_memory:
+        return
     free = available()
     if num_bytes > free:
         raise DataError(
             f"{path}: expected a file that fits into memory: its sequences need about {_amount(num_bytes)}, "
-            f"and {_amount(free)} are free"
+            f"and {_amount(free)} are free.",
+            "To keep them in a temporary file and read batches as they are needed: `in_memory=False`",
         )
+
+
+def reserve_file(descriptor: int, num_bytes: int, path: Path) -> None:
+    """Make room for a file: a mapped file on a full disk would end the process.
+
+    Args:
+        descriptor: the open file.
+        num_bytes: its size.
+        path: the user's file, for messages.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    try:
+        os.ftruncate(descriptor, num_bytes)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, num_bytes)
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected room for {_amount(num_bytes)} in {tempfile.gettempdir()}: {error.strerror}.",
+            "The environment variable TMPDIR names another folder",
+        ) from error
 
 
 def _amount(num_bytes: int) -> str:

@@ -76,7 +76,8 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
     width = None if as_tokens else math.prod(num_features)
     size_of_step = 8 * width if width else 4
     # Before any allocation. The number of steps without padding is known only after `lengths` is read.
-    memory.require(num_sequences * (8 + (0 if "lengths" in members else num_steps * size_of_step)), path)
+    size = num_sequences * (8 + (0 if "lengths" in members else num_steps * size_of_step))
+    memory.require(size, path, in_memory=options.in_memory)
     ids: Sequence[str | int] = _ids(members["ids"]) if "ids" in members else range(num_sequences)
     lengths = _lengths(members.get("lengths"), ids, num_steps, options)
     groups = None if options.group not in members else _groups(members[options.group], ids)
@@ -89,14 +90,14 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
     if label_names is not None and len(label_names) == num_steps:
         guesses += (f'{path}: targets are as many as time steps; if each step has one: `label_per="step"`',)
     total = int(lengths.sum())
-    memory.require(total * size_of_step, path)
+    memory.require(total * size_of_step, path, in_memory=options.in_memory)
     with_steps = np.flatnonzero(lengths)
     remarks: tuple[str, ...] = ()
     if len(with_steps) < num_sequences:
         first_empty = f"{path}: lengths, sequence {ids[int(lengths.argmin())]!r}"
         number = num_sequences - len(with_steps)
         remarks = empty_sequences(number, num_sequences, first_empty, path, options.empty)
-    values = Buffer(path, np.int32 if as_tokens else np.float64, width, total)
+    values = Buffer(path, np.int32 if as_tokens else np.float64, width, total, in_memory=options.in_memory)
     codes = Codes()
     start = 0
 

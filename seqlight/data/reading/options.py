@@ -27,6 +27,7 @@ class Options:
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None decides by the lists.
         missing: "mask" reads missing values of features as NaN, "refuse" raises a DataError.
         elapsed: whether to return the times of steps.
+        in_memory: whether time steps are in memory, or in a temporary file.
     """
 
     inputs: Inputs = "auto"
@@ -39,3 +40,4 @@ class Options:
     group: str | None = None
     elapsed: bool = False
     label_per: LabelPer = "sequence"
+    in_memory: bool = True

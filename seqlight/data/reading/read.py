@@ -44,6 +44,7 @@ def read_sequences(
     missing: Missing = "refuse",
     elapsed: bool = False,
     label_per: LabelPer = "sequence",
+    in_memory: bool = True,
 ) -> RawSequences:
     """Read the sequences of a file.
 
@@ -62,13 +63,24 @@ def read_sequences(
         missing: as in `Options`.
         elapsed: as in `Options`.
         label_per: as in `Options`.
+        in_memory: as in `Options`.
 
     Raises:
         DataError: the file can't be used; the message says where, and what was expected.
     """
     path = Path(path)
     options = Options(
-        inputs, labelled, empty, layout, label_vectors, labels_file, missing, columns.group, elapsed, label_per
+        inputs,
+        labelled,
+        empty,
+        layout,
+        label_vectors,
+        labels_file,
+        missing,
+        columns.group,
+        elapsed,
+        label_per,
+        in_memory,
     )
     suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
     is_folder = path.is_dir()

@@ -29,9 +29,9 @@ class Steps:
         unit: NumPy's unit of points in time, since 1970 in UTC; None for numbers.
     """
 
-    def __init__(self, path: Path, name: str, num_rows: int) -> None:
+    def __init__(self, path: Path, name: str, num_rows: int, *, in_memory: bool = True) -> None:
         self.name = name
-        self.values = Buffer(path, np.int64, num_rows=num_rows)
+        self.values = Buffer(path, np.int64, num_rows=num_rows, in_memory=in_memory)
         self.unit: str | None = None
         self._kinds: tuple[pa.DataType, ...] = _KINDS
 

@@ -98,10 +98,11 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
             as_tokens, guess = _are_tokens(table, batch, columns.features, options.inputs, notation)
             guesses += guess
             num_rows, width = table.estimate(batch.num_rows), None if as_tokens else len(columns.features)
-            memory.require(num_rows * (4 + (8 * width if width else 4) + 8 * bool(columns.step)), path)
-            codes = Buffer(path, np.int32, num_rows=num_rows)
-            steps = Steps(path, columns.step, num_rows) if columns.step else None
-            values = Buffer(path, np.int32 if as_tokens else np.float64, width, num_rows)
+            size = num_rows * (4 + (8 * width if width else 4) + 8 * bool(columns.step))
+            memory.require(size, path, in_memory=options.in_memory)
+            codes = Buffer(path, np.int32, num_rows=num_rows, in_memory=options.in_memory)
+            steps = Steps(path, columns.step, num_rows, in_memory=options.in_memory) if columns.step else None
+            values = Buffer(path, np.int32 if as_tokens else np.float64, width, num_rows, in_memory=options.in_memory)
         sequences = ids.encode(sequence_ids(batch, names_of(columns.id), place))
         codes.append(sequences)
         if labels is not None:

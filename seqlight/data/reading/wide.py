@@ -61,8 +61,8 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
             continue
         place = Place(path, num_rows + 1)
         if values is None:
-            memory.require(table.estimate(batch.num_rows) * 4 * len(of_steps), path)
-            values = Buffer(path, np.float64, num_features)
+            memory.require(table.estimate(batch.num_rows) * 4 * len(of_steps), path, in_memory=options.in_memory)
+            values = Buffer(path, np.float64, num_features, in_memory=options.in_memory)
             if not table.typed:
                 notation, remark = notation_of(batch, of_steps, table.separator, path)
                 remarks += remark

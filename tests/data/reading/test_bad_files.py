@@ -633,7 +633,7 @@ def test_file_larger_than_memory(tmp_path, monkeypatch, suffix):
     required = []
     with monkeypatch.context() as patch:
         patch.setattr(collect, "_PROBE", 100_000)  # bytes, of 2 million
-        patch.setattr(memory, "require", lambda num_bytes, path: required.append(num_bytes))
+        patch.setattr(memory, "require", lambda num_bytes, path, in_memory=True: required.append(num_bytes))
         assert read_sequences(path).values.shape == (40_000, 8)
     # Nearly all memory is required at the file's beginning: values, and for a table the sequence of each row.
     assert 0.99 < max(required) / (40_000 * 8 * 8) < (1.2 if suffix in (".csv", ".parquet") else 1.05)
