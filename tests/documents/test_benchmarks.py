@@ -69,6 +69,16 @@ def test_step_runs(flags, tmp_path):
         assert any(line.startswith(name) for line in out.splitlines()), out
 
 
+def test_epoch_prints_a_row_for_each_kind_of_lengths(tmp_path):
+    flags = ["--rounds=1", "--epochs=1", "--sequences=40"]
+    status, out, err = run_program(SCRIPT.with_name("epoch.py"), *flags, folder=tmp_path)
+    assert status == 0, err
+    header, *rows = out.splitlines()
+    assert "kernel/loop (<= 0.6)" in header
+    assert [row[:6] for row in rows] == ["10 to ", "median", "90 % 2"]
+    assert all(float(number) > 0 for row in rows for number in row.split()[-5:])
+
+
 def test_archive_prints_the_accuracy_of_each_set(tmp_path):
     folder = tmp_path / "sets" / "ArrowHead"
     folder.mkdir(parents=True)
