@@ -35,6 +35,7 @@ from .tasks.task import Baselines as Baselines
 from .tasks.task import SequenceTask as SequenceTask
 from .tasks.task import TaskExample as TaskExample
 from .tasks.adding import Adding as Adding
+from .tasks.adding_regression import AddingRegression as AddingRegression
 from .tasks.cycle_navigation import CycleNavigation as CycleNavigation
 from .tasks.delayed_recall import DelayedRecall as DelayedRecall
 from .tasks.dyck import Dyck as Dyck

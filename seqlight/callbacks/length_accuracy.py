@@ -39,6 +39,7 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
         model = classifier_of(self, pl_module)
         self.buckets, self.label_per = [], model.label_per
         threshold = model.calibration.threshold
+        self._is_used = model.target != "regression"
         self._accuracy = LengthAccuracy(model.target, model.head.out_features, threshold).to(model.device)
 
     def on_test_batch_end(
@@ -51,7 +52,7 @@ class AccuracyByLength(NotInEveryStep, pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the results of a batch."""
-        if has_results(outputs):
+        if self._is_used and has_results(outputs):
             per_step = self.label_per == "step"
             places = positions(batch.lengths) if per_step else batch.lengths
             self._accuracy.update(outputs["probabilities"], outputs["targets"], places)

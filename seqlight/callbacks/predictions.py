@@ -29,6 +29,7 @@ from seqlight.tasks.task import Target
 from seqlight.training.batch_samples import sample_name
 from seqlight.training.finite_results import non_finite_rows
 from seqlight.training.non_finite import MOST_NAMED, NonFiniteError, listed
+from seqlight.training.regression import Units
 from seqlight.training.trainer_data import class_names, datamodule_of
 
 
@@ -40,9 +41,10 @@ class PredictionWriter(NotInEveryStep, pl.Callback):
 
     Columns: `id`, from the data module's `sample_ids("predict")`, or else the index; `probability_<class>` for each
     class; `prediction`, the class; and `label`, the true class, if some are known. A multilabel target has
-    `prediction_<label>` and `label_<label>`, 0 or 1, for each label instead. Class names come from the data module;
-    without them, classes are numbers. A label that is unknown is an empty cell; one that the model does not know stays
-    as it was read.
+    `prediction_<label>` and `label_<label>`, 0 or 1, for each label instead; a regression the same columns, or
+    `prediction` and `label` for a single number, in original units, and no probabilities. Class names come from the
+    data module; without them, classes are numbers. A label that is unknown is an empty cell; one that the model does
+    not know stays as it was read.
 
     Rows are written batch by batch to a temporary file beside the target, which is renamed at the end: the target is
     written completely or not at all. With `Trainer.predict(..., return_predictions=False)` memory does not grow.
@@ -207,11 +209,15 @@ def _true_labels(
     if not isinstance(loader, SequenceLoader):
         return {}
     targets = loader.data.own_targets() if isinstance(loader.data, Sequences) else loader.data.targets
+    if target == "regression" and datamodule is not None:
+        targets = Units.of(datamodule.target_mean, datamodule.target_scale, len(names)).restore(targets)
     return columns_of_targets(targets, names, target)
 
 
 def header(names: Sequence[str], target: Target) -> list[str]:
     """The column names."""
+    if target == "regression":
+        return ["id", *(["prediction"] if len(names) == 1 else [f"prediction_{name}" for name in names])]
     probabilities = [f"probability_{name}" for name in names]
     predictions = [f"prediction_{name}" for name in names] if target == "multilabel" else ["prediction"]
     return ["id", *probabilities, *predictions]
@@ -226,12 +232,15 @@ def rows(
     """The columns of probabilities and predictions, one row per sequence.
 
     Args:
-        probabilities: (B,) for binary, of class 1; (B, L) for multilabel; (B, C) for multiclass.
+        probabilities: (B,) for binary, of class 1; (B, L) for multilabel; (B, C) for multiclass; for regression the
+            numbers (B, L).
         classes: the predicted classes, in the shape of targets.
         names: names of the classes or labels; two for binary.
         target: "binary", "multiclass" or "multilabel".
     """
     table = probabilities.cpu().double()
+    if target == "regression":
+        return [[f"{number:.9g}" for number in row] for row in table.tolist()]
     predicted: list[list[str | int]]
     predicted = classes.tolist() if target == "multilabel" else [[names[label]] for label in classes.tolist()]
     values = [[1 - p, p] for p in table.tolist()] if target == "binary" else table.tolist()

@@ -104,7 +104,7 @@ def metric_texts(metrics: Mapping[str, Any]) -> tuple[list[str], int]:
     texts, others = [], dict(metrics)
     for split, prefix in (("train", ""), ("val", "val ")):
         words: list[str] = []
-        for name, short in (("loss", "loss"), ("accuracy", "acc")):
+        for name, short in (("loss", "loss"), ("accuracy", "acc"), ("mae", "mae"), ("rmse", "rmse")):
             if (value := others.pop(f"{split}/{name}", None)) is not None:
                 words.append(f"{'' if words else prefix}{short} {number_text(value, is_fraction=name == 'accuracy')}")
         texts += [" ".join(words)] if words else []

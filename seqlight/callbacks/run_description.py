@@ -107,14 +107,14 @@ class RunDescription(NotInEveryStep, pl.Callback):
         for logger in tensorboard_loggers(trainer):
             logger.experiment.add_text("configuration", textwrap.indent(text, "    "), pl_module.global_step)
             # Not by logger.log_hyperparams, which would add a wrong first point to the curves.
-            for summary in _run_summaries(arguments):
+            for summary in _run_summaries(arguments, "accuracy" if model.units is None else "rmse"):
                 add_summary(logger.experiment, summary)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the best accuracy and loss so far."""
+        """Write the best accuracy (for regression, RMSE) and loss so far."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        for name, better in (("accuracy", max), ("loss", min)):
+        for name, better in (("accuracy", max), ("rmse", min), ("loss", min)):
             value = float(trainer.callback_metrics.get(f"val/{name}", math.nan))
             if not math.isnan(value):
                 self._best[f"val/best_{name}"] = better(value, self._best.get(f"val/best_{name}", value))
@@ -129,7 +129,7 @@ class RunDescription(NotInEveryStep, pl.Callback):
             add_summary(logger.experiment, self._session_end)
 
 
-def _run_summaries(arguments: dict[str, bool | int | float | str]) -> Iterable[Any]:
+def _run_summaries(arguments: dict[str, bool | int | float | str], score: str) -> Iterable[Any]:
     """The records of a run for the HPARAMS tab.
 
     TensorBoard takes the columns from the record of the first run that it finds. Without such records it would find
@@ -143,7 +143,8 @@ def _run_summaries(arguments: dict[str, bool | int | float | str]) -> Iterable[A
     data = HParamsPluginData.FromString(plugin.content)
     for info in data.experiment.hparam_infos:
         info.differs = info.name in _FIRST  # these columns come first
-    for tag, folder in _METRICS.items():
+    for name, folder in _METRICS.items():
+        tag = name.replace("accuracy", score)
         # Only the names matter here: TensorBoard shows the last points of their curves.
         data.experiment.metric_infos.append(MetricInfo(name=MetricName(tag=tag, group=folder), display_name=tag))
     plugin.content = data.SerializeToString()

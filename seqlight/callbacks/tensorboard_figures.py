@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torchmetrics import ROC, ConfusionMatrix, Metric
+from torchmetrics import ROC, CatMetric, ConfusionMatrix, Metric
 
 from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.callbacks.logger import CurvesLogger
@@ -27,6 +27,7 @@ from seqlight.figures.data_figure import data_figure
 from seqlight.figures.data_names import names_of
 from seqlight.figures.memory_curve import measure_memory
 from seqlight.figures.metric_figures import confusion_figure, memory_figure, roc_figure
+from seqlight.figures.prediction_figure import prediction_figure
 from seqlight.figures.reliability import reliability_figure
 from seqlight.training.calibration_error import CalibrationBins
 from seqlight.training.classifier import SequenceClassifier
@@ -93,6 +94,7 @@ class SplitResults:
         longest_batch: the batch with the longest padded sequences.
         confusion: the confusion matrix.
         bins: the sums of `CalibrationBins`.
+        predicted, true: for regression, the numbers (N, L) in original units.
         roc: false and true positive rates, from torchmetrics' ROC; None if there are too many classes to draw.
         step: the number of steps of the model.
         where: the run and the epoch.
@@ -106,11 +108,16 @@ class SplitResults:
         self._outputs: list[tuple[Tensor, Tensor]] | None = []
         self._has_logits = False
         self._calibration = model.calibration
+        self._metrics: tuple[Metric, Metric] | None = None
+        self._roc: Metric | None = None
+        self._numbers: tuple[Metric, Metric] | None = None
+        if model.target == "regression":
+            self._numbers = CatMetric().to(model.device), CatMetric().to(model.device)
+            return
         task = torchmetrics_task(model.target, model.head.out_features)
-        self._confusion: Metric = ConfusionMatrix(**task).to(model.device)
-        self._bins = CalibrationBins(model.target).to(model.device)
-        few = model.head.out_features <= _MAX_ROC_CURVES
-        self._roc: Metric | None = ROC(**task).to(model.device) if few else None
+        self._metrics = ConfusionMatrix(**task).to(model.device), CalibrationBins(model.target).to(model.device)
+        if model.head.out_features <= _MAX_ROC_CURVES:
+            self._roc = ROC(**task).to(model.device)
 
     def add(self, batch: Batch, outputs: Any) -> None:
         """Add a batch. There are no results if a subclass of the classifier returns none."""
@@ -123,7 +130,7 @@ class SplitResults:
             # While the calibration is learned, there are logits, and it is known at the end.
             self._has_logits = "logits" in outputs
             results = outputs["logits" if self._has_logits else "probabilities"]
-            self._outputs.append((results, outputs["targets"].long()))
+            self._outputs.append((results, outputs["targets"]))
 
     def compute(self) -> bool:
         """Compute the results once, in all processes; returns whether there are any."""
@@ -131,11 +138,19 @@ class SplitResults:
             # In one call: for a small model, one in each batch takes longer than the model.
             results, targets = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
             self._outputs = []
+            if self._numbers is not None:
+                for metric, values in zip(self._numbers, (results, targets), strict=True):
+                    metric.update(values.float().flatten().to(metric.device))
+                self.predicted, self.true = (each.compute().reshape(-1, targets.shape[1]) for each in self._numbers)
+                return self.first_batch is not None
+            assert self._metrics is not None
+            confusion, bins = self._metrics
+            targets = targets.long()
             probabilities = self._calibration.probabilities(results) if self._has_logits else results
-            self._confusion.update(self._calibration.classes(probabilities), targets)
-            self.confusion = self._confusion.compute()
-            self._bins.update(probabilities, targets)
-            self.bins = self._bins.compute()
+            confusion.update(self._calibration.classes(probabilities), targets)
+            self.confusion = confusion.compute()
+            bins.update(probabilities, targets)
+            self.bins = bins.compute()
             if self._roc is not None:
                 self._roc.update(probabilities, targets)
                 with absent_classes_accepted():  # the figure says which they are
@@ -275,6 +290,8 @@ class TensorBoardFigures(NotInEveryStep, pl.Callback):
     ) -> dict[str, "Figure"]:
         model = classifier_of(self, pl_module)
         names = class_names(trainer, model.target, model.head.out_features)
+        if model.target == "regression":
+            return {"predicted": prediction_figure(results.predicted, results.true, names, results.where)}
         figures = {"confusion_matrix": confusion_figure(results.confusion, names, results.where, model.label_per)}
         if results.roc is not None:
             figures["roc"] = roc_figure(results.roc, names, results.where)

@@ -16,6 +16,7 @@ from seqlight.common.text import one_line
 from seqlight.data.baselines import MeasuredBaselines, measure_baselines, rows_of
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.loader import SequenceLoader
+from seqlight.data.regression_baselines import MeasuredErrors, measure_errors
 from seqlight.data.sequences import Sequences
 from seqlight.data.synthetic import SyntheticSequences
 from seqlight.training.trainer_data import datamodule_of
@@ -40,7 +41,17 @@ def baselines_text(trainer: Trainer, metrics: Mapping[str, Tensor | float], spli
     if data is None or tries_code or not trainer.is_global_zero:
         return ""
     try:
-        found = _measure(trainer, data, split)
+        train, evaluated = _splits(trainer, data, split)
+        if data.target == "regression":
+            return regression_text(measured_errors(train, evaluated, data), metrics, data, split)
+        found = measure_baselines(
+            train,
+            evaluated,
+            target=data.target,
+            num_outputs=data.num_outputs,
+            vocab_size=data.vocab_size,
+            label_per=data.label_per,
+        )
     except Exception as error:  # the training data can be gone, or the user's: the network's result stands without it
         reason = with_flags(str(error).partition("\n")[0])
         return _wrapped(f"baselines ({split}): not measured, because the data can't be used: {reason}")
@@ -57,12 +68,40 @@ def describe(found: MeasuredBaselines, split: Split) -> str:
     last, bag = _NAMES[found.label_per]
     accuracies = {"majority": known.majority, last: known.last_symbol, bag: known.bag_of_symbols}
     text = f"baselines ({split}): " + ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
+    return text + _counts(found)
+
+
+def _counts(found: MeasuredBaselines | MeasuredErrors) -> str:
+    """The end of the line, if parts of large splits represent them."""
     parts = []
     if found.num_fitted < found.num_train:
         parts.append(f"fitted to {found.num_fitted} of the training {found.label_per}s")
     if found.num_evaluated < found.num_split:
         parts.append(f"measured on {found.num_evaluated} {found.label_per}s")
-    return f"{text} ({', '.join(parts)})" if parts else text
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def measured_errors(train: Batch | Sequences, evaluated: Batch | Sequences, data: SequenceDataModule) -> MeasuredErrors:
+    """The errors of simple models of a data module's numbers."""
+    scale = data.target_scale or (1.0,) * data.num_outputs
+    return measure_errors(train, evaluated, scale=scale, vocab_size=data.vocab_size, label_per=data.label_per)
+
+
+def regression_text(
+    found: MeasuredErrors, metrics: Mapping[str, Tensor | float], data: SequenceDataModule, split: Split
+) -> str:
+    """The line of errors, and advice if the network does not beat them."""
+    last, bag = _NAMES[found.label_per]
+    models = {"mean": found.mean, last: found.last_step, bag: found.bag_of_steps}
+    parts = ", ".join(f"{name} {errors.rmse:.4g} ({errors.mae:.4g})" for name, errors in models.items())
+    lines = [_wrapped(f"baselines ({split}), RMSE (MAE): {parts}{_counts(found)}")]
+    rmse = float(metrics.get(f"{split}/rmse", math.nan))
+    name, best = min(models.items(), key=lambda each: each[1].rmse)
+    # Two standard errors of an RMSE, if errors are normal.
+    if rmse > best.rmse * (1 - math.sqrt(2 / found.num_evaluated)):
+        model = "the mean of the training data" if name == "mean" else f"a linear model of the {name}"
+        lines.append(_wrapped(f"not clearly better than {model}: {_advice(data)}"))
+    return "\n".join(lines)
 
 
 def judge(accuracy: float, found: MeasuredBaselines, data: SequenceDataModule) -> list[str]:
@@ -114,22 +153,15 @@ def _advice(data: SequenceDataModule) -> str:
     return advice
 
 
-def _measure(trainer: Trainer, data: SequenceDataModule, split: Split) -> MeasuredBaselines:
-    """Measure on the samples that the Trainer's loaders hold, or else on those of the data module."""
+def _splits(trainer: Trainer, data: SequenceDataModule, split: Split) -> tuple[Batch | Sequences, Batch | Sequences]:
+    """The samples for training and those of a split that the Trainer's loaders hold, or else the data module."""
     train = _samples(trainer.train_dataloader, data, "train")
     evaluated = train
     if split == "val":
         evaluated = _samples(trainer.val_dataloaders, data, split, trainer.num_val_batches)
     elif split == "test":
         evaluated = _samples(trainer.test_dataloaders, data, split, trainer.num_test_batches)
-    return measure_baselines(
-        train,
-        evaluated,
-        target=data.target,
-        num_outputs=data.num_outputs,
-        vocab_size=data.vocab_size,
-        label_per=data.label_per,
-    )
+    return train, evaluated
 
 
 def _samples(

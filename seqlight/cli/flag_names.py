@@ -15,7 +15,16 @@ from pathlib import Path
 FILE = Path(__file__).with_name("flag_names.txt")
 COMMANDS = ("fit", "validate", "test", "predict", "data", "check", "cells", "tasks")
 # Arguments of the model that the data determine.
-FROM_DATA = ("input_size", "vocab_size", "target", "num_outputs", "label_per", "class_weights")
+FROM_DATA = (
+    "input_size",
+    "vocab_size",
+    "target",
+    "num_outputs",
+    "label_per",
+    "class_weights",
+    "target_mean",
+    "target_scale",
+)
 # The flags that name a class, and its base class in seqlight or torch.optim.
 CLASSES = {
     "model": "SequenceClassifier",

@@ -168,9 +168,11 @@ def _describe_task(path: str, task_type: type[SequenceTask]) -> list[tuple[str, 
     rows = []
     for arguments in ({}, *(arguments for arguments, _ in task_type.measured if arguments)):
         task = task_type(**arguments)
-        chance = 1 / task.num_outputs if task.target == "multiclass" else 0.5
+        chance: float | None = 1 / task.num_outputs if task.target == "multiclass" else 0.5
         known = task.baselines
         baselines = (known.majority, known.last_symbol, known.bag_of_symbols) if known else (None,) * 3
+        if task.target == "regression":
+            chance = None
         accuracies = ("-" if value is None else f"{value:.2f}" for value in (chance, *baselines))
         flags = " ".join(f"--data.task.{name} {json.dumps(value)}" for name, value in arguments.items())
         rows.append((flags or path, task.target, str(task.num_outputs), *accuracies))

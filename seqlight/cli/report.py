@@ -64,15 +64,18 @@ def _early_end(trainer: Trainer) -> str:
 
 
 def metrics_table(metrics: Mapping[str, Tensor | float], splits: tuple[str, ...]) -> str:
-    """A table of loss and accuracy, one row per split. A single split has AUROC and F1 too."""
-    columns = ("loss", "accuracy") if len(splits) > 1 else ("loss", "accuracy", "auroc", "f1")
+    """A table of loss and accuracy (for regression, MAE and RMSE), one row per split; a single split has more."""
+    regression = any(f"{split}/mae" in metrics for split in splits)
+    columns: tuple[str, ...] = ("loss", "mae", "rmse", "r2") if regression else ("loss", "accuracy", "auroc", "f1")
+    if len(splits) > 1:
+        columns = columns[: 3 if regression else 2]
     header = f"{'':8}" + "".join(f"{column:>10}" for column in columns)
     rows = [
         f"{split:8}" + "".join(_cell(metrics.get(f"{split}/{column}")) for column in columns)
         for split in splits
         if any(f"{split}/{column}" in metrics for column in columns)
     ]
-    if len(splits) == 1 and f"{splits[0]}/accuracy" in metrics:
+    if len(splits) == 1 and {f"{splits[0]}/accuracy", f"{splits[0]}/mae"} & metrics.keys():
         undefined = [column for column in columns if f"{splits[0]}/{column}" not in metrics]
         rows += [f"{' and '.join(undefined)}: not defined for these sequences"] if undefined else []
     return "\n".join([header, *rows]) if rows else f"no metrics of {' or '.join(splits)} were logged"

@@ -41,6 +41,7 @@ _DEFAULTS: dict[str, Any] = {
     "data.init_args.label_per": "sequence",
     "model.init_args.threshold": 0.5,
     "model.init_args.temperature_scaling": False,
+    "model.init_args.regression_loss": "mse",
     "model.init_args.optimizer.class_path": "torch.optim.Adam",
     **{
         f"model.init_args.optimizer.init_args.{name}": argument.default

@@ -18,8 +18,8 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: features, float of shape (B, T, F), or tokens, int64 of shape (B, T).
-        targets: float (B,) for binary, float (B, L) for multilabel, int64 (B,) for multiclass. An unknown
-            target in a predict split is NaN (float) or -1 (int64). If each step has a label, they are (B, T) or
+        targets: float (B,) for binary, float (B, L) for multilabel and regression, int64 (B,) for multiclass. An
+            unknown target in a predict split is NaN (float) or -1 (int64). If each step has a label, they are (B, T) or
             (B, T, L), with any valid target as padding.
         lengths: number of time steps of each sequence without padding, int64 of shape (B,). They stay on the CPU
             when the batch moves to an accelerator: reading them there would stall it.
@@ -77,8 +77,8 @@ def check_batch(
         source: the name of its source, for the message.
         input_size: number of features F; None for tokens.
         vocab_size: number of tokens; None for features.
-        target: "binary", "multiclass" or "multilabel".
-        num_outputs: number of classes or labels; 1 for binary.
+        target: "binary", "multiclass", "multilabel" or "regression".
+        num_outputs: number of classes, labels or numbers; 1 for binary.
         label_per: "sequence" or "step", which have a target each.
         predict: whether targets can be unknown, as in a predict split.
 
@@ -119,6 +119,10 @@ def check_batch(
         expect("targets", targets.dtype == torch.int64 and targets.shape == labelled, f"int64 classes {labelled}")
         lowest = -1 if predict else 0
         expect("targets", bool(((targets >= lowest) & (targets < num_outputs)).all()), f"from 0 to {num_outputs - 1}")
+    elif target == "regression":
+        shape = (*labelled, num_outputs)
+        expect("targets", targets.dtype == torch.float32 and targets.shape == shape, f"float32 {shape}")
+        expect("targets", bool(targets.isfinite().all()) or predict, "finite")
     else:
         shape = labelled if target == "binary" else (*labelled, num_outputs)
         expect("targets", targets.dtype == torch.float32 and targets.shape == shape, f"float32 {shape}")

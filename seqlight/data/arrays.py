@@ -44,8 +44,8 @@ class SequenceArrays(EncodedSequences):
         seed: the order of the training samples depends on seed and epoch, the choice of validation sequences on seed.
         bucketing: whether training batches hold sequences of similar length, which saves padding.
         kind: "features" (numbers), "tokens" (text or integers, which are embedded), or "auto".
-        target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
-            the number of classes.
+        target: "binary", "multiclass", "multilabel", "regression" (labels are numbers to predict) or "auto": multilabel
+            if sequences have several labels, else by the number of classes.
         label_per: "step" if each time step has a label; `labels` are then N lists or arrays (T,), or one (N, T).
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
@@ -90,7 +90,7 @@ class SequenceArrays(EncodedSequences):
         seed: int = 0,
         bucketing: bool = True,
         kind: Literal["auto", "features", "tokens"] = "auto",
-        target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
+        target: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto",
         label_per: Literal["sequence", "step"] = "sequence",
         standardise: bool = True,
         missing: Missing = "refuse",
@@ -142,4 +142,5 @@ class SequenceArrays(EncodedSequences):
 
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
         missing = self.hparams["missing"]
-        return read_arrays(self._arrays[split], str(self.sources[split]), inputs, labelled, missing, self.label_per)
+        options = (inputs, labelled, missing, self.label_per, self._predicts_numbers)
+        return read_arrays(self._arrays[split], str(self.sources[split]), *options)

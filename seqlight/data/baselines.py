@@ -44,7 +44,7 @@ class MeasuredBaselines(NamedTuple):
     label_per: LabelPer = "sequence"
 
 
-class _Tables(NamedTuple):
+class Tables(NamedTuple):
     """One row per sequence: its last time step, the bag of its steps, and its target."""
 
     last: np.ndarray
@@ -74,14 +74,8 @@ def measure_baselines(
         vocab_size: the number of tokens; None for features.
         label_per: whether a sequence has a label, or each of its steps.
     """
-    if label_per == "step":
-        fitted, predicted = _tables_of_steps(train, evaluated, num_outputs, vocab_size)
-        totals = [int(data.lengths.sum()) for data in (train, evaluated)]
-    else:
-        some, others = (_affordable(data, num_outputs, vocab_size) for data in (train, evaluated))
-        columns = None if vocab_size is None else _token_columns(some, vocab_size)
-        fitted, predicted = _tables(some, columns), _tables(others, columns)
-        totals = [len(data.lengths) for data in (train, evaluated)]
+    fitted, predicted = tables_of(train, evaluated, num_outputs, vocab_size, label_per)
+    totals = [num_targets(data, label_per) for data in (train, evaluated)]
     truth = _one_hot(fitted.targets, target, num_outputs)
     majority = np.broadcast_to(truth.mean(axis=0), (len(predicted.targets), truth.shape[1]))
     last = logistic_regression(fitted.last, truth, predicted.last, target)
@@ -89,6 +83,26 @@ def measure_baselines(
     accuracies = [_accuracy(scores, predicted.targets, target) for scores in (majority, last, bag)]
     baselines = Baselines(majority=accuracies[0], last_symbol=accuracies[1], bag_of_symbols=accuracies[2])
     return MeasuredBaselines(baselines, totals[0], len(truth), totals[1], len(predicted.targets), label_per)
+
+
+def tables_of(
+    train: Batch | Sequences,
+    evaluated: Batch | Sequences,
+    num_outputs: int,
+    vocab_size: int | None,
+    label_per: LabelPer,
+) -> tuple[Tables, Tables]:
+    """Tables of two splits, or of parts that are small enough; the arguments are those of `measure_baselines`."""
+    if label_per == "step":
+        return _tables_of_steps(train, evaluated, num_outputs, vocab_size)
+    some, others = (_affordable(data, num_outputs, vocab_size) for data in (train, evaluated))
+    columns = None if vocab_size is None else _token_columns(some, vocab_size)
+    return _tables(some, columns), _tables(others, columns)
+
+
+def num_targets(data: Batch | Sequences, label_per: LabelPer) -> int:
+    """The number of sequences, or of their steps."""
+    return int(data.lengths.sum()) if label_per == "step" else len(data.lengths)
 
 
 def some_of(data: Batch | Sequences, at_most: int) -> Batch | Sequences:
@@ -128,7 +142,7 @@ def _token_columns(data: Batch | Sequences, vocab_size: int) -> np.ndarray:
     return columns
 
 
-def _tables(data: Batch | Sequences, token_columns: np.ndarray | None) -> _Tables:
+def _tables(data: Batch | Sequences, token_columns: np.ndarray | None) -> Tables:
     lengths = data.lengths.numpy().astype(np.float64)[:, None]
     tables: tuple[np.ndarray, np.ndarray] | None = None
     for rows, ends, values, mask in _chunks(data):
@@ -147,12 +161,12 @@ def _tables(data: Batch | Sequences, token_columns: np.ndarray | None) -> _Table
     assert tables is not None
     last, bag = tables
     bag = np.hstack([lengths, bag] if token_columns is not None else [lengths, bag, bag / lengths])
-    return _Tables(last, bag, data.targets.cpu().numpy())
+    return Tables(last, bag, data.targets.cpu().numpy())
 
 
 def _tables_of_steps(
     train: Batch | Sequences, evaluated: Batch | Sequences, num_outputs: int, vocab_size: int | None
-) -> tuple[_Tables, _Tables]:
+) -> tuple[Tables, Tables]:
     """Tables with one row per time step."""
     splits = [data if isinstance(data, Sequences) else sequences_of(data, "step") for data in (train, evaluated)]
     width = splits[0].values.shape[-1] if vocab_size is None else min(vocab_size, _MOST_COLUMNS + 1)
@@ -162,7 +176,7 @@ def _tables_of_steps(
     token_columns = None if vocab_size is None else _token_columns(some, vocab_size)
     assert isinstance(some, Sequences)
     assert isinstance(others, Sequences)
-    return _Tables(*step_tables(some, token_columns, rows)), _Tables(*step_tables(others, token_columns, rows))
+    return Tables(*step_tables(some, token_columns, rows)), Tables(*step_tables(others, token_columns, rows))
 
 
 def _chunks(data: Batch | Sequences) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:

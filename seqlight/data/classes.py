@@ -12,6 +12,7 @@ from seqlight.tasks.task import Target
 
 _MISSING = {"na", "n/a", "nan", "null", "?", "#n/a", "<na>"}  # as R, pandas, SQL and spreadsheets write them
 _BOTH = ["False", "True"]
+_MANY_NUMBERS = 10  # more classes that are numbers are doubtful: digits are ten
 
 
 class ClassIndex:
@@ -75,7 +76,7 @@ def learn_classes(raw: RawSequences, path: str, target: Target | Literal["auto"]
     if len(names) > 50 and 2 * len(names) > len(raw.labels):
         raise DataError(
             f"{path}: {len(names)} different labels in {len(raw.labels)} {raw.label_per}s, "
-            f"such as {names[0]!r} and {names[1]!r}{_column(raw)}"
+            f"such as {names[0]!r} and {names[1]!r}{_column(raw)}{_or_numbers(names)}"
         )
     if target == "binary" and len(names) > 2:
         raise DataError(f"{path}: a binary target has two classes, got {len(names)}: {', '.join(names[:10])}")
@@ -118,6 +119,11 @@ def label_doubts(labels: Iterable[Label], class_names: Sequence[str], path: str)
         remarks.append(
             f"{path}: {listed(missing)} is read as a class; if it stands for a missing label, leave out its sequences"
         )
+    if len(class_names) > _MANY_NUMBERS and all(map(_is_number, class_names)):
+        remarks.append(
+            f"{path}: {len(class_names)} numbers from {class_names[0]} to {class_names[-1]} are read as classes"
+            f"{_or_numbers(class_names)}"
+        )
     if all(name[:1] == "[" and name[-1:] == "]" for name in class_names):
         remarks.append(
             f"{path}: {class_names[0]!r} is read as the name of a class; if it is a list of labels, give each label "
@@ -132,6 +138,18 @@ def _column(raw: RawSequences) -> str:
     if not isinstance(label, str):
         return "; expected classes"
     return f', in column {label!r}; expected classes: `label_column="NAME"` names their column'
+
+
+def _or_numbers(names: Sequence[str]) -> str:
+    """The end of a message about many classes, if they are numbers."""
+    return '; if they are numbers to predict: `target="regression"`' if all(map(_is_number, names)) else ""
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return math.isfinite(float(name))
+    except ValueError:
+        return False
 
 
 def _one_spelling(labels: Sequence[Label], names: tuple[str, ...]) -> tuple[str, ...]:

@@ -29,10 +29,12 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     Attributes:
         input_size: the number of features F of a time step, for float inputs; else None.
         vocab_size: the number of tokens, for token inputs; else None.
-        target: "binary", "multiclass" or "multilabel".
-        num_outputs: 1 for binary, else the number of classes or labels.
+        target: "binary", "multiclass", "multilabel" or "regression".
+        num_outputs: 1 for binary, else the number of classes, labels or numbers.
         label_per: "sequence" if a sequence has a label, "step" if each of its time steps has one.
         class_names: the names of the two classes for binary, else of the classes or labels; None if they are numbers.
+        target_mean: for regression, the mean that was subtracted from each number; None if targets are as they are.
+        target_scale: the divisor of each number after that; None for 1.
         class_weights: the factor of the loss for each class, or for each label that is 1; None for no weights.
         streams: the version of the random streams: that of the checkpoint from which the data come or a run continues.
         in_memory: the names of arguments that are the data themselves, which a checkpoint does not hold.
@@ -49,6 +51,8 @@ class SequenceDataModule(pl.LightningDataModule, ABC):
     num_outputs: int
     label_per: LabelPer = "sequence"
     class_names: tuple[str, ...] | None = None
+    target_mean: tuple[float, ...] | None = None
+    target_scale: tuple[float, ...] | None = None
     class_weights: tuple[float, ...] | None = None
     streams: int = STREAMS
     in_memory: ClassVar[tuple[str, ...]] = ()

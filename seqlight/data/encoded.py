@@ -104,6 +104,13 @@ class EncodedSequences(SequenceDataModule):
         self.num_outputs = self.encoding.num_outputs
         self.class_names = self.encoding.class_names
         self.class_weights = self.encoding.class_weights
+        self.target_mean, self.target_scale = self.encoding.target_mean, self.encoding.target_scale
+
+    @property
+    def _predicts_numbers(self) -> bool:
+        """Whether labels are numbers to predict."""
+        learned = getattr(self, "encoding", None)  # none before the training data are read
+        return bool((self.hparams["target"] if learned is None else learned.target) == "regression")
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, **changes: Any) -> Any:  # type: ignore[override]
@@ -215,7 +222,8 @@ class EncodedSequences(SequenceDataModule):
         """Learn the encoding, with options of `learn_encoding`, and keep the training data that were read for it."""
         raw = self._read_source("train", self._columns, self._inputs)
         path = str(self.sources["train"])
-        learn_classes(raw, path, options["target"])  # its messages are clearer than those of a split
+        if not raw.numbers:
+            learn_classes(raw, path, options["target"])  # its messages are clearer than those of a split
         self._validation.check_groups(raw, path)
         train_rows, val_rows = self._divide(raw, path, self._validation)
         self.encoding = learn_encoding(raw, train_rows, path, **options)
@@ -291,7 +299,7 @@ class EncodedSequences(SequenceDataModule):
                 remarks = (*begun, *absent_classes(part, self.encoding, "val"), *unknown_tokens(part, source))
                 if split == "train":
                     assert raw.labels is not None
-                    about_labels = label_doubts(raw.labels, self.encoding.class_names, path)
+                    about_labels = () if raw.numbers else label_doubts(raw.labels, self.encoding.class_names, path)
                     guesses = raw.guesses
                     remarks = (*raw.remarks, *about_labels, *before, *doubts(part, self.encoding))
                     remarks += leaks(sequences, self.encoding, grouped=self._columns.group is not None)

@@ -18,7 +18,7 @@ from seqlight.data.scale import chunks, standardise
 from seqlight.data.sequences import Sequences
 from seqlight.data.targets import encode_targets, unknown_targets
 from seqlight.data.validation_split import ValidationSplit
-from seqlight.tasks.task import LabelPer, Target
+from seqlight.tasks.task import TARGETS, LabelPer, Target
 
 UNKNOWN = 0  # the index of all tokens that are not in the training data
 
@@ -29,7 +29,8 @@ class SequenceEncoding:
 
     Attributes:
         target: "binary", "multiclass" or "multilabel".
-        class_names: the names of the two classes for binary, else of the classes or labels, in the order of indices.
+        class_names: the names of the two classes for binary, else of the classes, labels or numbers, in the order of
+            indices.
         num_features: the number of features of a time step that are read, for numbers; else None.
         mean: each feature's mean, which is subtracted; None if features are not standardised.
         scale: the divisor of each feature, applied after the mean.
@@ -42,6 +43,8 @@ class SequenceEncoding:
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None if there are none.
         channels: what is done with missing values, and the channels that are added; None for neither.
         label_per: whether a sequence has a label, or each of its time steps.
+        target_mean: for regression, the mean of each number, which is subtracted.
+        target_scale: the divisor of each number, applied after the mean.
 
     Raises:
         ValueError: if the values contradict each other.
@@ -60,12 +63,14 @@ class SequenceEncoding:
     label_vectors: int | None = None
     channels: Channels | None = None
     label_per: LabelPer = "sequence"
+    target_mean: tuple[float, ...] | None = None
+    target_scale: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        check_choice("target", self.target, ("binary", "multiclass", "multilabel"))
+        check_choice("target", self.target, TARGETS)
         check_choice("label_per", self.label_per, ("sequence", "step"))
         names, tokens = self.class_names, self.vocabulary or ()
-        if len(set(names)) < len(names) or len(names) < (1 if self.target == "multilabel" else 2):
+        if len(set(names)) < len(names) or len(names) < (1 if self.target in ("multilabel", "regression") else 2):
             raise ValueError(f"class_names of a {self.target} target must be distinct, got {list(names[:20])}")
         if self.target == "binary" and len(names) != 2:
             raise ValueError(f"class_names of a binary target must be 2, got {len(names)}")
@@ -73,6 +78,16 @@ class SequenceEncoding:
             raise ValueError("an encoding must have either num_features or a vocabulary of distinct tokens")
         if (self.mean is None) != (self.scale is None):
             raise ValueError("an encoding must have both mean and scale, or neither")
+        if (self.target == "regression") != (self.target_mean is not None) or (self.target_scale is None) != (
+            self.target_mean is None
+        ):
+            raise ValueError("an encoding must have both target_mean and target_scale for regression, else neither")
+        for name in ("target_mean", "target_scale"):
+            values = getattr(self, name)
+            if values is not None and (len(values) != len(names) or not all(map(math.isfinite, values))):
+                raise ValueError(f"{name} must be {len(names)} finite numbers, got {list(values[:20])}")
+        if self.target_scale is not None and not min(self.target_scale) > 0:
+            raise ValueError(f"target_scale must be greater than 0, got {min(self.target_scale)}")
         for name in ("mean", "scale"):
             values = getattr(self, name)
             if values is not None and (len(values) != self.num_features or not all(map(math.isfinite, values))):
@@ -90,7 +105,7 @@ class SequenceEncoding:
 
     @property
     def num_outputs(self) -> int:
-        """1 for binary, else the number of classes or labels."""
+        """1 for binary, else the number of classes, labels or numbers."""
         return 1 if self.target == "binary" else len(self.class_names)
 
     @property

@@ -47,8 +47,8 @@ class SequenceFiles(EncodedSequences):
             each a label of its own.
         feature_columns: the columns with the features; None takes all other columns.
         inputs: "features" (numbers), "tokens" (text or integers, which are embedded), or "auto".
-        target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
-            the number of classes.
+        target: "binary", "multiclass", "multilabel", "regression" (labels are numbers to predict) or "auto": multilabel
+            if sequences have several labels, else by the number of classes.
         label_per: "sequence" if a sequence has a label, "step" if each time step has one, in its row or list.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
@@ -92,7 +92,7 @@ class SequenceFiles(EncodedSequences):
         label_column: str | list[str] | None = None,
         feature_columns: list[str] | None = None,
         inputs: Literal["auto", "features", "tokens"] = "auto",
-        target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
+        target: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto",
         label_per: Literal["sequence", "step"] = "sequence",
         standardise: bool = True,
         missing: Missing = "refuse",
@@ -169,6 +169,7 @@ class SequenceFiles(EncodedSequences):
             elapsed=self.hparams["time_delta"],
             label_per=self.label_per,
             in_memory=self.hparams["in_memory"],
+            numbers=self._predicts_numbers,
         )
 
 

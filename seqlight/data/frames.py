@@ -40,8 +40,8 @@ class SequenceFrames(EncodedSequences):
             each a label of its own.
         feature_columns: the columns with the features; None takes all other columns.
         inputs: "features" (numbers), "tokens" (text or integers, which are embedded), or "auto".
-        target: "binary", "multiclass", "multilabel" or "auto": multilabel if sequences have several labels, else by
-            the number of classes.
+        target: "binary", "multiclass", "multilabel", "regression" (labels are numbers to predict) or "auto": multilabel
+            if sequences have several labels, else by the number of classes.
         label_per: "sequence" if a sequence has a label, "step" if each time step has one, in its row.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows missing values of features, such as NaN: the last value of the sequence takes their
@@ -75,7 +75,7 @@ class SequenceFrames(EncodedSequences):
         label_column: str | list[str] | None = None,
         feature_columns: list[str] | None = None,
         inputs: Literal["auto", "features", "tokens"] = "auto",
-        target: Literal["auto", "binary", "multiclass", "multilabel"] = "auto",
+        target: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto",
         label_per: Literal["sequence", "step"] = "sequence",
         standardise: bool = True,
         missing: Missing = "refuse",
@@ -110,4 +110,5 @@ class SequenceFrames(EncodedSequences):
     def _read_source(self, split: Split, columns: Columns, inputs: Inputs, labelled: bool = True) -> RawSequences:
         frame, source = self._frames[split], str(self.sources[split])
         missing, elapsed = self.hparams["missing"], self.hparams["time_delta"]
-        return read_frame(frame, source, columns, inputs, labelled, missing, elapsed, self.label_per)
+        options = (inputs, labelled, missing, elapsed, self.label_per, self._predicts_numbers)
+        return read_frame(frame, source, columns, *options)

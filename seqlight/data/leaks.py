@@ -57,7 +57,11 @@ class _RangesOfClasses:
 
     def __init__(self, targets: Tensor, encoding: SequenceEncoding) -> None:
         classes, width = len(encoding.class_names), encoding.input_size or 0
-        self._used = encoding.target != "multilabel" and classes <= _MOST_CLASSES and encoding.label_per == "sequence"
+        self._used = (
+            encoding.target not in ("multilabel", "regression")
+            and classes <= _MOST_CLASSES
+            and encoding.label_per == "sequence"
+        )
         if not self._used:
             return
         self._targets = targets.long().numpy()

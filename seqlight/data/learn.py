@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from seqlight.data.channels import learn_channels, require_times, require_values
 from seqlight.data.classes import learn_classes, names_of
 from seqlight.data.encoding import SequenceEncoding
+from seqlight.data.numbers import moments_of_numbers, names_of_numbers
 from seqlight.data.reading.names import TRUTH, class_name
 from seqlight.data.reading.options import Missing
 from seqlight.data.reading.raw import DataError, RawSequences
@@ -48,18 +50,36 @@ def learn_encoding(
     Raises:
         DataError: if there is nothing to learn, for example with only one class, or there is no such positive class.
     """
-    found, names = learn_classes(raw, path, target)
-    names = _positive_last(raw, path, names, found, positive_class)
+    found: Target
+    if target == "regression":
+        if class_weights is not None or positive_class is not None:
+            name = "class_weights" if class_weights is not None else "positive_class"
+            raise DataError(f'{path}: expected no {name} with `target="regression"`, which has no classes')
+        found, names = "regression", names_of_numbers(raw, path)
+    else:
+        found, names = learn_classes(raw, path, target)
+        names = _positive_last(raw, path, names, found, positive_class)
     used = np.zeros(len(raw.lengths), dtype=bool)
     used[rows] = True
+    chosen = used if raw.label_per == "sequence" else np.repeat(used, raw.lengths)
+    target_mean, target_scale = moments_of_numbers(raw, chosen, path) if found == "regression" else (None, None)
     steps = slice(None) if used.all() else np.repeat(used, raw.lengths)
     encoding: SequenceEncoding
+    make = partial(
+        SequenceEncoding,
+        found,
+        names,
+        columns=raw.columns,
+        label_vectors=raw.label_vectors,
+        longest=int(raw.lengths[rows].max()),
+        label_per=raw.label_per,
+        target_mean=target_mean,
+        target_scale=target_scale,
+    )
     if raw.tokens is not None:
         tokens = np.unique(raw.values[steps])
         vocabulary = tuple(raw.tokens[token] for token in tokens)
-        encoding = SequenceEncoding(
-            found, names, vocabulary=vocabulary, columns=raw.columns, label_vectors=raw.label_vectors
-        )
+        encoding = make(vocabulary=vocabulary)
     else:
         mean, scale = moments(raw.values, steps) if standardise or missing == "mask" else (None, None)
         if missing == "mask" and mean is not None:
@@ -68,22 +88,16 @@ def learn_encoding(
             require_times(raw, path)
         fill = mean if missing == "mask" else None
         channels = learn_channels(raw, steps, fill, time_delta=time_delta) if missing == "mask" or time_delta else None
-        encoding = SequenceEncoding(
-            found,
-            names,
+        encoding = make(
             num_features=raw.values.shape[1],
             mean=mean if standardise else None,
             scale=scale if standardise else None,
-            columns=raw.columns,
-            label_vectors=raw.label_vectors,
             channels=channels,
         )
-    encoding = replace(encoding, longest=int(raw.lengths[rows].max()), label_per=raw.label_per)
     if class_weights is None:
         return encoding
     weights = class_weights
     if class_weights == "balanced":
-        chosen = used if raw.label_per == "sequence" else np.repeat(used, raw.lengths)
         weights = balanced_weights(encode_targets(encoding, raw, path)[torch.from_numpy(chosen)], encoding)
     return replace(encoding, class_weights=tuple(map(float, weights)))
 

@@ -31,7 +31,7 @@ def describe(sequences: Sequences, encoding: SequenceEncoding) -> str:
         classes = f"; {unit}" + ", ".join(f"{_quoted(name)} {count}" for name, count in counts.items())
     elif counts:
         classes = f"; {len(counts)} classes of {min(counts.values())} to {max(counts.values())} {encoding.label_per}s"
-    return f"{len(lengths)} sequences of {steps}{classes}"
+    return f"{len(lengths)} sequences of {steps}{classes}{_ranges(sequences, encoding)}"
 
 
 def describe_encoding(encoding: SequenceEncoding) -> str:
@@ -43,7 +43,10 @@ def describe_encoding(encoding: SequenceEncoding) -> str:
         inputs = f"{number}, {'not ' if encoding.mean is None else ''}standardised"
         added = (encoding.input_size or 0) - (encoding.num_features or 0)
         inputs += f", and {added} added channels" if added else ""
-    if encoding.target == "binary":
+    if encoding.target == "regression":
+        several = f"{len(encoding.class_names)} numbers" if len(encoding.class_names) > 1 else "1 number"
+        classes = f"regression, {several}, standardised"
+    elif encoding.target == "binary":
         classes = "binary, {!r} is 0 and {!r} is 1".format(*encoding.class_names)
     else:
         kind = "labels" if encoding.target == "multilabel" else "classes"
@@ -184,6 +187,20 @@ def shared_groups(groups: Mapping[str, Iterable[str] | None], column: str | None
     return remarks
 
 
+def _ranges(sequences: Sequences, encoding: SequenceEncoding) -> str:
+    """The range of each number to predict; empty if there are none, or they are unknown."""
+    targets = sequences.own_targets()
+    if encoding.target_mean is None or encoding.target_scale is None or not bool(targets.isfinite().all()):
+        return ""
+    scale, mean = (torch.tensor(each, dtype=torch.float64) for each in (encoding.target_scale, encoding.target_mean))
+    numbers = targets.double() * scale + mean
+    numbers = numbers.where(numbers.abs() > 1e-6 * scale, 0)  # what rounding leaves of 0
+    lowest, highest = torch.aminmax(numbers, dim=0)
+    parts = zip(encoding.class_names, lowest.tolist(), highest.tolist(), strict=True)
+    texts = [f"{_quoted(name)} {low:.6g} to {high:.6g}" for name, low, high in parts]
+    return "; " + ", ".join(texts[:_MOST_CLASSES])
+
+
 def _quoted(name: str) -> str:
     return name if name.strip() == name == one_line(name) and name and "," not in name else repr(name)
 
@@ -191,7 +208,7 @@ def _quoted(name: str) -> str:
 def class_counts(sequences: Sequences, encoding: SequenceEncoding) -> dict[str, int]:
     """The number of sequences of each class or label; empty if targets are unknown."""
     targets = sequences.own_targets()
-    if not bool((targets >= 0).all()):
+    if encoding.target == "regression" or not bool((targets >= 0).all()):
         return {}
     if encoding.target == "multilabel":
         counts = (targets > 0).sum(0)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlight.data.classes import ClassIndex, names_of
+from seqlight.data.numbers import standardised
 from seqlight.data.reading.raw import DataError, Label, RawSequences
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def encode_targets(
         DataError: if a label is not one of the classes, or a sequence has several labels where one is expected.
     """
     assert raw.labels is not None
+    if encoding.target_mean is not None and encoding.target_scale is not None:
+        return standardised(raw, encoding.target_mean, encoding.target_scale, path)
     classes = ClassIndex(encoding.class_names)
     rows: list[int] = []
     places: list[int] = []

@@ -22,10 +22,14 @@ def columns_of_labels(
     Args:
         labels: the label of each sequence, as it was read; None where there is none.
         class_names: the names of the training data.
-        target: "binary", "multiclass" or "multilabel".
+        target: "binary", "multiclass", "multilabel" or "regression", whose labels are numbers, several in columns.
         known_names: for multilabel, the labels of which the source says for each sequence whether it has them; None for
             all.
     """
+    if target == "regression":
+        cells = [("",) * len(class_names) if label is None else names_of(label) for label in labels]
+        names = ["label"] if len(class_names) == 1 else [f"label_{name}" for name in class_names]
+        return {name: [row[place] for row in cells] for place, name in enumerate(names)}
     index = ClassIndex(class_names)
 
     def name_of(read: str) -> str:
@@ -51,10 +55,17 @@ def columns_of_targets(
     """The same columns from targets, which are NaN or -1 where they are unknown; no column if all are.
 
     Args:
-        targets: as in a batch.
+        targets: as in a batch; for regression, in their original units.
         class_names: the names of the classes or labels, two for binary.
         target: "binary", "multiclass" or "multilabel".
     """
+    if target == "regression":
+        known = targets.isfinite().all(-1).tolist()
+        if not any(known):
+            return {}
+        texts = [tuple(f"{number:.7g}" for number in row) for row in targets.tolist()]
+        labels = [text if is_known else None for text, is_known in zip(texts, known, strict=True)]
+        return columns_of_labels(labels, class_names, target)
     rows = targets.reshape(len(targets), -1).nan_to_num(nan=-1).long().cpu()
     if (rows < 0).all():
         return {}

@@ -70,7 +70,7 @@ def cell_activity(model: SequenceClassifier, batch: Batch, layer: int = 0) -> Ce
         layer_inputs, outputs = _run(copy, chosen, inputs, lengths)
         states, gates, pre_activations = _step_through(chosen, layer_inputs, checked)
         if copy.label_per == "step":
-            probabilities = copy.calibration.probabilities(copy(inputs, lengths))
+            probabilities = copy.results_of(copy(inputs, lengths))
         else:
             probabilities = _running_probabilities(copy, inputs, outputs, lengths)
     past_end = ~step_mask(lengths, inputs.shape[1], inputs.device)
@@ -159,12 +159,12 @@ def _running_probabilities(model: SequenceClassifier, inputs: Tensor, outputs: T
     if model.recurrent.num_directions == 1:
         summaries = [read_out(model.readout, outputs[:, : step + 1], None, 1) for step in range(num_steps)]
         logits = model.head(torch.stack(summaries, 1))
-        return model.calibration.probabilities(logits.squeeze(-1) if model.target == "binary" else logits)
+        return model.results_of(logits.squeeze(-1) if model.target == "binary" else logits)
     # A backward layer starts at the end, so each prefix of a sequence needs its own run.
     ends = torch.arange(1, num_steps + 1)
     return torch.stack(
         [
-            model.calibration.probabilities(model(sequence.expand(num_steps, *sequence.shape), ends.clamp(max=length)))
+            model.results_of(model(sequence.expand(num_steps, *sequence.shape), ends.clamp(max=length)))
             for sequence, length in zip(inputs, lengths.cpu(), strict=True)
         ]
     )

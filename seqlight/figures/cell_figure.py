@@ -103,6 +103,8 @@ def _caption(name: str, kind: str) -> str:
 
 
 def _label(target: Tensor, kind: Target) -> str:
+    if kind == "regression":
+        return "target " + ", ".join(f"{number:.4g}" for number in target.tolist()) + " (standardised)"
     if kind == "multilabel":
         return "labels " + (", ".join(str(label) for label in target.nonzero().flatten().tolist()) or "none")
     return f"label {int(target)}"

@@ -83,6 +83,12 @@ def draw_probabilities(
 ) -> None:
     """Draw a curve for each output: solid for the labels of the sequence, dotted for the others."""
     curves = probabilities.float().cpu()
+    if target == "regression":
+        for axis, sequence, length in zip(row, curves, lengths.tolist(), strict=True):
+            for output in range(curves.shape[-1]):
+                axis.plot(range(1, length + 1), sequence[:length, output], label=str(output), **_line(length))
+        row[0].set_ylabel("prediction", fontsize=8)
+        return
     if target == "binary":
         curves = curves[..., None]
     num_curves = curves.shape[-1]

@@ -42,14 +42,21 @@ class Adding(SequenceTask):
 
     def sample(self, num_samples: int, rng: np.random.Generator) -> Batch:
         """Inputs (B, T, 2) with features value and marker, targets (B,)."""
-        rows = np.arange(num_samples)
-        lengths = draw_lengths(rng, num_samples, self._lengths())
-        first = rng.integers(0, lengths // 2)
-        second = rng.integers(lengths // 2, lengths)
-        inputs = np.zeros((num_samples, self.max_length, 2), dtype=np.float32)
-        inputs[..., 0] = rng.random((num_samples, self.max_length), dtype=np.float32)
-        inputs[..., 0] *= true_steps(lengths, self.max_length)
-        inputs[rows, first, 1] = 1
-        inputs[rows, second, 1] = 1
-        targets = inputs[rows, first, 0].astype(np.float64) + inputs[rows, second, 0] > 1
-        return to_batch(inputs, targets, lengths)
+        inputs, sums, lengths = draw_marked(num_samples, rng, self._lengths(), self.max_length)
+        return to_batch(inputs, sums > 1, lengths)
+
+
+def draw_marked(
+    num_samples: int, rng: np.random.Generator, allowed: range, num_steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs (B, T, 2) with two marked values, one in each half; their sums in float64 (B,); and lengths (B,)."""
+    rows = np.arange(num_samples)
+    lengths = draw_lengths(rng, num_samples, allowed)
+    first = rng.integers(0, lengths // 2)
+    second = rng.integers(lengths // 2, lengths)
+    inputs = np.zeros((num_samples, num_steps, 2), dtype=np.float32)
+    inputs[..., 0] = rng.random((num_samples, num_steps), dtype=np.float32)
+    inputs[..., 0] *= true_steps(lengths, num_steps)
+    inputs[rows, first, 1] = 1
+    inputs[rows, second, 1] = 1
+    return inputs, inputs[rows, first, 0].astype(np.float64) + inputs[rows, second, 0], lengths

@@ -5,14 +5,15 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.common.description import Describable
 
-Target = Literal["binary", "multiclass", "multilabel"]
+Target = Literal["binary", "multiclass", "multilabel", "regression"]
+TARGETS: tuple[str, ...] = get_args(Target)
 LabelPer = Literal["sequence", "step"]
 
 
@@ -59,8 +60,8 @@ class SequenceTask(Describable, ABC):
     Attributes:
         input_size: the number of features F of a time step, for float inputs; else None.
         vocab_size: the number of tokens, for token inputs; else None.
-        target: "binary", "multiclass" or "multilabel".
-        num_outputs: 1 for binary, else the number of classes or labels.
+        target: "binary", "multiclass", "multilabel" or "regression".
+        num_outputs: 1 for binary, else the number of classes, labels or numbers.
         label_per: "sequence" if a sequence has a label, "step" if each of its time steps has one.
         class_names: the names of the classes (two for binary) or labels; None if they are numbers.
         solved_by_bag: whether adding up the steps solves the task, so that no network can beat the bag of symbols.

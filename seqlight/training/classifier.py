@@ -26,11 +26,10 @@ from seqlight.tasks.task import LabelPer, Target
 from seqlight.training.best_threshold import DEFAULT_THRESHOLD
 from seqlight.training.calibration import Calibration, Threshold
 from seqlight.training.evaluation import Evaluation
-from seqlight.training.evaluation_mode import evaluating
 from seqlight.training.finite_check import OnNonFinite
-from seqlight.training.finite_results import check_probabilities
 from seqlight.training.metrics import check_class_weights, check_num_outputs
 from seqlight.training.recovery import Recovery, loss_of_guessing
+from seqlight.training.regression import REGRESSION_LOSSES, RegressionEvaluation, RegressionLoss, Units
 from seqlight.training.schedule import ScheduleKind
 from seqlight.training.steps import ClassifierSteps
 
@@ -39,11 +38,13 @@ class SequenceClassifier(ClassifierSteps, Describable):
     """A recurrent stack, a summary of its outputs, and a linear layer.
 
     Binary and multilabel targets are trained with binary cross-entropy of logits, multiclass targets with
-    cross-entropy, by Adam or another optimizer, with a learning rate that falls to 0 along a cosine.
+    cross-entropy, numbers with the squared error, by Adam or another optimizer, with a learning rate that falls to 0
+    along a cosine.
 
     Logged scalars: every `log_every_n_steps` steps, and at least once an epoch, `train/loss` and `train/accuracy`
     (means since the last point), `train/learning_rate` and `train/gradient_norm` (before clipping). After each split,
     loss, accuracy, AUROC and F1 as `val/...` and `test/...`, without those that are undefined: see `compute_metrics`.
+    For regression, `train/mae` is in place of the accuracy, and MAE, RMSE and R2 are after each split.
 
     A subclass may override `features`, `classify`, `forward`, the four `..._step` methods and `configure_optimizers`,
     and may extend the hooks (`on_...`) if it calls the hook of this class.
@@ -53,8 +54,8 @@ class SequenceClassifier(ClassifierSteps, Describable):
             forget bias of an LSTMCell is 1 at the start; with `partial(LSTMCell, forget_bias=None)` it is as in torch.
         input_size: the number of features F of a time step, for float inputs.
         vocab_size: the number of tokens, for token inputs; give this or `input_size`.
-        target: "binary", "multiclass" or "multilabel".
-        num_outputs: 1 for binary, else the number of classes or labels.
+        target: "binary", "multiclass", "multilabel" or "regression".
+        num_outputs: 1 for binary, else the number of classes, labels or numbers.
         label_per: "sequence" for one answer, from a summary of the outputs; "step" for one after each time step, from
             its output alone.
         embedding_size: the number of features of a token's embedding.
@@ -76,6 +77,10 @@ class SequenceClassifier(ClassifierSteps, Describable):
             that it maximises on validation, for each label: "f1" or "balanced_accuracy"; see `best_thresholds`.
         temperature_scaling: whether probabilities are those of the logits divided by a temperature, which minimises
             their negative log-likelihood on validation; see `fit_temperature`. The loss stays that of the logits.
+        regression_loss: "mse", the mean squared error, or "huber", which grows linearly for errors above 1; both of
+            standardised numbers.
+        target_mean, target_scale: for regression, the mean and the divisor by which targets were standardised, (L,);
+            None for 0 and 1. Metrics and predictions are in the original units.
         optimizer: a class of `torch.optim`, or `functools.partial(torch.optim.AdamW, weight_decay=0.01)`; or a class of
             your own that is made from parameters and a learning rate. Its fused implementation is used if it has one.
             Only matrices and embeddings have weight decay, but no biases, parameters of norms or vectors of a cell.
@@ -120,17 +125,21 @@ class SequenceClassifier(ClassifierSteps, Describable):
         threshold: Threshold = DEFAULT_THRESHOLD,
         temperature_scaling: bool = False,
         optimizer: Callable[[Iterable[Any], float], Optimizer] = torch.optim.Adam,
+        regression_loss: RegressionLoss = "mse",
+        target_mean: Sequence[float] | None = None,
+        target_scale: Sequence[float] | None = None,
         learning_rate: float = 0.01,
         lr_schedule: ScheduleKind = "cosine",
         warmup_steps: int = 0,
         recover: bool = False,
         non_finite: OnNonFinite = "stop",
     ) -> None:
+        check_num_outputs(num_outputs, target)
         recovery = Recovery(loss_of_guessing(target, num_outputs), is_on=recover)
-        super().__init__(target, learning_rate, lr_schedule, warmup_steps, optimizer, non_finite, recovery)
+        units = Units.of(target_mean, target_scale, num_outputs) if target == "regression" else None
+        super().__init__(target, learning_rate, lr_schedule, warmup_steps, optimizer, non_finite, recovery, units)
         if (input_size is None) == (vocab_size is None):
             raise ValueError(f"give exactly one of input_size and vocab_size, got {input_size} and {vocab_size}")
-        check_num_outputs(num_outputs, target)
         if vocab_size is None and embedding_size != 16:
             warn_unused("embedding_size", embedding_size, "without tokens")
         check_choice("readout", readout, READOUTS)
@@ -147,6 +156,8 @@ class SequenceClassifier(ClassifierSteps, Describable):
         save_plain_hyperparameters(self)
         self.target: Target = target
         self.class_weights: Tensor | None
+        if units is not None and class_weights is not None:
+            raise ValueError("class_weights must be None for regression, which has no classes")
         weights = None if class_weights is None else check_class_weights(class_weights, target, num_outputs)
         self.register_buffer("class_weights", weights, persistent=False)
         self.label_per: LabelPer = label_per
@@ -170,8 +181,18 @@ class SequenceClassifier(ClassifierSteps, Describable):
         size = readout_size("last" if label_per == "step" else readout, self.recurrent.output_size)
         self.head = nn.Linear(size + (0 if self.convolution is None else self.convolution.output_size), num_outputs)
         self.calibration = Calibration(target, num_outputs, threshold, temperature_scaling)
-        self.val_evaluation = Evaluation(target, num_outputs, self.calibration)
-        self.test_evaluation = Evaluation(target, num_outputs, self.calibration)
+        check_choice("regression_loss", regression_loss, REGRESSION_LOSSES)
+        if units is None and regression_loss != "mse":
+            warn_unused("regression_loss", regression_loss, 'without `target="regression"`')
+        if units is not None and temperature_scaling:
+            raise ValueError("temperature_scaling must be False for regression, which has no probabilities")
+        self.units, self.regression_loss = units, regression_loss
+        self.val_evaluation, self.test_evaluation = (
+            Evaluation(target, num_outputs, self.calibration)
+            if units is None
+            else RegressionEvaluation(units, regression_loss)
+            for _ in range(2)
+        )
 
     def features(
         self,
@@ -225,33 +246,6 @@ class SequenceClassifier(ClassifierSteps, Describable):
     def _overrides(self, name: str) -> bool:
         """Whether a subclass, or the object itself, has another method of this name."""
         return getattr(getattr(self, name), "__func__", None) is not getattr(SequenceClassifier, name)
-
-    @torch.no_grad()
-    def probabilities(
-        self,
-        inputs: Float[Tensor, "batch time features"] | Int64[Tensor, "batch time"],
-        lengths: Int64[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch *outputs"]:
-        """Probabilities for new sequences, in evaluation mode and without gradients.
-
-        The model's own mode does not change, so several threads can call this, in training too.
-
-        Returns the probability of label 1, (B,), for binary; of each label, (B, L), for multilabel; of each class,
-        (B, C), for multiclass. If each step has a label, (B, T, ...); those of padding mean nothing.
-
-        Args:
-            inputs: features (B, T, F) or tokens (B, T); they are moved to the model's device and precision.
-            lengths: true time steps of each sequence, (B,), in 1..T; T if None.
-
-        Raises:
-            NonFiniteError: if a probability is NaN; it names the sequences by their index.
-        """
-        weight = self.head.weight
-        inputs = inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else None)
-        with evaluating(self) as model:
-            probabilities = self.calibration.probabilities(model(inputs, lengths))
-        check_probabilities(probabilities)
-        return probabilities
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = "cpu") -> Any:  # type: ignore[override]

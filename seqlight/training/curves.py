@@ -10,6 +10,7 @@ from torch import Tensor
 from seqlight.common.private_lightning import show_in_progress_bar
 from seqlight.tasks.task import Target
 from seqlight.training.metrics import count_correct, to_float64
+from seqlight.training.regression import Units
 
 
 class TrainingCurves:
@@ -17,10 +18,15 @@ class TrainingCurves:
 
     A point is due every `log_every_n_steps` steps, and at the end of an epoch without any. It is the mean over the
     steps since the last point.
+
+    Args:
+        target: "binary", "multiclass", "multilabel" or "regression".
+        units: for regression, whose mean absolute error takes the place of the accuracy.
     """
 
-    def __init__(self, target: Target) -> None:
-        self._steps = StepTotals(target)
+    def __init__(self, target: Target, units: Units | None = None) -> None:
+        self._steps = StepTotals(target, units)
+        self._score = "accuracy" if units is None else "mae"
         self._last_point = self._first_step = 0
         # Sums of losses, correct predictions and sequences. In float32 they would stop growing at 2^24 sequences.
         self._point = self._epoch = torch.zeros(3, dtype=torch.float64)
@@ -87,7 +93,7 @@ class TrainingCurves:
         self._last_point = trainer.global_step
         self._add_up(trainer)
         point, self._point = self._point, torch.zeros_like(self._point)
-        return _means(point)
+        return _means(point, self._score)
 
     def write_point(self, module: pl.LightningModule, others: dict[str, Any]) -> None:
         """Write a point, and other values of its step, to the loggers and the progress bar."""
@@ -102,7 +108,7 @@ class TrainingCurves:
     def take_epoch(self, trainer: pl.Trainer) -> dict[str, Tensor]:
         """Loss and accuracy of the epoch; empty if no batches were added."""
         self._add_up(trainer)
-        return _means(self._epoch)
+        return _means(self._epoch, self._score)
 
     def _add_up(self, trainer: pl.Trainer) -> None:
         totals = self._steps.take()
@@ -112,9 +118,9 @@ class TrainingCurves:
             self._epoch += totals
 
 
-def _means(totals: Float[Tensor, "3"]) -> dict[str, Tensor]:
-    loss, correct, count = totals
-    return {"train/loss": (loss / count).float(), "train/accuracy": (correct / count).float()} if count > 0 else {}
+def _means(totals: Float[Tensor, "3"], name: str) -> dict[str, Tensor]:
+    loss, score, count = totals
+    return {"train/loss": (loss / count).float(), f"train/{name}": (score / count).float()} if count > 0 else {}
 
 
 class StepTotals:
@@ -126,8 +132,8 @@ class StepTotals:
 
     _MOST_KEPT = 64  # limits the memory of kept logits
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, target: Target, units: Units | None = None) -> None:
+        self._target, self._units = target, units
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
         self._closed = 0
         self._unsettled: list[int] = []  # where the steps end that were closed with None
@@ -189,8 +195,10 @@ class StepTotals:
         means = to_float64(torch.stack(losses))
         sizes = torch.tensor([float(len(part)) for part in targets], dtype=torch.float64)
         sizes = sizes.to(means.device, non_blocking=True)
-        correct = count_correct(torch.cat(logits), torch.cat(targets), self._target)
-        totals = torch.stack(((means * sizes).sum(), correct, sizes.sum()))
+        answers, truth = torch.cat(logits), torch.cat(targets)
+        units = self._units
+        score = count_correct(answers, truth, self._target) if units is None else units.total_error(answers, truth)
+        totals = torch.stack(((means * sizes).sum(), score, sizes.sum()))
         self._totals = totals if self._totals is None else self._totals + totals
 
 

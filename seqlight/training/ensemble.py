@@ -26,10 +26,11 @@ from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.evaluation import Evaluation
 from seqlight.training.metrics import check_class_weights
 from seqlight.training.recovery import Recovery
+from seqlight.training.regression import RegressionEvaluation, Units
 from seqlight.training.steps import ClassifierSteps
 
 _SHARED = ("input_size", "vocab_size", "target", "num_outputs", "label_per")  # arguments that follow from the data
-_OF_MEMBER = ("class_weights", "threshold", "temperature_scaling")
+_OF_MEMBER = ("class_weights", "threshold", "temperature_scaling", "target_mean", "target_scale")
 
 
 class SequenceEnsemble(SequenceClassifier):
@@ -51,6 +52,7 @@ class SequenceEnsemble(SequenceClassifier):
         class_weights: factors of the loss, as for `SequenceClassifier`.
         threshold: as for `SequenceClassifier`, but for the mean probabilities.
         temperature_scaling: likewise; the temperatures of the members do not count.
+        target_mean, target_scale: as for `SequenceClassifier`. The numbers of a regression are averaged.
 
     Attributes:
         members: the K classifiers.
@@ -75,6 +77,8 @@ class SequenceEnsemble(SequenceClassifier):
         class_weights: Sequence[float] | None = None,
         threshold: Threshold = DEFAULT_THRESHOLD,
         temperature_scaling: bool = False,
+        target_mean: Sequence[float] | None = None,
+        target_scale: Sequence[float] | None = None,
     ) -> None:
         check_at_least("size", size, 1)
         members = [member() for _ in range(size)]
@@ -95,9 +99,16 @@ class SequenceEnsemble(SequenceClassifier):
         self.register_buffer("class_weights", weights, persistent=False)
         self.members = nn.ModuleList(members)
         self.calibration = Calibration(target, num_outputs, threshold, temperature_scaling)
-        self.val_evaluation = Evaluation(target, num_outputs, self.calibration)
-        self.test_evaluation = Evaluation(target, num_outputs, self.calibration)
-        self.member_evaluations = nn.ModuleList(Evaluation(target, num_outputs, each.calibration) for each in members)
+        self.units = Units.of(target_mean, target_scale, num_outputs) if target == "regression" else None
+        self.regression_loss = first.regression_loss
+
+        def evaluation(calibration: Calibration) -> Evaluation | RegressionEvaluation:
+            if self.units is not None:
+                return RegressionEvaluation(self.units, self.regression_loss)
+            return Evaluation(target, num_outputs, calibration)
+
+        self.val_evaluation, self.test_evaluation = evaluation(self.calibration), evaluation(self.calibration)
+        self.member_evaluations = nn.ModuleList(evaluation(each.calibration) for each in members)
 
     @classmethod
     def of(cls, models: Sequence[SequenceClassifier]) -> "SequenceEnsemble":
@@ -172,7 +183,7 @@ class SequenceEnsemble(SequenceClassifier):
         """Update the metrics of the ensemble and of each member; returns probabilities and targets for callbacks."""
         return self._evaluate(batch, self.test_evaluation)
 
-    def _evaluate(self, batch: Batch, evaluation: Evaluation) -> dict[str, Tensor]:
+    def _evaluate(self, batch: Batch, evaluation: Evaluation | RegressionEvaluation) -> dict[str, Tensor]:
         members: Any = self.members
         answers: list[tuple[Tensor, Tensor]] = [member._answers(batch) for member in members]
         for (logits, targets), own in zip(answers, self._evaluations, strict=True):
@@ -221,9 +232,11 @@ def average_logits(
 
     Args:
         logits: those of each member, (B,) for binary, else (B, outputs).
-        target: "binary", "multiclass" or "multilabel".
+        target: "binary", "multiclass" or "multilabel"; for "regression" they are numbers, and their mean is returned.
     """
     stacked = torch.stack([each.float() if each.itemsize < 4 else each for each in logits])
+    if target == "regression":
+        return stacked.mean(0)
     if target == "multiclass":
         return stacked.log_softmax(-1).logsumexp(0) - math.log(len(logits))
     return logsigmoid(stacked).logsumexp(0) - logsigmoid(-stacked).logsumexp(0)

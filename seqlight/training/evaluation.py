@@ -157,7 +157,7 @@ def log_evaluation(module: pl.LightningModule, split: str, results: Mapping[str,
     fitting = module.trainer.state.fn == TrainerFn.FITTING
     if fitting and not module.trainer.sanity_checking:
         write_scalars(module, values)
-    shown = {f"{split}/loss", f"{split}/accuracy"}
+    shown = {f"{split}/loss", f"{split}/accuracy", f"{split}/rmse"}
     for name, value in values.items():
         # Trainer.test returns the values that `log` sends to the loggers.
         module.log(name, value, prog_bar=name in shown, logger=False if fitting else None, sync_dist=True)

@@ -18,6 +18,7 @@ from seqlight.training.gradients import parameters_of
 from seqlight.training.non_finite import check_metrics, check_weights
 from seqlight.training.optimizer import MakeOptimizer, check_optimizer, check_step, class_of
 from seqlight.training.recovery import Recovery
+from seqlight.training.regression import Units
 from seqlight.training.restored_state import check_callbacks_and_loops, check_optimizers_and_schedules
 from seqlight.training.schedule import Schedule, ScheduleKind, keep_patience
 from seqlight.training.step_monitor import StepMonitor
@@ -43,9 +44,10 @@ class TrainingHooks(FastHookName, pl.LightningModule):
     step is checked, with all losses since the last batch with a step. The subclass clips gradients itself.
 
     Args:
-        target: "binary", "multiclass" or "multilabel".
+        target: "binary", "multiclass", "multilabel" or "regression".
         learning_rate, lr_schedule, warmup_steps, optimizer, non_finite: as for `SequenceClassifier`.
         recovery: what is done when training diverges.
+        units: as for `TrainingCurves`.
 
     Raises:
         TypeError, ValueError: if an argument is out of its range, naming it.
@@ -60,6 +62,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         optimizer: MakeOptimizer,
         non_finite: OnNonFinite,
         recovery: Recovery,
+        units: Units | None = None,
     ) -> None:
         super().__init__()
         Schedule(learning_rate, lr_schedule, warmup_steps)  # checks them
@@ -71,7 +74,7 @@ class TrainingHooks(FastHookName, pl.LightningModule):
         self._make_optimizer = optimizer
         self._is_search = False
         self._recovery = recovery
-        self._monitor = StepMonitor(target, non_finite, self._recovery)
+        self._monitor = StepMonitor(target, non_finite, self._recovery, units)
         self._loaded: dict[str, Any] | None = None  # the checkpoint, until optimizers are there to compare it with
 
     @property

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torchmetrics import AUROC, Accuracy, Metric, MetricCollection, StatScores
 
 from seqlight.common.validation import check_at_least, check_choice, check_finite
-from seqlight.tasks.task import Target
+from seqlight.tasks.task import TARGETS, Target
 
 
 def classification_loss(
@@ -39,7 +39,7 @@ def classification_loss(
 
 def check_num_outputs(num_outputs: int, target: Target) -> None:
     """Raise ValueError or TypeError, naming the argument, unless `num_outputs` is valid for the target."""
-    check_choice("target", target, ("binary", "multiclass", "multilabel"))
+    check_choice("target", target, TARGETS)
     check_at_least("num_outputs", num_outputs, 2 if target == "multiclass" else 1)
     if target == "binary" and num_outputs != 1:
         raise ValueError(f"num_outputs must be 1 for a binary target, got {num_outputs}")

@@ -23,6 +23,7 @@ from seqlight.training.gradients import (
 from seqlight.training.non_finite import NonFiniteError
 from seqlight.training.optimizer_state import check_optimizers
 from seqlight.training.recovery import Recovery
+from seqlight.training.regression import Units
 
 
 class StepMonitor:
@@ -31,13 +32,16 @@ class StepMonitor:
     In each step, `TrainingHooks` calls `add`, `watch`, `check_and_clip` and `end_batch`, in this order.
 
     Args:
-        target: "binary", "multiclass" or "multilabel".
+        target: "binary", "multiclass", "multilabel" or "regression".
+        units: as for `TrainingCurves`.
         on_non_finite: as for `FiniteCheck`.
         recovery: what is done when training diverges.
     """
 
-    def __init__(self, target: Target, on_non_finite: OnNonFinite, recovery: Recovery) -> None:
-        self._curves = TrainingCurves(target)
+    def __init__(
+        self, target: Target, on_non_finite: OnNonFinite, recovery: Recovery, units: Units | None = None
+    ) -> None:
+        self._curves = TrainingCurves(target, units)
         self._check = FiniteCheck(on_non_finite)
         self._recovery = recovery
         self._norms: list[Tensor] = []  # of the steps in this batch

@@ -19,7 +19,10 @@ ROWS = {
 TASKS = {
     cls.__name__: cls
     for cls in (getattr(seqlight, name) for name in seqlight.__all__)
-    if isinstance(cls, type) and issubclass(cls, SequenceTask) and cls is not SequenceTask
+    if isinstance(cls, type)
+    and issubclass(cls, SequenceTask)
+    and cls is not SequenceTask
+    and cls.target != "regression"
 }
 
 

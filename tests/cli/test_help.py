@@ -71,7 +71,7 @@ def of(prefix, *names, cls=None):
 
 
 TRAINING = ("optimizer", "learning_rate", "lr_schedule", "warmup_steps", "non_finite")
-RARE = ("backend", "recover", "threshold", "temperature_scaling")  # only in --model.help
+RARE = ("backend", "recover", "threshold", "temperature_scaling", "regression_loss")  # only in --model.help
 
 
 def model_flags():

@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from seqlight import SequenceClassifier
-from seqlight.data.summary import _class_counts
+from seqlight.data.summary import class_counts
 from seqlight.training.curves import StepTotals, TrainingCurves
 from seqlight.training.evaluation import MeanLoss
 from seqlight.training.metrics import (
@@ -188,7 +188,7 @@ def test_counts_go_beyond_the_integers_of_float32(without_type_checks):
     assert count_correct(labels, labels, "multilabel").item() == LARGE + 3
     sequences = SimpleNamespace(own_targets=lambda: labels)
     encoding = SimpleNamespace(target="multilabel", class_names="ab")
-    assert _class_counts(sequences, encoding) == {"a": LARGE + 3, "b": LARGE + 3}
+    assert class_counts(sequences, encoding) == {"a": LARGE + 3, "b": LARGE + 3}
 
 
 def test_mean_loss_of_many_batches_of_one_sequence():

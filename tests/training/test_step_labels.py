@@ -96,6 +96,7 @@ def test_loss_and_metrics_are_those_of_all_true_steps(target):
     for batch in batches:
         model.validation_step(batch, 0)
     found = {name: float(value) for name, value in model.val_evaluation.take().items()}
+    found = {name: found[name] for name in ("loss", "accuracy", "auroc", "f1")}
     if target == "multiclass":
         loss, probabilities = nn.functional.cross_entropy(logits, targets), logits.softmax(-1)
         classes = logits.argmax(-1)

@@ -6,20 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from seqlight.data.reading.names import class_name, to_label
+from seqlight.data.reading.names import class_name
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, Label
+from seqlight.data.reading.step_labels import numbers_of
 
 
 def read_labels(
-    values: Any, ids: Sequence[str | int], labelled: bool, source: str
+    values: Any, ids: Sequence[str | int], options: Options, source: str
 ) -> tuple[list[Label] | None, tuple[str, ...] | None]:
     """The label of each sequence; and for vectors of 0 and 1 the names of all labels, their positions.
 
     Args:
         values: N classes; or N vectors of 0 and 1, all of the same length L of at least 2; or N lists of label names.
         ids: the names of the sequences, for messages.
-        labelled: whether each sequence must have a label.
+        options: how labels are read. If they are numbers to predict, N numbers, or N vectors of numbers.
         source: the name of the sequences, for messages.
 
     Raises:
@@ -33,7 +35,13 @@ def read_labels(
     if all(lists):
         is_array = not isinstance(values, list | tuple)
         if is_array and len(rows[0]) == 1:
-            return read_labels([row[0] for row in rows], ids, labelled, source)
+            return read_labels([row[0] for row in rows], ids, options, source)
+        if options.numbers:
+            if len({len(row) for row in rows}) > 1:
+                raise DataError(f"{source}: labels: expected equally many numbers for each sequence")
+            names = tuple(map(str, range(len(rows[0]))))
+            errors = (partial(_error, source, name) for name in ids)
+            return [numbers_of(row, options, error) for row, error in zip(rows, errors, strict=True)], names
         width = _vector_width(rows)
         if is_array and not width:
             row, got = next((row, part) for row, parts in enumerate(rows) for part in parts if not _is_bit(part))
@@ -53,7 +61,7 @@ def read_labels(
     known: dict[Label, Label] = {}  # one object for equal labels saves memory
     labels: list[Label] = []
     for name, row in zip(ids, rows, strict=True):
-        label = _names(row, name, source) if isinstance(row, list) else _class(row, name, labelled, source)
+        label = _names(row, name, source) if isinstance(row, list) else _class(row, name, options, source)
         labels.append(known.setdefault(label, label))
     return labels if known.keys() - {None} else None, None
 
@@ -103,8 +111,8 @@ def _names(row: list[Any], name: str | int, source: str) -> tuple[str, ...]:
     return names
 
 
-def _class(value: Any, name: str | int, labelled: bool, source: str) -> str | None:
-    return to_label(value, labelled, partial(_error, source, name))
+def _class(value: Any, name: str | int, options: Options, source: str) -> str | None:
+    return options.read_label(value, options.labelled, partial(_error, source, name))
 
 
 def _error(source: str, name: str | int, expected: str, got: object) -> DataError:

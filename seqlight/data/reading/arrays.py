@@ -79,6 +79,7 @@ def read_arrays(
     labelled: bool = True,
     missing: Missing = "refuse",
     label_per: LabelPer = "sequence",
+    numbers: bool = False,
 ) -> RawSequences:
     """Read sequences from memory. Their values are copied.
 
@@ -90,6 +91,7 @@ def read_arrays(
         labelled: whether each sequence must have a label.
         missing: as in `Options`.
         label_per: as in `Options`.
+        numbers: as in `Options`.
 
     Raises:
         DataError: they can't be used; the message gives the reason.
@@ -124,12 +126,13 @@ def read_arrays(
         add_times(raw, arrays.times, arrays.lengths, source)
     if arrays.labels is None and labelled:
         raise DataError(f"{source}: expected a label for each sequence, got none")
-    raw.label_per = label_per
+    raw.label_per, raw.numbers = label_per, numbers
+    options = Options(labelled=labelled, label_per=label_per, numbers=numbers)
     if arrays.labels is not None and label_per == "step":
         padded = arrays.lengths is not None
-        raw.labels = read_step_labels(arrays.labels, raw.lengths.tolist(), ids, labelled, source, padded=padded)
+        raw.labels = read_step_labels(arrays.labels, raw.lengths.tolist(), ids, options, source, padded=padded)
     elif arrays.labels is not None:
-        raw.labels, raw.label_names = read_labels(arrays.labels, ids, labelled, source)
+        raw.labels, raw.label_names = read_labels(arrays.labels, ids, options, source)
     return raw
 
 

@@ -14,7 +14,6 @@ from seqlight.data.reading.elapsed import Times, elapsed
 from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.label_vectors import LabelVectors, names_of, vector_names, vectors_guessed
-from seqlight.data.reading.names import to_label
 from seqlight.data.reading.notation import numbers_as_tokens
 from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import shown
@@ -103,11 +102,11 @@ class Collector:
         if isinstance(value, list):
             self._longer |= len(value) != self._lengths[-1]
             self._repeats |= len(set(value)) < len(value)
-            label = tuple(to_label(part, True, partial(_error, place)) or "" for part in value)
-            if label not in self._names:
+            label = tuple(self._options.read_label(part, True, partial(_error, place)) or "" for part in value)
+            if label not in self._names and not self._options.numbers:
                 self._vectors.add(label, partial(str, place))
         else:
-            label = to_label(value, self._options.labelled, partial(_error, place))
+            label = self._options.read_label(value, self._options.labelled, partial(_error, place))
         before = next(iter(self._names), None)
         if label is not None and before is not None and isinstance(label, tuple) != isinstance(before, tuple):
             kinds = {False: "one class", True: "a list of labels"}
@@ -141,7 +140,8 @@ class Collector:
                 f'{place}: expected a list of {num_steps} labels, one for each step (`label_per="step"`), got {got}'
             )
         for step, part in enumerate(value, 1):
-            label = to_label(part, self._options.labelled, partial(_error, f"{place}, label of step {step}"))
+            error = partial(_error, f"{place}, label of step {step}")
+            label = self._options.read_label(part, self._options.labelled, error)
             self._labels.append(label if label is None else self._names.setdefault(label, label))
 
     def add_empty(self, place: str) -> None:
@@ -212,6 +212,7 @@ class Collector:
             time_unit=self._time_unit,
             elapsed=np.concatenate(self._elapsed) if self._elapsed else None,
             label_per=self._options.label_per,
+            numbers=self._options.numbers,
         )
 
 

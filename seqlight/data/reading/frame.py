@@ -28,6 +28,7 @@ def read_frame(
     missing: Missing = "refuse",
     elapsed: bool = False,
     label_per: LabelPer = "sequence",
+    numbers: bool = False,
 ) -> RawSequences:
     """Read a frame as a table.
 
@@ -41,6 +42,7 @@ def read_frame(
         missing: as in `Options`.
         elapsed: as in `Options`.
         label_per: as in `Options`.
+        numbers: as in `Options`.
 
     Raises:
         DataError: the frame can't be used; the message gives the reason.
@@ -61,7 +63,7 @@ def read_frame(
         table = Table(
             Path(source), schema.names, batches, lambda rows: max(rows, num_rows), typed=True, lists=lists_of(schema)
         )
-        options = Options(inputs, labelled, missing=missing, elapsed=elapsed, label_per=label_per)
+        options = Options(inputs, labelled, missing=missing, elapsed=elapsed, label_per=label_per, numbers=numbers)
         return read_typed(table, columns, options)
     except pa.ArrowException as error:
         cause = " ".join(str(argument) for argument in reversed(error.args)) or reason(error)

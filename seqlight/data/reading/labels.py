@@ -10,7 +10,7 @@ from jaxtyping import Int32, Int64
 from seqlight.data.reading.arrow import is_list, is_text, plain
 from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.label_vectors import LabelVectors, names_of
-from seqlight.data.reading.names import TRUTH, class_name, to_label
+from seqlight.data.reading.names import TRUTH, class_name
 from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import Place, first, shown
 from seqlight.data.reading.raw import DataError, Label
@@ -32,6 +32,7 @@ class Labels:
 
     def __init__(self, columns: str | tuple[str, ...], options: Options, hint: str) -> None:
         self._columns, self._required, self._hint = columns, options.labelled, hint
+        self._options = options
         self._vectors = LabelVectors(options.label_vectors)
         self._texts = Codes()
         self._num_texts = 0
@@ -128,7 +129,8 @@ class Labels:
                     label = self._decode(text, kind)
                 except _NotALabelError as error:
                     raise place.error(first(codes == code), error.column, error.expected, error.shown) from None
-                if isinstance(label, tuple) and isinstance(self._columns, str) and label not in self._labels:
+                is_new = label not in self._labels and not self._options.numbers
+                if is_new and isinstance(label, tuple) and isinstance(self._columns, str):
                     self._vectors.add(label, partial(_place, place, codes, code, self._columns))
                 labels.append(_UNSEEN if label is None else self._labels.setdefault(label, len(self._labels)))
             self._label_of_text = _with_room(self._label_of_text, len(texts) + 1)
@@ -137,14 +139,17 @@ class Labels:
         return self._label_of_text
 
     def _decode(self, text: str, kind: pa.DataType | None) -> Label:
+        read = self._options.read_label
         if isinstance(self._columns, str):
             error = partial(_NotALabelError, self._columns)
             if is_list(kind):
                 floating = pa.types.is_floating(kind.value_type)  # type: ignore[union-attr]
                 names = text.split(_BETWEEN)[1:] if text != _BETWEEN else []
-                return tuple(to_label(float(name) if floating else name, True, error) or "" for name in names)
-            return to_label(float(text) if pa.types.is_floating(kind) else text, self._required, error)
+                return tuple(read(float(name) if floating else name, True, error) or "" for name in names)
+            return read(float(text) if pa.types.is_floating(kind) else text, self._required, error)
         parts = dict(zip(self._columns, text.split(_BETWEEN), strict=True))
+        if self._options.numbers:
+            return tuple(read(part, True, partial(_NotALabelError, name)) or "" for name, part in parts.items())
         for name, part in parts.items():
             if class_name(part).lower() not in TRUTH:
                 raise _NotALabelError(name, "0 or 1", part)

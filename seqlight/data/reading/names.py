@@ -1,5 +1,6 @@
 """Names of classes and sequences."""
 
+import math
 import re
 from collections.abc import Callable
 
@@ -54,5 +55,24 @@ def to_label(value: object, required: bool, error: Callable[[str, object], Excep
             raise error("a label", "none")
         return None
     if isinstance(value, float) and not value.is_integer():
-        raise error("a class: text or an integer", value)
+        raise error('a class: text or an integer (for a number to predict: `target="regression"`)', value)
     return class_name(value)
+
+
+def to_number(value: object, required: bool, error: Callable[[str, object], Exception]) -> str | None:
+    """The text of a number to predict, or None if the value is missing. The arguments are those of `to_label`.
+
+    Raises:
+        Exception: from `error`, if a required value is missing or is no finite number.
+    """
+    if is_missing(value) or (isinstance(value, str) and value.strip().lower() in ("", "nan", "na", "?")):
+        if required:
+            raise error("a number to predict", "none")
+        return None
+    try:
+        number = float(str(value).strip())
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise error('a finite number (`target="regression"`)', value)
+    return as_text(number)

@@ -18,14 +18,14 @@ from seqlight.data.reading.codes import Codes
 from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.finite import finite_numbers
 from seqlight.data.reading.inputs import Inputs, integers_guessed
-from seqlight.data.reading.names import as_text, is_missing, to_label
+from seqlight.data.reading.names import as_text, is_missing
 from seqlight.data.reading.notation import numbers_as_tokens
 from seqlight.data.reading.npz_member import Member, read_member
 from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.progress import progress
 from seqlight.data.reading.raw import DataError, Label, RawSequences
-from seqlight.data.reading.step_labels import labels_of_steps
+from seqlight.data.reading.step_labels import labels_of_steps, numbers_of
 
 
 def read_npz(path: Path, options: Options) -> RawSequences:
@@ -84,10 +84,10 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
     labels: list[Label] | None
     label_names = None
     if options.label_per == "step":
-        labels = _step_labels(members.get("targets"), ids, lengths, num_steps, options.labelled, path)
+        labels = _step_labels(members.get("targets"), ids, lengths, num_steps, options, path)
     else:
-        labels, label_names = _labels(members.get("targets"), ids, options.labelled, path, num_steps)
-    if label_names is not None and len(label_names) == num_steps:
+        labels, label_names = _labels(members.get("targets"), ids, options, path, num_steps)
+    if label_names is not None and len(label_names) == num_steps and not options.numbers:
         guesses += (f'{path}: targets are as many as time steps; if each step has one: `label_per="step"`',)
     total = int(lengths.sum())
     memory.require(total * size_of_step, path, in_memory=options.in_memory)
@@ -147,6 +147,7 @@ def _read(path: Path, members: dict[str, Member], options: Options) -> RawSequen
         remarks=remarks,
         groups=groups,
         label_per=options.label_per,
+        numbers=options.numbers,
     )
 
 
@@ -213,15 +214,19 @@ def _groups(member: Member, ids: Sequence[str | int]) -> list[str]:
 
 
 def _labels(
-    member: Member | None, ids: Sequence[str | int], labelled: bool, path: Path, num_steps: int
+    member: Member | None, ids: Sequence[str | int], options: Options, path: Path, num_steps: int
 ) -> tuple[list[Label] | None, tuple[str, ...] | None]:
     if member is None:
-        if labelled:
+        if options.labelled:
             raise DataError(f"{path}: expected an array 'targets' with a label for each sequence, got none")
         return None, None
     if member.dtype.kind not in "biufU":
         raise member.error("classes: integers or text", member.dtype)
     targets = member.read()
+    if len(member.shape) == 2 and member.shape[1] > 1 and options.numbers:
+        names = tuple(map(str, range(member.shape[1])))
+        errors = (partial(_wrong, member, name) for name in ids)
+        return [numbers_of(row, options, error) for row, error in zip(targets.tolist(), errors, strict=True)], names
     if len(member.shape) == 2 and member.shape[1] > 1:
         wrong = np.argwhere((targets != 0) & (targets != 1)) if member.dtype.kind != "U" else np.zeros((1, 2), int)
         if len(wrong):
@@ -234,7 +239,7 @@ def _labels(
     known: dict[Label, Label] = {}  # one object for equal labels saves memory
     labels: list[Label] = []
     for name, value in zip(ids, targets.reshape(-1).tolist(), strict=True):
-        label = to_label(value, labelled, partial(_wrong, member, name))
+        label = options.read_label(value, options.labelled, partial(_wrong, member, name))
         labels.append(known.setdefault(label, label))
     return labels if known.keys() - {None} else None, None
 
@@ -244,12 +249,12 @@ def _step_labels(
     ids: Sequence[str | int],
     lengths: Int64[np.ndarray, " sequences"],
     num_steps: int,
-    labelled: bool,
+    options: Options,
     path: Path,
 ) -> list[Label] | None:
     """The labels of all steps without padding, from `targets` (N, T)."""
     if member is None:
-        if labelled:
+        if options.labelled:
             raise DataError(f"{path}: expected an array 'targets' with a label for each step, got none")
         return None
     if member.dtype.kind not in "biufU":
@@ -262,7 +267,7 @@ def _step_labels(
         sequence, step = np.argwhere(kept)[row].tolist()
         return member.error(expected, f"{got} for sequence {ids[sequence]!r}, step {step + 1}")
 
-    return labels_of_steps(member.read()[kept], labelled, error)
+    return labels_of_steps(member.read()[kept], options, error)
 
 
 def _wrong(member: Member, sequence: str | int, expected: str, got: object) -> DataError:

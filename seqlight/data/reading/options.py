@@ -1,9 +1,11 @@
 """Options for reading a file of any format."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from seqlight.data.reading.inputs import Inputs
+from seqlight.data.reading.names import to_label, to_number
 from seqlight.tasks.task import LabelPer
 
 Missing = Literal["refuse", "mask"]
@@ -24,6 +26,7 @@ class Options:
         labels_file: the table with the labels of a folder's files; None takes `labels.csv` in the folder.
         group: the key of .jsonl, or the array of .npz, with the group of each sequence; None if there is none.
         label_per: "sequence" for one label per sequence, "step" for one per time step.
+        numbers: whether labels are numbers to predict, which are kept as text.
         label_vectors: whether lists of labels are vectors of 0 and 1, as in `RawSequences`; None decides by the lists.
         missing: "mask" reads missing values of features as NaN, "refuse" raises a DataError.
         elapsed: whether to return the times of steps.
@@ -41,3 +44,9 @@ class Options:
     elapsed: bool = False
     label_per: LabelPer = "sequence"
     in_memory: bool = True
+    numbers: bool = False
+
+    @property
+    def read_label(self) -> Callable[[object, bool, Callable[[str, object], Exception]], str | None]:
+        """The function that makes a label from a value."""
+        return to_number if self.numbers else to_label

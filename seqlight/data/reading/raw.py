@@ -66,6 +66,7 @@ class RawSequences:
         elapsed: the time of each step since the first of its sequence, float64 (S,): in seconds if there is a
             `time_unit`; None if it was not asked for or is unknown.
         label_per: whether a sequence has a label, or each of its time steps.
+        numbers: whether labels are numbers to predict, as text; a label is a tuple if a sequence has several.
         steps: the step of each row, int64 or float64 (S,), if each has a label; None without a column of steps.
     """
 
@@ -84,6 +85,7 @@ class RawSequences:
     time_unit: str | None = None
     elapsed: Float64[np.ndarray, " steps"] | None = None
     label_per: LabelPer = "sequence"
+    numbers: bool = False
     steps: Int64[np.ndarray, " steps"] | Float64[np.ndarray, " steps"] | None = None
 
     def place_of_label(self, row: int) -> str:
@@ -95,13 +97,22 @@ class RawSequences:
         return f"sequence {self.ids[sequence]!r}, step {row - (ends[sequence] - self.lengths[sequence]) + 1}"
 
     def sequence_labels(self) -> list[Label]:
-        """The label of each sequence; if each step has one, the most frequent in the sequence, of several the first."""
+        """The label of each sequence, by which a split is stratified.
+
+        If each step has one, the most frequent in the sequence, of several the first. For numbers to predict, one of
+        four ranges of the first number (its mean over steps), with a quarter of the sequences each.
+        """
         assert self.labels is not None
+        ends = np.cumsum(self.lengths)
+        if self.numbers:
+            firsts = np.array([float(label[0] if isinstance(label, tuple) else str(label)) for label in self.labels])
+            if self.label_per == "step":
+                firsts = np.add.reduceat(firsts, ends - self.lengths) / self.lengths
+            return [str(place) for place in np.searchsorted(np.quantile(firsts, (0.25, 0.5, 0.75)), firsts).tolist()]
         if self.label_per == "sequence":
             return self.labels
-        ends = np.cumsum(self.lengths).tolist()
-        starts = [0, *ends[:-1]]
-        return [most_frequent(self.labels[start:end]) for start, end in zip(starts, ends, strict=True)]
+        starts = (ends - self.lengths).tolist()
+        return [most_frequent(self.labels[start:end]) for start, end in zip(starts, ends.tolist(), strict=True)]
 
 
 def most_frequent(labels: Sequence[Label]) -> Label:

@@ -45,6 +45,7 @@ def read_sequences(
     elapsed: bool = False,
     label_per: LabelPer = "sequence",
     in_memory: bool = True,
+    numbers: bool = False,
 ) -> RawSequences:
     """Read the sequences of a file.
 
@@ -64,6 +65,7 @@ def read_sequences(
         elapsed: as in `Options`.
         label_per: as in `Options`.
         in_memory: as in `Options`.
+        numbers: as in `Options`.
 
     Raises:
         DataError: the file can't be used; the message says where, and what was expected.
@@ -81,6 +83,7 @@ def read_sequences(
         elapsed,
         label_per,
         in_memory,
+        numbers,
     )
     suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
     is_folder = path.is_dir()

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from seqlight.data.reading.names import to_label
+from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, Label
 
 
 def labels_of_steps(
-    values: Shaped[np.ndarray, " steps"], labelled: bool, error: Callable[[int, str, object], DataError]
+    values: Shaped[np.ndarray, " steps"], options: Options, error: Callable[[int, str, object], DataError]
 ) -> list[Label] | None:
     """The label of each step; None if no step has one.
 
     Args:
         values: numbers or text, of all steps.
-        labelled: whether each step must have a label.
+        options: how labels are read.
         error: makes an exception from the index of a step, what was expected and what was found.
 
     Raises:
@@ -27,14 +27,27 @@ def labels_of_steps(
     """
     distinct, first, codes = np.unique(values, return_index=True, return_inverse=True)
     labels = [
-        to_label(value, labelled, partial(error, int(row)))
+        options.read_label(value, options.labelled, partial(error, int(row)))
         for value, row in zip(distinct.tolist(), first.tolist(), strict=True)
     ]
     return [labels[code] for code in codes.tolist()] if any(label is not None for label in labels) else None
 
 
+def numbers_of(
+    values: Sequence[object], options: Options, error: Callable[[str, object], DataError]
+) -> tuple[str, ...] | None:
+    """Several numbers to predict; None if one of them is missing and may be.
+
+    Raises:
+        DataError: from `error`, if one is no finite number, or is missing and must not be.
+    """
+    numbers = [options.read_label(value, options.labelled, error) for value in values]
+    known = tuple(number for number in numbers if number is not None)
+    return known if len(known) == len(numbers) else None
+
+
 def read_step_labels(
-    values: Any, lengths: Sequence[int], ids: Sequence[str | int], labelled: bool, source: str, *, padded: bool
+    values: Any, lengths: Sequence[int], ids: Sequence[str | int], options: Options, source: str, *, padded: bool
 ) -> list[Label] | None:
     """The labels of all steps of sequences in memory; None if none has one.
 
@@ -42,7 +55,7 @@ def read_step_labels(
         values: N arrays or lists (T,), or one array (N, T).
         lengths: the number of steps of each sequence.
         ids: the names of the sequences, for messages.
-        labelled: whether each step must have a label.
+        options: how labels are read.
         source: the name of the sequences, for messages.
         padded: whether labels can be padded like the inputs.
 
@@ -70,7 +83,8 @@ def read_step_labels(
     labels: list[Label] = []
     for name, part in zip(ids, parts, strict=True):
         for step, value in enumerate(part.tolist(), 1):
-            label = to_label(value, labelled, partial(_error, f"{source}: label of sequence {name!r}, step {step}"))
+            error = partial(_error, f"{source}: label of sequence {name!r}, step {step}")
+            label = options.read_label(value, options.labelled, error)
             labels.append(known.setdefault(label, label))
     return labels if known.keys() - {None} else None
 

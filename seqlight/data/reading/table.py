@@ -158,6 +158,7 @@ def read_table(table: Table, request: Columns, options: Options) -> RawSequences
         time_unit=None if steps is None else steps.unit,
         elapsed=since,
         label_per=options.label_per,
+        numbers=options.numbers,
         steps=step_of_row,
     )
 

@@ -50,7 +50,7 @@ def read_ts(path: Path, options: Options) -> RawSequences:
                 tag, *values = line[1:].split()
                 header[tag.lower()] = values
                 if tag.lower() == "data":
-                    classes, with_times = _classes(path, header), _is_true(header, "timestamps")
+                    classes, with_times = _classes(path, header, options), _is_true(header, "timestamps")
                 continue
             place = f"{path}: sequence {num_sequences} (line {number})"
             dimensions = between_colons(line)
@@ -67,7 +67,7 @@ def read_ts(path: Path, options: Options) -> RawSequences:
             else:
                 sequences.add_features(series(dimensions, place, options.missing), place)
             name = sequences.add_label(label and label.strip(), place)
-            if name is not None and classes and name not in classes:
+            if name is not None and classes and not options.numbers and name not in classes:
                 raise DataError(
                     f"{place}: expected a class of @classLabel, {', '.join([*classes][:20])}, got {shown(name)}"
                 )
@@ -78,10 +78,14 @@ def read_ts(path: Path, options: Options) -> RawSequences:
     return sequences.finish()
 
 
-def _classes(path: Path, header: dict[str, list[str]]) -> dict[str, None] | None:
-    """The names of the classes, as keys for quick searches; None if there are no labels."""
+def _classes(path: Path, header: dict[str, list[str]], options: Options) -> dict[str, None] | None:
+    """The names of the classes, as keys for quick searches; none for numbers; None if there are no labels."""
     if _is_true(header, "targetlabel"):
-        raise DataError(f"{path}: expected classes (@classLabel), got regression targets (@targetLabel true)")
+        if not options.numbers:
+            raise DataError(
+                f'{path}: expected classes (@classLabel), got numbers (@targetLabel true): `target="regression"`'
+            )
+        return {}
     return dict.fromkeys(map(class_name, header["classlabel"][1:])) if _is_true(header, "classlabel") else None
 
 

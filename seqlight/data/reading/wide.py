@@ -103,6 +103,7 @@ def read_wide(table: Table, request: Columns, options: Options) -> RawSequences:
         labels=found,
         label_names=columns.label if isinstance(columns.label, tuple) else vector_names(label_vectors),
         label_vectors=label_vectors,
+        numbers=options.numbers,
         columns=columns.as_columns(),
         guesses=guesses,
         remarks=remarks,
