@@ -174,7 +174,7 @@ def test_groups_are_needed_again_to_find_the_validation_sequences():
         (
             {"test": {"input": 1}},
             ValueError,
-            "test: expected a dict with inputs, labels, lengths, ids, got the key 'input'",
+            "test: expected a dict with inputs, labels, lengths, ids, times, got the key 'input'",
         ),
         ({"test": {"labels": 1}}, ValueError, "test: expected a dict with inputs, got 'labels'"),
         ({"predict": {"groups": 1}}, ValueError, "predict: expected a dict with .*, got the key 'groups'"),
