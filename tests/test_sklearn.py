@@ -32,6 +32,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from seqlight import DataError, ElmanCell, GRUCell, LSTMCell, SequenceArrays, SequenceClassifier
 from seqlight.common.unused import UnusedArgumentWarning
 from seqlight.sklearn import RecurrentClassifier
+from seqlight.training.best_threshold import best_thresholds
 
 # scikit-learn's checks train on tables of numbers, which are sequences of equal length. All of them apply and pass;
 # a check that does not would be listed here by name, with the reason.
@@ -361,3 +362,49 @@ def test_missing_values_are_masked(form):
     assert classifier.n_features_in_ == {"2-D": 7, "frame": 7}.get(form, 2)
     assert classifier.model_.recurrent.layers[0].cell.input_size == (3 if form in ("2-D", "frame") else 6)
     assert classifier.score(inputs, CLASSES) > 0.8
+
+
+SEVERAL = np.stack([CLASSES != "run", CLASSES == "sit"], 1).astype(int)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_several_labels(form):
+    inputs, new = drawn(form), drawn(form, seed=1)
+    classifier = small(max_epochs=12, class_weight="balanced").fit(inputs, SEVERAL)
+    assert classifier.classes_.tolist() == [0, 1]
+    probabilities = classifier.predict_proba(new)
+    assert probabilities.shape == (SIZE, 2)
+    predicted = classifier.predict(new)
+    assert (predicted == (probabilities > 0.5)).all()
+    assert classifier.score(new, SEVERAL) == accuracy_score(SEVERAL, predicted) > 0.5
+    scores = cross_val_score(small(max_epochs=12), inputs, SEVERAL, cv=2, scoring="f1_macro")
+    assert scores.shape == (2,)
+
+
+@pytest.mark.parametrize("labels", [CLASSES == "sit", SEVERAL], ids=["binary", "multilabel"])
+def test_threshold_and_temperature(labels):
+    """Those of validation sequences, as the model has them."""
+    inputs, val = drawn("ragged"), drawn("ragged", seed=2)
+    options = {"threshold": "balanced_accuracy", "temperature_scaling": True, "max_epochs": 3}
+    classifier = small(**options).fit(inputs, labels, X_val=val, y_val=labels)
+    calibration = classifier.model_.calibration
+    probabilities = classifier.predict_proba(val)
+    ones = probabilities[:, 1] if labels.ndim == 1 else probabilities
+    chosen = best_thresholds(torch.from_numpy(ones), torch.from_numpy(labels), "balanced_accuracy")
+    np.testing.assert_allclose(calibration.threshold, chosen, rtol=1e-5)
+    assert (classifier.predict(val) == (ones > calibration.threshold.double().numpy())).all()
+    assert (int(calibration.num_sequences), calibration.temperature.item()) != (0, 1)
+    copied = pickle.loads(pickle.dumps(classifier))
+    assert (copied.predict(val) == classifier.predict(val)).all()
+    # Without sequences of their own, a part of X is for validation.
+    assert 8 <= small(**options).fit(inputs, labels).model_.calibration.num_sequences <= 10
+
+
+def test_labels_of_validation_must_be_those_of_training(without_type_checks):
+    inputs = drawn("ragged")
+    with pytest.raises(ValueError, match="y_val: expected classes of y, got 2"):
+        small().fit(inputs, CLASSES == "sit", X_val=inputs, y_val=np.arange(SIZE) % 3)
+    with pytest.raises(ValueError, match="y_val: expected labels as in y, got 3 for each sequence"):
+        small().fit(inputs, SEVERAL, X_val=inputs, y_val=np.eye(3, dtype=int)[np.arange(SIZE) % 3])
+    with pytest.raises(ValueError, match=r"threshold must be 0.5 for a multiclass target, got 'f1'"):
+        small(threshold="f1").fit(inputs, CLASSES)

@@ -5,6 +5,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqlight.data.reading.columns import id_of
+from seqlight.data.reading.raw import DataError
+
+
+def check_rows(X: Any) -> None:  # noqa: N803
+    """Raise DataError for a frame with several rows for a sequence."""
+    names = [str(name) for name in getattr(X, "columns", ())]
+    if (column := id_of(names)) and len(set(np.asarray(X[column]).tolist())) < len(X):
+        raise DataError(
+            f"X: expected a frame with a row for each sequence, got several rows with the same {column!r}.",
+            "For a row per time step, make arrays: "
+            f"`[rows[names].to_numpy() for _, rows in X.groupby({column!r}, sort=False)]`",
+        )
+
 
 def is_table(X: Any) -> bool:  # noqa: N803
     """Whether scikit-learn can check X: a 2-D array of numbers, or what is no list of sequences."""

@@ -14,26 +14,18 @@ from seqlight.cells.cell import RecurrentCell
 from seqlight.common.unused import UnusedArgumentWarning
 from seqlight.data.arrays import SequenceArrays
 from seqlight.data.reading.array_names import on_host
-from seqlight.data.reading.columns import id_of
 from seqlight.data.reading.options import Missing
-from seqlight.data.reading.raw import DataError
 from seqlight.recurrent.readout import Readout
-from seqlight.sklearn.inputs import is_table, is_text
+from seqlight.sklearn.inputs import check_rows, is_table, is_text
 from seqlight.sklearn.training import cell_of, seed_of, train
+from seqlight.training.calibration import Threshold
 from seqlight.training.classifier import SequenceClassifier
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils.class_weight import compute_class_weight
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import (
-        assert_all_finite,
-        check_array,
-        check_consistent_length,
-        check_is_fitted,
-        column_or_1d,
-        validate_data,
-    )
+    from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+    from seqlight.sklearn.labels import as_known, labels_of, weights_of
 except ImportError as error:
     raise ImportError("seqlight.sklearn needs scikit-learn 1.6 or newer: pip install 'seqlight[sklearn]'") from error
 
@@ -59,13 +51,16 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         bidirectional: whether each layer also runs backwards.
         readout: "last", the final output; "mean" or "max" over time; or all three joined, "last_mean_max".
         convolution: "fcn" adds a convolutional branch, as for `SequenceClassifier`: better on signals, and slower.
+        threshold: the probability above which the second class, or a label, is predicted: a number, or "f1" or
+            "balanced_accuracy", which it then maximises on the validation sequences.
+        temperature_scaling: whether the logits are divided by a temperature that is fitted on these.
         dropout: the probability of dropping outputs between layers.
         embedding_size: the number of features of a token's embedding.
         kind: "tokens" reads integers as tokens, which are embedded; "auto" and "features" as numbers. "auto" reads
             text as tokens.
         standardise: whether features get mean 0 and standard deviation 1 over the time steps of the training data.
         missing: "mask" allows NaN in features, as for `SequenceArrays`.
-        class_weight: "balanced", or a dict with the weight of each class; None for 1.
+        class_weight: "balanced", or a dict with the weight of each class or label; None for 1.
         max_epochs: the number of epochs; None for 10, or as many as 500 steps need.
         batch_size: sequences per step.
         learning_rate: the learning rate of Adam at the start; it falls to 0 along a cosine.
@@ -73,12 +68,13 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         gradient_clip_val: longer gradients are scaled down to this norm; 0 for no clipping.
         patience: epochs without a lower validation loss before training stops, with the weights of the lowest one; None
             trains all epochs, and keeps the last weights.
-        val_fraction: the fraction of the sequences for validation, if there is a `patience` and no `X_val`.
+        val_fraction: the fraction of the sequences for validation, if they are needed and there is no `X_val`: for a
+            patience, a threshold or a temperature.
         accelerator: as for a Trainer: "cpu", "gpu" or "auto".
         random_state: a seed, or a generator of NumPy that draws one; None for a new one in each fit.
 
     Attributes:
-        classes_: the classes, sorted.
+        classes_: the classes, sorted; 0 to L - 1 for L labels.
         n_features_in_: the number of columns of a 2-D X, or of features F of a time step; 0 for tokens.
         feature_names_in_: the names of a frame's columns, if they are text.
         model_: the trained `SequenceClassifier`, on the CPU.
@@ -95,6 +91,8 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         bidirectional: bool = True,
         readout: Readout = "last_mean_max",
         convolution: Literal["fcn"] | None = None,
+        threshold: Threshold = 0.5,
+        temperature_scaling: bool = False,
         dropout: float = 0.0,
         embedding_size: int = 16,
         kind: Literal["auto", "features", "tokens"] = "auto",
@@ -117,6 +115,8 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.bidirectional = bidirectional
         self.readout = readout
         self.convolution = convolution
+        self.threshold = threshold
+        self.temperature_scaling = temperature_scaling
         self.dropout = dropout
         self.embedding_size = embedding_size
         self.kind = kind
@@ -138,7 +138,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: N sequences.
-            y: their classes, (N,): text or integers.
+            y: their classes, (N,): text or integers; or 0 and 1 for each label, (N, L).
             groups: the group of each sequence, (N,): those of a group are all for training or all for validation.
             X_val: sequences for validation; None takes a part of X if there is a `patience`.
             y_val: their classes.
@@ -149,18 +149,18 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if y is None:
             raise ValueError("RecurrentClassifier requires y to be passed, but the target y is None")
         inputs = self._sequences(X, is_new=True)
-        labels = self._classes(y, inputs)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
+        labels = labels_of(y, inputs)
+        has_several = labels.ndim == 2
+        self.classes_, codes = np.arange(labels.shape[-1]), labels
+        if not has_several:
+            self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y: expected at least two classes, got 1 class: {self.classes_.tolist()[0]!r}")
         val = None
         if X_val is not None:
             val_inputs = self._sequences(X_val, is_new=False)
-            val_labels = self._classes(y_val, val_inputs, "y_val")
-            if unknown := sorted(set(val_labels.tolist()) - set(self.classes_.tolist()), key=str):
-                raise ValueError(f"y_val: expected classes of y, got {unknown[0]!r}")
-            val = (val_inputs, np.searchsorted(self.classes_, val_labels))
-        takes_part = val is None and self.patience is not None
+            val = (val_inputs, as_known(labels_of(y_val, val_inputs, "y_val"), self.classes_))
+        takes_part = val is None and (self.patience is not None or self._learns_calibration)
         if groups is not None and not takes_part:
             warnings.warn(
                 "`groups` has no effect without a `patience`, for which validation sequences are taken from X, or with "
@@ -168,9 +168,6 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 UnusedArgumentWarning,
                 stacklevel=2,
             )
-        weights = None
-        if self.class_weight is not None:
-            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels).tolist()
         seed = seed_of(self.random_state)
         data = SequenceArrays(
             inputs,
@@ -178,10 +175,10 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             groups=groups if takes_part else None,
             val=val,
             kind=self._kind(inputs),
-            target="binary" if len(self.classes_) == 2 else "multiclass",
+            target="multilabel" if has_several else "binary" if len(self.classes_) == 2 else "multiclass",
             standardise=self.standardise,
             missing=self.missing,
-            class_weights=weights,
+            class_weights=weights_of(self.class_weight, labels, self.classes_),
             batch_size=self.batch_size,
             seed=seed,
             val_fraction=self.val_fraction if takes_part else 0.0 if val is None else 0.2,  # 0.2 is the default
@@ -193,7 +190,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Any) -> Float64[np.ndarray, "sequences classes"]:  # noqa: N803
-        """The probability of each class, (N, classes), in the order of `classes_`.
+        """The probability of each class, or of each label, (N, classes), in the order of `classes_`.
 
         Raises:
             NotFittedError: before `fit`.
@@ -207,22 +204,32 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         probabilities = torch.cat(parts).double().numpy()
         if probabilities.ndim == 1:
             return np.stack([1 - probabilities, probabilities], axis=1)
-        normalised: np.ndarray = probabilities / probabilities.sum(1, keepdims=True)  # exact in float64
-        return normalised
+        if self.model_.target == "multiclass":
+            probabilities /= probabilities.sum(1, keepdims=True)  # exact in float64
+        return probabilities
 
-    def predict(self, X: Any) -> Shaped[np.ndarray, " sequences"]:  # noqa: N803
-        """The most probable class of each sequence, (N,).
+    def predict(self, X: Any) -> Shaped[np.ndarray, "sequences *labels"]:  # noqa: N803
+        """The class of each sequence, (N,), the most probable or by the threshold; or 0 and 1 for each label, (N, L).
 
         Raises:
             NotFittedError, TypeError, ValueError: as `predict_proba`.
         """
         probabilities = self.predict_proba(X)
-        classes: np.ndarray = self.classes_[probabilities.argmax(1)]
+        target, threshold = self.model_.target, np.asarray(self.model_.calibration.threshold, np.float64)
+        if target == "multilabel":
+            return (probabilities > threshold).astype(np.int64)
+        chosen = probabilities.argmax(1) if target == "multiclass" else (probabilities[:, 1] > threshold).astype(int)
+        classes: np.ndarray = self.classes_[chosen]
         return classes
+
+    @property
+    def _learns_calibration(self) -> bool:
+        return bool(self.temperature_scaling) or isinstance(self.threshold, str)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.classifier_tags.multi_label = True
         tags.input_tags.allow_nan = self.missing == "mask"
         return tags
 
@@ -232,13 +239,7 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             for name in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
             self._has_columns = False
-        names = [str(name) for name in getattr(X, "columns", ())]
-        if (column := id_of(names)) and len(set(np.asarray(X[column]).tolist())) < len(X):
-            raise DataError(
-                f"X: expected a frame with a row for each sequence, got several rows with the same {column!r}.",
-                "For a row per time step, make arrays: "
-                f"`[rows[names].to_numpy() for _, rows in X.groupby({column!r}, sort=False)]`",
-            )
+        check_rows(X)
         X = on_host(X)  # noqa: N806
         if self.kind == "tokens" or not is_table(X):
             return X
@@ -254,15 +255,6 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 hint = "Sequences of other lengths are given as a list of arrays (T, 1), in fit and predict"
                 raise ValueError(f"{error} {hint}") from error
             raise
-
-    def _classes(self, y: Any, inputs: Any, name: str = "y") -> Shaped[np.ndarray, " sequences"]:
-        """The classes of sequences as an array."""
-        labels: np.ndarray = column_or_1d(on_host(y), warn=True)
-        if labels.dtype.kind in "fc":
-            assert_all_finite(labels, input_name=name)
-        check_classification_targets(labels)
-        check_consistent_length(inputs, labels)
-        return labels
 
     def _kind(self, inputs: Any) -> Literal["features", "tokens"]:
         if self.kind != "auto":
@@ -286,6 +278,8 @@ class RecurrentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             bidirectional=self.bidirectional,
             readout=self.readout,
             convolution=self.convolution,
+            threshold=self.threshold,
+            temperature_scaling=self.temperature_scaling,
             dropout=self.dropout,
             embedding_size=self.embedding_size,
             learning_rate=self.learning_rate,
