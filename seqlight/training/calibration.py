@@ -53,6 +53,8 @@ class Calibration(nn.Module):
         super().__init__()
         self.target: Target = target
         self.given = check_threshold(threshold, target)
+        if temperature_scaling and target == "regression":
+            raise ValueError("temperature_scaling must be False for regression, which has no probabilities")
         self.scales = temperature_scaling
         if self.metric is not None:
             shape = () if target == "binary" else (num_outputs,)

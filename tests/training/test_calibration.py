@@ -165,6 +165,10 @@ def test_thresholds_are_those_of_the_calibrated_probabilities(target, num_output
             "threshold must be 0.5 for a multiclass target, got 'f1'",
         ),
         (
+            {"temperature_scaling": True, "target": "regression"},
+            "temperature_scaling must be False for regression, which has no probabilities",
+        ),
+        (
             {"threshold": 0.4, "target": "multiclass"},
             "threshold must be 0.5 for a multiclass target, got 0.4",
         ),
