@@ -42,6 +42,9 @@ _DEFAULTS: dict[str, Any] = {
     "model.init_args.threshold": 0.5,
     "model.init_args.temperature_scaling": False,
     "model.init_args.regression_loss": "mse",
+    "model.init_args.label_per": "sequence",
+    "model.init_args.target_mean": None,
+    "model.init_args.target_scale": None,
     "model.init_args.optimizer.class_path": "torch.optim.Adam",
     **{
         f"model.init_args.optimizer.init_args.{name}": argument.default

@@ -52,7 +52,7 @@ def test_checkpoint_is_tested_and_predicts():
     status, _, err = seqlight_run("predict", "--ckpt_path=files_best.ckpt", "--data.predict=own.csv", *QUIET)
     assert status == 0, err
     rows = list(csv.reader(Path("predictions.csv").read_text().splitlines()))
-    assert rows[0] == ["id", "probability_down", "probability_up", "prediction"]
+    assert rows[0] == ["id", "probability_down", "probability_up", "prediction", "label"]
     for row, expected in zip(rows[1:], (0.4572479, 0.4339031, 0.4593057), strict=False):
         assert float(row[2]) == pytest.approx(expected, abs=1e-6)
 

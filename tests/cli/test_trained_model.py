@@ -15,7 +15,7 @@ from tests.cli.commands import QUIET, SMALL, fit, forget, run
 from tests.conftest import seqlight_run
 
 pytestmark = pytest.mark.usefixtures("user_folder")
-TEST_METRICS = {"test/loss", "test/accuracy", "test/auroc", "test/f1"}
+TEST_METRICS = {"test/loss", "test/accuracy", "test/auroc", "test/f1", "test/calibration_error"}
 
 
 def test_commands_rebuild_model_and_data_without_flags():
@@ -93,7 +93,7 @@ def test_results_are_drawn_at_the_step_of_the_checkpoint(verb, split, trained):
         steps = {tag: [point.step for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
         step = torch.load(trained, weights_only=True)["global_step"]
         assert step > 0
-        assert steps == {f"{split}/{name}": [step] for name in ("loss", "accuracy", "auroc", "f1")}
+        assert steps == {f"{split}/{name}": [step] for name in ("loss", "accuracy", "auroc", "f1", "calibration_error")}
 
 
 def test_test_draws_confusion_matrix_and_roc(trained):

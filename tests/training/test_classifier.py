@@ -156,7 +156,7 @@ def test_load_from_checkpoint_and_trainer_test(tmp_path):
     probabilities = loaded.probabilities(batch.inputs)
     torch.testing.assert_close(probabilities, model.probabilities(batch.inputs), rtol=0, atol=0)
     [results] = trainer(tmp_path).test(loaded, data, verbose=False)
-    assert set(results) == {"test/loss", "test/accuracy", "test/auroc", "test/f1"}
+    assert set(results) == {f"test/{name}" for name in ("loss", "accuracy", "auroc", "f1", "calibration_error")}
     expected = ((probabilities > 0.5) == batch.targets.bool()).float().mean()
     assert results["test/accuracy"] == pytest.approx(expected.item())
 

@@ -31,6 +31,8 @@ def read_typed(table: Table, request: Columns, options: Options) -> RawSequences
     label = request.label or guess("label", list(table.names))
     with_one_value = {*names_of(request.id), *(names_of(label) if options.label_per == "sequence" else ())}
     lists = [name for name in table.lists if name not in with_one_value]
+    if request.id is None and (named := next((name for name in lists if name.strip().lower() == "id"), None)):
+        raise DataError(f"{table.path}: column {shown(named)}: expected one value in each row, got lists")
     if lists and (request.features is None or not set(lists).isdisjoint(request.features)):
         return _read_lists(table, lists, request, options)
     return (read_wide if options.layout == "wide" else read_table)(table, request, options)
