@@ -8,10 +8,10 @@ from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.callbacks.logger import LENGTHS_GROUP
 from seqlight.callbacks.tensorboard_figures import add_figures, run_and_epoch, tensorboard_loggers, trained_steps
 from seqlight.common.batch import Batch
+from seqlight.common.label_per import LabelPer
 from seqlight.common.private_lightning import NotInEveryStep
 from seqlight.common.steps import positions
 from seqlight.figures.metric_figures import length_figure
-from seqlight.tasks.task import LabelPer
 from seqlight.training.length_accuracy import LengthAccuracy, LengthBucket, length_buckets
 from seqlight.training.trainer_data import datamodule_of
 

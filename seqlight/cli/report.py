@@ -12,8 +12,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from seqlight.callbacks.length_accuracy import AccuracyByLength
+from seqlight.common.label_per import LabelPer
 from seqlight.common.text import one_line, show
-from seqlight.tasks.task import LabelPer
 from seqlight.training.classifier import SequenceClassifier
 from seqlight.training.length_accuracy import LengthBucket
 

@@ -9,11 +9,12 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from seqlight.common.batch import Batch
+from seqlight.common.label_per import LabelPer
 from seqlight.data.logistic_regression import logistic_regression
 from seqlight.data.sequences import Sequences, sequences_of
 from seqlight.data.step_tables import num_affordable, step_tables
 from seqlight.data.streams import Purpose, generator
-from seqlight.tasks.task import Baselines, LabelPer, Target
+from seqlight.tasks.task import Baselines, Target
 
 MOST_SEQUENCES = 20_000
 _MOST_STEPS = 2**24  # values that are read

@@ -10,13 +10,14 @@ import torch
 
 from seqlight.common.batch import Batch, check_batch, require_batch
 from seqlight.common.description import save_plain_hyperparameters
+from seqlight.common.label_per import LabelPer
 from seqlight.common.validation import check_at_least
 from seqlight.data.from_checkpoint import load_data_module, shared_arguments
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences, sequences_of
 from seqlight.data.streams import STREAMS
 from seqlight.data.true_labels import LabelColumns
-from seqlight.tasks.task import LabelPer, Target
+from seqlight.tasks.task import Target
 
 Split = Literal["train", "val", "test", "predict"]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqlight.common.label_per import LabelPer
 from seqlight.common.text import one_line
 from seqlight.common.validation import check_choice
 from seqlight.data.channels import Channels
@@ -18,7 +19,7 @@ from seqlight.data.scale import chunks, standardise
 from seqlight.data.sequences import Sequences
 from seqlight.data.targets import encode_targets, unknown_targets
 from seqlight.data.validation_split import ValidationSplit
-from seqlight.tasks.task import TARGETS, LabelPer, Target
+from seqlight.tasks.task import TARGETS, Target
 
 UNKNOWN = 0  # the index of all tokens that are not in the training data
 

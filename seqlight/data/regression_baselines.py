@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from seqlight.common.batch import Batch
+from seqlight.common.label_per import LabelPer
 from seqlight.data.baselines import num_targets, tables_of
 from seqlight.data.sequences import Sequences
-from seqlight.tasks.task import LabelPer
 
 
 class Errors(NamedTuple):

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from seqlight.common.batch import Batch
+from seqlight.common.label_per import LabelPer
 from seqlight.common.steps import true_steps
-from seqlight.tasks.task import LabelPer
 
 
 class Sequences(NamedTuple):

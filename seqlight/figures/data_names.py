@@ -8,11 +8,12 @@ from torch import Tensor
 
 from seqlight.common.batch import Batch
 from seqlight.common.description import encodable
+from seqlight.common.label_per import LabelPer
 from seqlight.common.steps import true_steps
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.encoded import EncodedSequences
 from seqlight.data.sequences import Sequences
-from seqlight.tasks.task import LabelPer, Target
+from seqlight.tasks.task import Target
 
 _MOST_CLASSES, _MOST_SEQUENCES = 6, 12  # that are drawn
 

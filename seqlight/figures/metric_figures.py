@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from seqlight.common.label_per import LabelPer
 from seqlight.figures.canvas import Margins, integer_ticks, new_figure, short_name, text_width
-from seqlight.tasks.task import LabelPer
 from seqlight.training.length_accuracy import LengthBucket
 
 _FORGOTTEN = 0.01  # a relative influence below which a step counts as forgotten

@@ -1,6 +1,6 @@
 """Stacks of recurrent layers, in one or both directions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -142,7 +142,7 @@ class RecurrentStack(nn.Module):
                 inputs = inputs + below
         return inputs, final
 
-    def last_outputs(self, final: list[State]) -> Float[Tensor, "batch output"] | None:
+    def last_outputs(self, final: Sequence[State]) -> Float[Tensor, "batch output"] | None:
         """Each direction's output at its last step (B, D*H), from the final states; None if they do not contain it."""
         cells: list[Any] = [layer.cell for layer in list(self.layers)[-self.num_directions :]]
         if self.residual or not all(isinstance(cell, GatedCell) for cell in cells):

@@ -11,10 +11,10 @@ import numpy as np
 
 from seqlight.common.batch import Batch
 from seqlight.common.description import Describable
+from seqlight.common.label_per import LabelPer
 
 Target = Literal["binary", "multiclass", "multilabel", "regression"]
 TARGETS: tuple[str, ...] = get_args(Target)
-LabelPer = Literal["sequence", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from seqlight.cells.lstm import LSTMCell, with_forget_bias
 from seqlight.cells.state import State
 from seqlight.checkpoints.load import load_model
 from seqlight.common.description import Describable, save_plain_hyperparameters
+from seqlight.common.label_per import LabelPer
 from seqlight.common.unused import warn_unused
 from seqlight.common.validation import check_choice
 from seqlight.recurrent.convolution import ConvolutionalBranch
@@ -22,7 +23,7 @@ from seqlight.recurrent.layer import Backend
 from seqlight.recurrent.lengths import CheckedLengths, check_lengths
 from seqlight.recurrent.readout import READOUTS, Readout, read_out, readout_size
 from seqlight.recurrent.stack import Norm, RecurrentStack
-from seqlight.tasks.task import LabelPer, Target
+from seqlight.tasks.task import Target
 from seqlight.training.best_threshold import DEFAULT_THRESHOLD
 from seqlight.training.calibration import Calibration, Threshold
 from seqlight.training.evaluation import Evaluation
@@ -217,7 +218,9 @@ class SequenceClassifier(ClassifierSteps, Describable):
         logits: Tensor = self.head(summary)
         return logits.squeeze(-1) if self.target == "binary" else logits
 
-    def _summary(self, features: Tensor, checked: CheckedLengths | None, outputs: Tensor, final: list[State]) -> Tensor:
+    def _summary(
+        self, features: Tensor, checked: CheckedLengths | None, outputs: Tensor, final: Sequence[State]
+    ) -> Tensor:
         """One vector per sequence, from the outputs and the final states of the recurrent stack."""
         # The last outputs are in the final states: indexing `outputs` takes a tenth of a small model's backward pass.
         last = self.recurrent.last_outputs(final) if self.readout.startswith("last") else None

@@ -16,10 +16,11 @@ from seqlight.checkpoints.files import SealedCheckpointIO
 from seqlight.common.batch import Batch
 from seqlight.common.description import class_path, describe, from_plain, save_plain_hyperparameters
 from seqlight.common.errors import CheckpointError
+from seqlight.common.label_per import LabelPer
 from seqlight.common.validation import check_at_least
 from seqlight.recurrent.readout import Readout
 from seqlight.recurrent.stack import RecurrentStack
-from seqlight.tasks.task import LabelPer, Target
+from seqlight.tasks.task import Target
 from seqlight.training.best_threshold import DEFAULT_THRESHOLD
 from seqlight.training.calibration import Calibration, Threshold
 from seqlight.training.classifier import SequenceClassifier

@@ -6,9 +6,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from seqlight.common.batch import Batch, require_batch
+from seqlight.common.label_per import LabelPer
 from seqlight.common.processes import weigh_by_share
 from seqlight.common.steps import true_steps
-from seqlight.tasks.task import LabelPer, Target
+from seqlight.tasks.task import Target
 from seqlight.training.calibration import Calibration
 from seqlight.training.evaluation import Evaluation, log_evaluation
 from seqlight.training.evaluation_mode import evaluating

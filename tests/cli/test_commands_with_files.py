@@ -207,7 +207,8 @@ def refused(*arguments):
         (
             "a.txt",
             "hello",
-            "a.txt: expected a file that ends in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .jsonl, .npz, .ts, .arff, got '.txt'",
+            "a.txt: expected a file that ends in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .jsonl, .npz, .ts, .arff, "
+            "got '.txt'",
         ),
         ("broken.jsonl", '{"inputs": [[1, 2]], "label": 1}\n{"inputs"', "broken.jsonl: line 2: expected JSON"),
         (

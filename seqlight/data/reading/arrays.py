@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from seqlight.common.label_per import LabelPer
 from seqlight.data.reading.array_labels import read_labels
 from seqlight.data.reading.array_names import ids_of, names_for, on_host
 from seqlight.data.reading.collect import Collector
@@ -19,7 +20,6 @@ from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.raw import DataError, RawSequences
 from seqlight.data.reading.step_labels import read_step_labels
-from seqlight.tasks.task import LabelPer
 
 _NUMBERS = "biuf"  # the kinds of NumPy's types
 

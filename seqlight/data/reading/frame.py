@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from seqlight.common.label_per import LabelPer
 from seqlight.data.reading.arrow import lists_of
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.lists import read_typed
@@ -14,7 +15,6 @@ from seqlight.data.reading.options import Missing, Options
 from seqlight.data.reading.place import reason, shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.reading.table import Table
-from seqlight.tasks.task import LabelPer
 
 _ROWS = 1 << 16  # read at a time
 

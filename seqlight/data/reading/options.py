@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from seqlight.common.label_per import LabelPer
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.names import to_label, to_number
-from seqlight.tasks.task import LabelPer
 
 Missing = Literal["refuse", "mask"]
 Empty = Literal["refuse", "skip"]

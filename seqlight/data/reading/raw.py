@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
 from seqlight.common.errors import ShownError
-from seqlight.tasks.task import LabelPer
+from seqlight.common.label_per import LabelPer
 
 Label = str | tuple[str, ...] | None
 

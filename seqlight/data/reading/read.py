@@ -4,10 +4,10 @@ import os
 import stat
 from pathlib import Path
 
+from seqlight.common.label_per import LabelPer
 from seqlight.data.reading.inputs import Inputs
 from seqlight.data.reading.options import Empty, Layout, Missing, Options
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
-from seqlight.tasks.task import LabelPer
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".npz", ".ts", ".arff")
 _TABLES = SUFFIXES[:5]

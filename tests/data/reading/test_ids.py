@@ -148,7 +148,7 @@ def test_guessed_label_that_varies_within_a_sequence(tmp_path, text, expected):
     lines = str(caught.value).splitlines()
     assert "row 2, column 'y': expected the same label in all rows of sequence '1', got '0.3' after '0.1'." in lines[0]
     assert lines[1] == f"That 'y' is the label was guessed by its name; {expected}"
-    assert "If the label changes from step to step" in lines[2]
+    assert 'If each step has a label: `label_per="step"`' in lines[2]
 
 
 def test_named_label_that_varies_within_a_sequence(tmp_path):
