@@ -1,0 +1,5 @@
+"""What a label belongs to."""
+
+from typing import Literal
+
+LabelPer = Literal["sequence", "step"]
