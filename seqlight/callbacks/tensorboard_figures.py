@@ -13,11 +13,10 @@ from torchmetrics import ROC, CatMetric, ConfusionMatrix, Metric
 from seqlight.callbacks.classifier import classifier_of, has_results
 from seqlight.callbacks.logger import CurvesLogger
 from seqlight.common.batch import Batch
-from seqlight.common.description import encodable
 from seqlight.common.errors import state_of_checkpoint
 from seqlight.common.private_lightning import NotInEveryStep, completed_epochs
 from seqlight.common.private_torch import add_summary, tree_leaves
-from seqlight.common.text import one_line
+from seqlight.common.text import encodable, one_line
 from seqlight.common.validation import check_at_least
 from seqlight.data.loader import SequenceLoader
 from seqlight.data.sequences import Sequences

@@ -17,6 +17,7 @@ import torch
 
 from seqlight.common.errors import ShownError
 from seqlight.common.private_jsonargparse import bound_class
+from seqlight.common.text import encodable
 
 _PACKAGE = "seqlight"
 
@@ -278,8 +279,3 @@ def _init_arguments(module: object, frame: FrameType | None) -> dict[str, Any]:
                 arguments = {name: values[name] for name in names[1:]} | (values[keywords] if keywords else {})
         frame = frame.f_back
     return arguments
-
-
-def encodable(text: str) -> str:
-    """Text with escapes in place of lone surrogates, which Python has for undecodable names of files."""
-    return text.encode("utf-8", "backslashreplace").decode()

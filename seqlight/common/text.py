@@ -58,3 +58,8 @@ def libraries_show_text() -> Iterator[None]:
     finally:
         warnings.formatwarning = format_warning
         logging.setLogRecordFactory(make_record)
+
+
+def encodable(text: str) -> str:
+    """Text with escapes in place of lone surrogates, which Python has for undecodable names of files."""
+    return text.encode("utf-8", "backslashreplace").decode()

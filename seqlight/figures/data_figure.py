@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from seqlight.common.batch import Batch
-from seqlight.common.description import encodable
+from seqlight.common.text import encodable
 from seqlight.data.sequences import Sequences
 from seqlight.figures.canvas import Margins, integer_ticks, new_figure, short_name, text_width
 from seqlight.figures.data_names import DataNames, chosen_rows, counts_of, numbers_of, targets_of

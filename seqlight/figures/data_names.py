@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from seqlight.common.batch import Batch
-from seqlight.common.description import encodable
 from seqlight.common.label_per import LabelPer
 from seqlight.common.steps import true_steps
+from seqlight.common.text import encodable
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.encoded import EncodedSequences
 from seqlight.data.sequences import Sequences

@@ -5,8 +5,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from seqlight.common.description import describe, encodable
+from seqlight.common.description import describe
 from seqlight.common.private_torch import tree_leaves
+from seqlight.common.text import encodable
 from seqlight.data.datamodule import SequenceDataModule
 from seqlight.data.loader import SequenceLoader
 from seqlight.tasks.task import Target

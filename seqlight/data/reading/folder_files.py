@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqlight.common.description import encodable
+from seqlight.common.text import encodable
 from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError
 

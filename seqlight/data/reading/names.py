@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable
 
-from seqlight.common.description import encodable
+from seqlight.common.text import encodable
 
 _INTEGRAL = re.compile(r"([+-]?\d+)\.0*")
 _SCIENTIFIC = re.compile(r"[+-]?\d\.\d+e[+-]\d\d+", re.IGNORECASE | re.ASCII)  # as numpy.savetxt writes numbers

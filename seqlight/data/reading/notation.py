@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
-from seqlight.common.description import encodable
+from seqlight.common.text import encodable
 from seqlight.data.reading.arrow import is_text, plain
 from seqlight.data.reading.missing import HINT, MARKERS
 from seqlight.data.reading.place import Place, first, shown
