@@ -28,8 +28,8 @@ def test_quiet_leaves_only_results():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("validate", "--quiet"), r" {14}loss .*\nval .*\nbaselines .*\n"),
-        (("test", "--quiet"), r" {14}loss .*\ntest .*\nbaselines .*\n"),
+        (("validate", "--quiet"), r" {14}loss .*\nval .*\nexpected calibration error .*\nbaselines .*\n"),
+        (("test", "--quiet"), r" {14}loss .*\ntest .*\nexpected calibration error .*\nbaselines .*\n"),
         (("predict", "--quiet"), "predictions.csv\n"),
         (("predict",), "predictions.csv\n"),  # no terminal, and nothing to say about these data
     ],
