@@ -71,6 +71,11 @@ def check_optimizers_and_schedules(trainer: pl.Trainer, checkpoint: dict[str, An
             check_entry(state, now, name, place)
             if isinstance(owner, Optimizer):
                 _check_moments(owner, state, place)
+            if any(not isinstance(each, dict | None) for each in state.get("lr_lambdas", ())):
+                raise CheckpointError(
+                    f"training can't continue from the checkpoint: {name}[{place}]['lr_lambdas'] has other values than "
+                    "None and dicts"
+                )
             methods = [key for key in state if key not in now and hasattr(type(owner), str(key))]
             if methods:  # a scheduler's attributes are updated by all of its state
                 raise CheckpointError(
