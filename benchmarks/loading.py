@@ -101,7 +101,7 @@ def memory(name: str) -> int:
 
 
 def measured(path: Path, *, in_memory: bool) -> dict[str, float]:
-    """What `load_and_train` prints."""
+    """The measures of `load_and_train`, in a process of its own."""
     command = [sys.executable, __file__, "--child", str(path), str(in_memory)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

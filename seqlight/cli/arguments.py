@@ -11,11 +11,12 @@ from typing import Any
 import yaml
 
 from seqlight.checkpoints.resume import LAST
-from seqlight.checkpoints.run_search import checkpoint_in, few_validation, newest_run
-from seqlight.cli.flag_errors import UsageError, base_class, check_class, values_of
+from seqlight.checkpoints.run_search import few_validation, newest_run
+from seqlight.cli.flag_errors import UsageError, check_class, values_of
 from seqlight.cli.flag_names import CLASSES, FROM_DATA, full_flag
-from seqlight.cli.yaml import current_class_path, load_yaml
-from seqlight.common.description import differences, flatten, full_name
+from seqlight.cli.rewritten_words import classes_first, name_of_flag, rewritten, short_name, with_current_class_path
+from seqlight.cli.yaml import load_yaml
+from seqlight.common.description import differences, flatten
 
 
 class GivenArguments:
@@ -37,7 +38,7 @@ class GivenArguments:
     """
 
     def __init__(self, arguments: list[str], verbs: Collection[str]) -> None:
-        self.words = _classes_first(rewritten([_with_current_class_path(word) for word in arguments]))
+        self.words = classes_first(rewritten([with_current_class_path(word) for word in arguments]))
         self.verb = next((word for word in arguments if word in verbs), None)
         self.ckpt_path = next(reversed(self.values_of("--ckpt_path")), None)
         given = next(reversed(values_of("--ckpt_path", arguments)), None)
@@ -112,7 +113,7 @@ class GivenArguments:
         for part in ("model", "data"):
             now = flatten(part, arguments[part])
             for configuration in self._contents_of_configurations():
-                before = {_short_name(key): value for key, value in flatten(part, configuration.get(part)).items()}
+                before = {short_name(key): value for key, value in flatten(part, configuration.get(part)).items()}
                 for flag in given & now.keys():
                     if str(before.get(flag)).rpartition(".")[2] != now[flag]:
                         names = {name for name in before.keys() & now.keys() - given if name.startswith(f"{flag}.")}
@@ -127,7 +128,7 @@ class GivenArguments:
         """Whether a flag or a configuration file gives an argument of the model, even if it is the default."""
         models = [configuration.get("model") for configuration in self._contents_of_configurations()]
         parts = [part for model in models if isinstance(model, dict) for part in (model, model.get("init_args"))]
-        return f"model.{name}" in map(_short_name, self.names) or any(
+        return f"model.{name}" in map(short_name, self.names) or any(
             isinstance(part, dict) and name in part for part in parts
         )
 
@@ -146,7 +147,7 @@ class GivenArguments:
         """The value of an argument of the data module that flags or configuration files give; None if none does."""
         found = None
         for configuration in self._contents_of_configurations():
-            given = {_short_name(key): value for key, value in flatten("data", configuration.get("data")).items()}
+            given = {short_name(key): value for key, value in flatten("data", configuration.get("data")).items()}
             found = given.get(f"data.{name}", found)
         found = next(reversed(self.values_of(f"--data.{name}")), found)
         return None if found is None else str(found)
@@ -178,7 +179,7 @@ class GivenArguments:
         if not name or name in self.names:
             return message
         keys = {path: _flags(contents) for path, contents in self._configurations().items()}
-        paths = [path for path in keys if name in map(_short_name, keys[path])]
+        paths = [path for path in keys if name in map(short_name, keys[path])]
         # Or below a key that has a list, as `trainer.callbacks`.
         paths = paths or [path for path in keys if any(name.startswith(f"{key}.") for key in keys[path])]
         if not paths:
@@ -222,57 +223,6 @@ def check_name(name: str | None) -> None:
     """Raise UsageError if the run `name` would lie outside the folder of all runs."""
     if name and (os.path.isabs(name) or ".." in Path(name).parts):
         raise UsageError(f"--name: expected the name of a folder in runs/, got {name!r}")
-
-
-def rewritten(words: list[str]) -> list[str]:
-    """The words with values as the parser knows them: `--model.cell GRUCell` for `--model.cell gru`.
-
-    `--seed` stands for `--seed_everything`, `--optimizer` for `--model.optimizer`, and the folder of a run for its best
-    checkpoint.
-    """
-    found, flag = [], ""
-    for word in words:
-        word = "--config" if word == "-c" else word
-        starts, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        starts = starts and f"--{full_flag(starts[2:])}"
-        flag = name_of_flag(starts) if starts else flag
-        if not starts or equals:
-            if flag in CLASSES:
-                value = full_name(value, base_class(flag))
-            if flag == "ckpt_path":
-                value = str(checkpoint_in(Path(value)) or value)
-        found.append(starts + equals + value)
-        flag = "" if not starts or equals else flag
-    return found
-
-
-def _with_current_class_path(word: str) -> str:
-    """A word of the command line, `VALUE` or `--flag=VALUE`, with `current_class_path(VALUE)`."""
-    flag, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
-    return flag + equals + current_class_path(value)
-
-
-def _classes_first(words: list[str]) -> list[str]:
-    """Move `--model.cell.hidden_size 64` behind `--model.cell GRUCell`: a new class starts with its own defaults."""
-    flags: list[list[str]] = []  # each with its values
-    for word in words:
-        if word.startswith("--") or not flags:
-            flags.append([])
-        flags[-1].append(word)
-    ordered: list[list[str]] = []
-    for flag in flags:
-        below = [other for other in ordered if name_of_flag(other[0]).startswith(f"{name_of_flag(flag[0])}.")]
-        ordered = [*(other for other in ordered if other not in below), flag, *below]
-    return [word for flag in ordered for word in flag]
-
-
-def name_of_flag(word: str) -> str:
-    """`model.cell.hidden_size` for `--model.init_args.cell.init_args.hidden_size=64`."""
-    return _short_name(word.removeprefix("--").partition("=")[0])
-
-
-def _short_name(name: str) -> str:
-    return name.replace(".init_args", "").removesuffix(".class_path")
 
 
 def name_flag(message: str, arguments: dict[str, Any]) -> str:

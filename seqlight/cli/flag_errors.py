@@ -74,7 +74,7 @@ def explain(message: str) -> str:
         files = key == "data" and option in inspect.signature(seqlight.SequenceFiles).parameters
         argument = re.sub(r"\.init_args(?=\.|$)", "", f"{key}.{option}".removeprefix("."))
         command = argument.partition(".")[0]
-        if command in COMMANDS:
+        if command in COMMANDS and command != "data":  # which is a key, too
             return f"--{argument}: a configuration names no command; move the keys below {command} to the top level"
         if files:
             return f"--{argument}: there is no such argument; it belongs to --data SequenceFiles"

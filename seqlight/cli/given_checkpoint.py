@@ -161,7 +161,7 @@ class GivenCheckpoint:
 
 
 def _advice(folder: Path) -> str:
-    """What a folder without a checkpoint has instead."""
+    """How to name a checkpoint, for a folder that is not the folder of a run."""
     if folds := sorted(folder.glob("fold_1")) or sorted(folder.glob("version_*/fold_1")):
         return f"this folder has the runs of several folds; name one, as {folds[-1]}, or train once without --folds"
     runs = [str(each) for each in sorted(folder.iterdir()) if checkpoint_in(each)]

@@ -1,4 +1,4 @@
-"""What a label belongs to."""
+"""Whether there is a label for each sequence or for each time step."""
 
 from typing import Literal
 

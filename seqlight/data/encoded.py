@@ -16,7 +16,7 @@ from seqlight.data.classes import label_doubts, learn_classes
 from seqlight.data.datamodule import SequenceDataModule, Split
 from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.from_checkpoint import load_data_module, taken_over
-from seqlight.data.given_encoding import assumed_order, check_arguments, reorder_features
+from seqlight.data.given_encoding import assumed_order, check_arguments, columns_to_read, reorder_features
 from seqlight.data.leaks import leaks
 from seqlight.data.learn import learn_encoding
 from seqlight.data.reading.collect import collect
@@ -259,16 +259,8 @@ class EncodedSequences(SequenceDataModule):
 
     def _read(self, source: Split, path: str, labelled: bool) -> RawSequences:
         """Read a source with the columns and inputs of the training data."""
-        learned, columns = self.encoding.columns, self._columns
-        if learned is not None:
-            step = learned.step if columns.step is None else columns.step
-            columns = replace(
-                columns,
-                id=columns.id or learned.id,
-                step=step,
-                label=columns.label or learned.label,
-                left_out=learned.left_out or (),
-            )
+        learned = self.encoding.columns
+        columns = columns_to_read(self._columns, learned)
         inputs: Inputs = "features" if self.encoding.vocabulary is None else "tokens"
         raw = self._read_source(source, columns, inputs, labelled)
         if learned is None and raw.columns is not None and columns.features is None and self.encoding.has_order:

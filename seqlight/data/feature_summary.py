@@ -14,7 +14,7 @@ Kind = Literal["number", "integer-valued", "constant", "missing"]
 
 
 class FeatureSummary(NamedTuple):
-    """What a feature is like, over all time steps.
+    """The kind and the range of a feature, over all time steps.
 
     Attributes:
         name: its column, or its number from 1 on.

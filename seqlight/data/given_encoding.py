@@ -1,6 +1,7 @@
 """Arguments and files that must fit a trained model's encoding."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from seqlight.data.encoding import SequenceEncoding
 from seqlight.data.reading.index_columns import is_index_name
 from seqlight.data.reading.names import class_name
-from seqlight.data.reading.raw import DataError, RawSequences
+from seqlight.data.reading.raw import Columns, DataError, RawSequences
 from seqlight.data.scale import chunks
 
 
@@ -70,3 +71,21 @@ def assumed_order(encoding: SequenceEncoding, raw: RawSequences, path: str) -> t
     names = [repr(name) for name in (learned.features or ())[:20]]
     more = ", ..." if len(learned.features or ()) > 20 else ""
     return (f"{path}: features without names are read in the order of training: {', '.join(names)}{more}",)
+
+
+def columns_to_read(asked: Columns, learned: Columns | None) -> Columns:
+    """The columns of a new file: those that are named, else those of the training data.
+
+    Args:
+        asked: the named columns.
+        learned: the columns of the training data; None if they had no names.
+    """
+    if learned is None:
+        return asked
+    return replace(
+        asked,
+        id=asked.id or learned.id,
+        step=learned.step if asked.step is None else asked.step,
+        label=asked.label or learned.label,
+        left_out=learned.left_out or (),
+    )

@@ -1,4 +1,4 @@
-"""What a figure of data needs to know: names, targets, and which sequences to draw."""
+"""The names, the targets and the chosen sequences for a figure of data."""
 
 from typing import Any, NamedTuple
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from seqlight.data.reading.columns import guess, names_of, not_found
 from seqlight.data.reading.empty import empty_sequences
 from seqlight.data.reading.folder_files import FolderFiles, folder_files
-from seqlight.data.reading.folder_labels import Known, known_of
+from seqlight.data.reading.folder_labels import FileColumns, file_columns
 from seqlight.data.reading.folder_rows import FolderRows
 from seqlight.data.reading.options import Options
 from seqlight.data.reading.place import shown
@@ -32,7 +32,7 @@ def read_folder(path: Path, request: Columns, options: Options) -> RawSequences:
         got = ", ".join(map(shown, names_of(request.id)))
         raise DataError(f"{path}: expected no id column, since each file of a folder is a sequence, got {got}")
     folder = folder_files(path, options.labels_file)
-    known, rows = known_of(folder, request, options), FolderRows(folder, options)
+    known, rows = file_columns(folder, request, options), FolderRows(folder, options)
     names = [*known.values, *(name for name in rows.first.names if name not in known.values)]
     if request.left_out is None and request.group is not None and request.group not in names:
         raise not_found(path, names, f"expected a column {shown(request.group)}", "group")
@@ -73,7 +73,7 @@ def read_folder(path: Path, request: Columns, options: Options) -> RawSequences:
 
 
 def _label(
-    folder: FolderFiles, known: Known, own: list[str], request: Columns, options: Options
+    folder: FolderFiles, known: FileColumns, own: list[str], request: Columns, options: Options
 ) -> str | tuple[str, ...] | None:
     """The columns with the label; None if they are to be guessed among the files' own.
 

@@ -1,4 +1,4 @@
-"""What is known about each file of a folder: the folders it is in, and its row in the file of labels."""
+"""Columns for the files of a folder: the names of their folders, and their rows in the table of labels."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,8 @@ _FILE = ("file", "filename", "file_name", "filepath", "file_path", "path", "reco
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known about the files of a folder.
+class FileColumns:
+    """Columns with a value for each file of a folder.
 
     Attributes:
         values: columns with a value for each file; null where the table of labels has no row.
@@ -36,19 +36,19 @@ class Known:
     remarks: tuple[str, ...] = ()
 
 
-def known_of(folder: FolderFiles, request: Columns, options: Options) -> Known:
-    """What is known: "folder", or "folder_1", "folder_2", ... and the columns of the table of labels.
+def file_columns(folder: FolderFiles, request: Columns, options: Options) -> FileColumns:
+    """The columns "folder", or "folder_1", "folder_2", ..., and those of the table of labels.
 
     The arguments and errors are those of `read_labels`.
     """
-    known = Known({name: pa.array(names) for name, names in folder.folders().items()})
+    known = FileColumns({name: pa.array(names) for name, names in folder.folders().items()})
     if folder.labels is None:
         return known
     found = read_labels(folder.labels, folder, request, options)
     return replace(found, values={**known.values, **found.values})
 
 
-def read_labels(path: Path, folder: FolderFiles, request: Columns, options: Options) -> Known:
+def read_labels(path: Path, folder: FolderFiles, request: Columns, options: Options) -> FileColumns:
     """Read the table of labels.
 
     Files are found by their paths within the folder, with or without suffix, or by their names alone if those are
@@ -100,7 +100,7 @@ def read_labels(path: Path, folder: FolderFiles, request: Columns, options: Opti
     if unknown:
         number = f"{len(unknown)} of {len(files)} rows name{'s' if len(unknown) == 1 else ''}"
         remarks += (f"{path}: {number} no file of {folder.path}, such as {unknown[0]}",)
-    return Known({name: values[name] for name in others}, label, remarks)
+    return FileColumns({name: values[name] for name in others}, label, remarks)
 
 
 def _file_column(path: Path, names: list[str]) -> str:
