@@ -7,6 +7,7 @@ text, and liac-arff has had no release since 2020. Specification: https://waikat
 
 import os
 import re
+from contextlib import closing
 from pathlib import Path
 
 from seqlight.data.reading.arff_header import Attribute, Header
@@ -15,9 +16,9 @@ from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.columns import guess, names_of
 from seqlight.data.reading.names import class_name
 from seqlight.data.reading.options import Options
-from seqlight.data.reading.place import not_utf8, shown
-from seqlight.data.reading.progress import progress
+from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import Columns, DataError, RawSequences
+from seqlight.data.reading.series_lines import check_series, series_lines
 from seqlight.data.reading.ts_series import series
 
 _PADDING = re.compile(r"(?:(?:^|,)\s*(?:\?|nan)\s*)+$", re.IGNORECASE)
@@ -34,24 +35,12 @@ def read_arff(path: Path, request: Columns, options: Options) -> RawSequences:
     Raises:
         DataError: the file can't be used; the message gives the reason.
     """
-    if options.inputs == "tokens":
-        raise DataError(f'{path}: expected text or integers (`inputs="tokens"`), got a .arff file, which has numbers')
-    if options.label_per == "step":
-        raise DataError(f'{path}: expected a label per step (`label_per="step"`), got a .arff file: one per sequence')
-    size = os.path.getsize(path)
-    sequences = Collector(path, size, options)
+    check_series(path, options)
+    sequences = Collector(path, os.path.getsize(path), options)
     header, roles = Header(path), None
-    num_sequences = num_bytes = num_padded = 0
-    with open(path, "rb") as file, progress(path, size) as bar:
-        for number, raw in enumerate(file, 1):
-            num_bytes += len(raw)
-            bar.update(len(raw))
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise not_utf8(f"{path}: line {number}", error) from None
-            if not line or line[0] == "%":  # a comment
-                continue
+    num_sequences = num_padded = 0
+    with closing(series_lines(path, comment="%")) as lines:
+        for number, line, num_bytes in lines:
             if roles is None:
                 if header.add(line, f"{path}: line {number}"):
                     roles = _Roles(path, header.attributes, request, options)

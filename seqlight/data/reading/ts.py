@@ -5,14 +5,15 @@ requires pandas, scikit-learn and older NumPy. Specification: https://www.aeon-t
 """
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 from seqlight.data.reading.collect import Collector
 from seqlight.data.reading.names import class_name
 from seqlight.data.reading.options import Options
-from seqlight.data.reading.place import not_utf8, shown
-from seqlight.data.reading.progress import progress
+from seqlight.data.reading.place import shown
 from seqlight.data.reading.raw import DataError, RawSequences
+from seqlight.data.reading.series_lines import check_series, series_lines
 from seqlight.data.reading.ts_series import between_colons, series, timed_series
 
 
@@ -22,26 +23,14 @@ def read_ts(path: Path, options: Options) -> RawSequences:
     Raises:
         DataError: the file can't be used; the message gives the reason.
     """
-    if options.inputs == "tokens":
-        raise DataError(f'{path}: expected text or integers (`inputs="tokens"`), got a .ts file, which has numbers')
-    if options.label_per == "step":
-        raise DataError(f'{path}: expected a label per step (`label_per="step"`), got a .ts file: one per sequence')
-    size = os.path.getsize(path)
-    sequences = Collector(path, size, options)
+    check_series(path, options)
+    sequences = Collector(path, os.path.getsize(path), options)
     header: dict[str, list[str]] = {}
     classes: dict[str, None] | None = None
     with_times = False
-    num_sequences = num_bytes = 0
-    with open(path, "rb") as file, progress(path, size) as bar:
-        for number, raw in enumerate(file, 1):
-            num_bytes += len(raw)
-            bar.update(len(raw))
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise not_utf8(f"{path}: line {number}", error) from None
-            if not line or line[0] in "#%":  # a comment
-                continue
+    num_sequences = 0
+    with closing(series_lines(path, comment="#%")) as lines:
+        for number, line, num_bytes in lines:
             if "data" not in header:
                 if not line.startswith("@"):
                     raise DataError(
