@@ -1,7 +1,7 @@
 """The lines of a text file with a series of numbers in each."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from seqlight.data.reading.options import Options
@@ -19,7 +19,7 @@ def check_series(path: Path, options: Options) -> None:
         raise DataError(f'{path}: expected a label per step (`label_per="step"`), got a {kind} file: one per sequence')
 
 
-def series_lines(path: Path, comment: str) -> Iterator[tuple[int, str, int]]:
+def series_lines(path: Path, comment: str) -> Generator[tuple[int, str, int], None, None]:
     """The number of each line from 1, its text, and the bytes up to its end; empty lines and comments are left out.
 
     Args:
