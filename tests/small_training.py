@@ -39,7 +39,8 @@ ACTIONS = {
     "WAIT": wait,
     "FULL": lambda: setattr(os, "fsync", fail),
     "LOCK": lambda: [path.chmod(0o555) for path in Path("runs").glob("*/*/checkpoints")],
-    "DELETE": lambda: shutil.rmtree("runs"),
+    # Under another name first: TensorBoard's thread can write into a folder that is being deleted.
+    "DELETE": lambda: shutil.rmtree(Path("runs").rename("deleted")),
     "DELETE_CHECKPOINTS": lambda: [shutil.rmtree(path) for path in Path("runs").glob("*/*/checkpoints")],
     "DELETE_EVENTS": lambda: [path.unlink() for path in Path("runs").glob("*/*/events.*")],
     "RENAME": lambda: [path.rename("elsewhere") for path in Path("runs").glob("*/version_0")],
