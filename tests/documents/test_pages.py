@@ -92,7 +92,9 @@ def test_listing_has_forty_lines_and_labels_of_the_right_shape():
 
 def test_example_from_python_prints_nothing_else(tmp_path):
     """In a new process: Lightning shows its advertisements, and a warning about its own code, once in each."""
-    [example] = [block for block in TRAINING.of_language("python") if "seqlight.load(" in block.text and "Trainer(" in block.text]
+    [example] = [
+        block for block in TRAINING.of_language("python") if "seqlight.load(" in block.text and "Trainer(" in block.text
+    ]
     quiet = [line for line in example.text.splitlines() if "quiet_lightning" in line]
     assert len(quiet) == 1
     (tmp_path / "example.py").write_text(example.text.replace("max_epochs=10", "max_epochs=1"))
